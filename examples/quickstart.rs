@@ -67,13 +67,13 @@ async fn many_callers(city: &'static str) {
     callers.join_all().await;
 }
 
-async fn timed<T>(what: &str, call: impl Future<Output = T>) -> T {
+async fn timed<T>(label: &str, call: impl Future<Output = T>) -> T {
     let start = Instant::now();
     let value = call.await;
-    row(what, start.elapsed());
+    row(label, start.elapsed());
     value
 }
 
-fn row(what: &str, time: Duration) {
-    println!("{what:<46}{:>10}{:>8}", format!("{time:.1?}"), LOADS.load(Relaxed));
+fn row(label: &str, time: Duration) {
+    println!("{label:<46}{:>10}{:>8}", format!("{time:.1?}"), LOADS.load(Relaxed));
 }

@@ -12,16 +12,16 @@ use crate::base::clock::{Nanos, nanos};
 pub struct FunctionSpec {
     template: &'static str,
     /// Fingerprint of the template alone.
-    template_print: u64,
+    template_fingerprint: u64,
     /// Fingerprint of the template, the version, the locality and the owner.
-    print: u64,
+    fingerprint: u64,
     owner: Owner,
     is_template: bool,
     is_local: bool,
     version: u32,
     max_entries: Option<u64>,
     bound: Option<Nanos>,
-    coalesces_here: bool,
+    coalesces_locally: bool,
     soft_timeout: Option<Duration>,
     max_loads: Option<u32>,
     tier_timeout: Option<Duration>,
@@ -55,18 +55,18 @@ impl FunctionSpec {
     }
 
     const fn new(template: &'static str, is_template: bool) -> Self {
-        let print = print_of(FNV_OFFSET, template.as_bytes());
+        let fingerprint = fnv1a(FNV_OFFSET, template.as_bytes());
         Self {
             template,
-            template_print: print,
-            print,
+            template_fingerprint: fingerprint,
+            fingerprint,
             owner: Owner::Anyone,
             is_template,
             is_local: false,
             version: 0,
             max_entries: None,
             bound: None,
-            coalesces_here: false,
+            coalesces_locally: false,
             soft_timeout: None,
             max_loads: None,
             tier_timeout: None,
@@ -82,7 +82,7 @@ impl FunctionSpec {
         if !matches!(self.owner, Owner::Schema(_)) {
             self.owner = Owner::Function(path);
         }
-        self.printed()
+        self.with_fingerprint()
     }
 
     /// Names the schema of the values, in place of the function's path and the type's name.
@@ -91,19 +91,19 @@ impl FunctionSpec {
     #[must_use]
     pub const fn schema(mut self, name: &'static str) -> Self {
         self.owner = Owner::Schema(name);
-        self.printed()
+        self.with_fingerprint()
     }
 
     /// Updates the fingerprint to the current settings.
-    const fn printed(mut self) -> Self {
+    const fn with_fingerprint(mut self) -> Self {
         let (kind, owner) = match self.owner {
             Owner::Anyone => (0, ""),
             Owner::Function(path) => (1, path),
             Owner::Schema(name) => (2, name),
         };
-        let print = print_of(self.template_print, &[0xFF, self.is_local as u8, kind]);
-        let print = print_of(print, &self.version.to_le_bytes());
-        self.print = print_of(print, owner.as_bytes());
+        let fingerprint = fnv1a(self.template_fingerprint, &[0xFF, self.is_local as u8, kind]);
+        let fingerprint = fnv1a(fingerprint, &self.version.to_le_bytes());
+        self.fingerprint = fnv1a(fingerprint, owner.as_bytes());
         self
     }
 
@@ -111,14 +111,14 @@ impl FunctionSpec {
     #[must_use]
     pub const fn version(mut self, version: u32) -> Self {
         self.version = version;
-        self.printed()
+        self.with_fingerprint()
     }
 
     /// Keeps the values in this process.
     #[must_use]
     pub const fn local(mut self) -> Self {
         self.is_local = true;
-        self.printed()
+        self.with_fingerprint()
     }
 
     /// Limits the number of entries that this function may hold in L1.
@@ -140,7 +140,7 @@ impl FunctionSpec {
     /// Coalesces loads within each process only, and not over all processes.
     #[must_use]
     pub const fn coalesce_local(mut self) -> Self {
-        self.coalesces_here = true;
+        self.coalesces_locally = true;
         self
     }
 
@@ -177,15 +177,15 @@ impl FunctionSpec {
         self.keep_warm as usize
     }
 
-    pub(crate) const fn patience(&self) -> Option<Duration> {
+    pub(crate) const fn own_soft_timeout(&self) -> Option<Duration> {
         self.soft_timeout
     }
 
-    pub(crate) const fn load_cap(&self) -> Option<u32> {
+    pub(crate) const fn own_max_loads(&self) -> Option<u32> {
         self.max_loads
     }
 
-    pub(crate) const fn own_budget(&self) -> Option<Duration> {
+    pub(crate) const fn own_tier_timeout(&self) -> Option<Duration> {
         self.tier_timeout
     }
 
@@ -193,8 +193,8 @@ impl FunctionSpec {
         self.bound
     }
 
-    pub(crate) const fn coalesces_here(&self) -> bool {
-        self.coalesces_here
+    pub(crate) const fn coalesces_locally(&self) -> bool {
+        self.coalesces_locally
     }
 
     pub(crate) const fn template(&self) -> &'static str {
@@ -202,15 +202,15 @@ impl FunctionSpec {
     }
 
     /// Returns the fingerprint of the template alone, so that a look-up need not hash the text.
-    pub(crate) const fn template_print(&self) -> u64 {
-        self.template_print
+    pub(crate) const fn template_fingerprint(&self) -> u64 {
+        self.template_fingerprint
     }
 
     /// Returns the fingerprint of the template, the version, the locality and the owner.
     ///
     /// An entry that differs in one of these does not belong to this function.
-    pub(crate) const fn print(&self) -> u64 {
-        self.print
+    pub(crate) const fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     pub(crate) const fn owned_by(&self) -> Owner {
@@ -229,26 +229,26 @@ impl FunctionSpec {
         self.version
     }
 
-    pub(crate) const fn entry_cap(&self) -> Option<u64> {
+    pub(crate) const fn own_max_entries(&self) -> Option<u64> {
         self.max_entries
     }
 }
 
 const FNV_OFFSET: u64 = 0xCBF2_9CE4_8422_2325;
 
-/// Continues an FNV-1a hash: `before` is the hash so far.
+/// Continues an FNV-1a hash: `hash` is the hash so far.
 ///
 /// FNV-1a can be evaluated at compile time. It does not resist chosen collisions, and need not: templates
 /// come from the program itself.
-const fn print_of(before: u64, bytes: &[u8]) -> u64 {
+const fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
     const PRIME: u64 = 0x0100_0000_01B3;
 
-    let (mut print, mut rest) = (before, bytes);
+    let (mut hash, mut rest) = (hash, bytes);
     while let [first, others @ ..] = rest {
-        print = (print ^ *first as u64).wrapping_mul(PRIME);
+        hash = (hash ^ *first as u64).wrapping_mul(PRIME);
         rest = others;
     }
-    print
+    hash
 }
 
 #[cfg(test)]
@@ -256,26 +256,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sites_with_one_template_are_apart_unless_all_is_equal() {
-        let site = || FunctionSpec::templated("user:{}");
+    fn specs_share_a_fingerprint_only_if_all_settings_are_equal() {
+        let spec = || FunctionSpec::templated("user:{}");
         let all = [
-            site(),
-            site().local(),
-            site().version(1),
-            site().version(1).local(),
-            site().owner("app::name"),
-            site().owner("app::email"),
-            site().owner("app::name").version(1),
-            site().owner("app::name").local(),
-            site().schema("app::name"),
-            site().schema("app::name").local(),
+            spec(),
+            spec().local(),
+            spec().version(1),
+            spec().version(1).local(),
+            spec().owner("app::name"),
+            spec().owner("app::email"),
+            spec().owner("app::name").version(1),
+            spec().owner("app::name").local(),
+            spec().schema("app::name"),
+            spec().schema("app::name").local(),
         ];
         for (index, one) in all.iter().enumerate() {
-            assert!(all.iter().skip(index + 1).all(|other| one.print() != other.print()), "{one:?}");
-            assert_eq!(one.template_print(), site().template_print());
+            assert!(
+                all.iter().skip(index + 1).all(|other| one.fingerprint() != other.fingerprint()),
+                "{one:?}"
+            );
+            assert_eq!(one.template_fingerprint(), spec().template_fingerprint());
         }
-        let named = || site().owner("app::name").schema("user.v1").version(2);
-        assert_eq!(named().print(), site().schema("user.v1").owner("app::email").version(2).print());
-        assert_eq!(named().owned_by(), Owner::Schema("user.v1"));
+        let with_schema = || spec().owner("app::name").schema("user.v1").version(2);
+        assert_eq!(
+            with_schema().fingerprint(),
+            spec().schema("user.v1").owner("app::email").version(2).fingerprint()
+        );
+        assert_eq!(with_schema().owned_by(), Owner::Schema("user.v1"));
     }
 }

@@ -22,6 +22,6 @@ macro_rules! lazy {
 pub(crate) use lazy;
 
 /// Number of shards of a table, so that threads do not wait for each other. The model has one instead.
-pub(crate) const fn shards(many: usize) -> usize {
-    many
+pub(crate) const fn shards(count: usize) -> usize {
+    count
 }

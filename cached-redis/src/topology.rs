@@ -15,7 +15,7 @@ use crate::{
     connect::settings::Settings,
     node::{
         Answers, Node,
-        heartbeat::{Member, identity},
+        heartbeat::{Member, new_member_id},
         transfers::OperationBudget,
     },
     protocol::{
@@ -31,75 +31,75 @@ use crate::{
 /// Destination of operations.
 #[derive(Debug)]
 pub(crate) enum Topology {
-    One(Box<Node>),
-    Many(Cluster),
+    Standalone(Box<Node>),
+    Cluster(Cluster),
 }
 
 /// Reference to one server: borrowed if it is standalone, shared if it is in a cluster.
 pub(crate) enum NodeRef<'a> {
-    One(&'a Node),
-    Many(Arc<Node>),
+    Borrowed(&'a Node),
+    Shared(Arc<Node>),
 }
 
 impl Topology {
-    pub(crate) fn to_one(settings: Settings) -> Self {
+    pub(crate) fn standalone(settings: Settings) -> Self {
         let settings = Arc::new(settings);
-        Self::One(Box::new(Node::new(settings, Member::new(identity()), PushRouter::default())))
+        Self::Standalone(Box::new(Node::new(settings, Member::new(new_member_id()), PushRouter::default())))
     }
 
     pub(crate) fn settings(&self) -> &Settings {
         match self {
-            Self::One(node) => &node.settings,
-            Self::Many(cluster) => cluster.settings(),
+            Self::Standalone(node) => &node.settings,
+            Self::Cluster(cluster) => cluster.settings(),
         }
     }
 
     /// Returns the address for display, without user and password.
     pub(crate) fn label(&self) -> String {
         match self {
-            Self::One(node) => format!("{:?}", node.settings.endpoint),
-            Self::Many(cluster) => cluster.label(),
+            Self::Standalone(node) => format!("{:?}", node.settings.endpoint),
+            Self::Cluster(cluster) => cluster.label(),
         }
     }
 
     /// Returns the state of the connection for display.
-    pub(crate) fn stand(&self) -> String {
+    pub(crate) fn state_label(&self) -> String {
         match self {
-            Self::One(node) => format!("{:?}", node.link.state()),
-            Self::Many(cluster) => format!("{:?}", cluster.state()),
+            Self::Standalone(node) => format!("{:?}", node.link.state()),
+            Self::Cluster(cluster) => format!("{:?}", cluster.state()),
         }
     }
 
     pub(crate) fn attach(&self, attachment: Attachment) {
         match self {
-            Self::One(node) => {
-                let watcher = Arc::clone(&attachment.watcher);
-                node.condition().on_change(move || watcher.standing_changed());
+            Self::Standalone(node) => {
+                let listener = Arc::clone(&attachment.listener);
+                node.condition().on_change(move || listener.status_changed());
                 node.attach(attachment);
             }
-            Self::Many(cluster) => cluster.attach(&attachment),
+            Self::Cluster(cluster) => cluster.attach(&attachment),
         }
     }
 
     pub(crate) fn attached(&self) -> Option<&AttachedCache> {
         match self {
-            Self::One(node) => node.watch.attached(),
-            Self::Many(cluster) => cluster.attached(),
+            Self::Standalone(node) => node.router.attached(),
+            Self::Cluster(cluster) => cluster.attached(),
         }
     }
 
     pub(crate) fn ready(&self) -> bool {
         match self {
-            Self::One(node) => node.ready(),
-            Self::Many(cluster) => cluster.ready(),
+            Self::Standalone(node) => node.ready(),
+            Self::Cluster(cluster) => cluster.ready(),
         }
     }
 
     /// Connects, and waits for the outcome of the first attempt.
     pub(crate) async fn connected(&self) -> Result<(), TierCause> {
         match self {
-            Self::One(node) => node.connected().await,
-            Self::Many(cluster) => cluster.connected().await,
+            Self::Standalone(node) => node.connected().await,
+            Self::Cluster(cluster) => cluster.connected().await,
         }
     }
 
@@ -108,19 +108,19 @@ impl Topology {
     /// Fails at once if waiting would be futile: while the connection is down, or while the gate rejects
     /// reads.
     pub(crate) async fn read(&self, batch: &Batch, budget: Budget) -> Result<Answers, TierError> {
-        let budget = budget.of_read(self.settings().read_timeout);
+        let budget = budget.read_limit(self.settings().read_timeout);
         match self {
-            Self::One(node) => node.read(batch, budget).await,
-            Self::Many(cluster) => Box::pin(cluster.read(batch, budget)).await,
+            Self::Standalone(node) => node.read(batch, budget).await,
+            Self::Cluster(cluster) => Box::pin(cluster.read(batch, budget)).await,
         }
     }
 
     /// Runs a batch that writes.
-    pub(crate) async fn change(&self, batch: &Batch, budget: Budget) -> Result<Answers, TierError> {
-        let budget = budget.of_write(self.settings().write_timeout);
+    pub(crate) async fn write(&self, batch: &Batch, budget: Budget) -> Result<Answers, TierError> {
+        let budget = budget.write_limit(self.settings().write_timeout);
         match self {
-            Self::One(node) => node.change(batch, budget).await,
-            Self::Many(cluster) => cluster.change(batch, budget).await,
+            Self::Standalone(node) => node.write(batch, budget).await,
+            Self::Cluster(cluster) => cluster.write(batch, budget).await,
         }
     }
 
@@ -129,37 +129,37 @@ impl Topology {
         &self,
         batch: &Batch,
         bytes: usize,
-        patience: OperationBudget,
+        operation_budget: OperationBudget,
     ) -> Result<Answers, TierError> {
         match self {
-            Self::One(node) => node.read_large(batch, bytes, patience).await,
-            Self::Many(cluster) => cluster.read_large(batch, bytes, patience).await,
+            Self::Standalone(node) => node.read_large(batch, bytes, operation_budget).await,
+            Self::Cluster(cluster) => cluster.read_large(batch, bytes, operation_budget).await,
         }
     }
 
-    /// Runs a write as [`change`](Self::change) does, over the connections for large values.
-    pub(crate) async fn change_large(
+    /// Runs a write as [`write`](Self::write) does, over the connections for large values.
+    pub(crate) async fn write_large(
         &self,
         batch: &Batch,
         bytes: usize,
-        patience: OperationBudget,
+        operation_budget: OperationBudget,
     ) -> Result<Answers, TierError> {
         match self {
-            Self::One(node) => node.change_large(batch, bytes, patience).await,
-            Self::Many(cluster) => cluster.change_large(batch, bytes, patience).await,
+            Self::Standalone(node) => node.write_large(batch, bytes, operation_budget).await,
+            Self::Cluster(cluster) => cluster.write_large(batch, bytes, operation_budget).await,
         }
     }
 
     /// Replaces the connection with this change feed: its replies do not match the requests.
-    pub(crate) fn distrust(&self, line: &ChangeFeed) {
-        self.nodes().iter().for_each(|node| node.distrust(line));
+    pub(crate) fn replace_connection(&self, feed: &ChangeFeed) {
+        self.nodes().iter().for_each(|node| node.report_broken(feed));
     }
 
     /// Returns all known servers.
     pub(crate) fn nodes(&self) -> Vec<NodeRef<'_>> {
         match self {
-            Self::One(node) => vec![NodeRef::One(node)],
-            Self::Many(cluster) => cluster.nodes().iter().cloned().map(NodeRef::Many).collect(),
+            Self::Standalone(node) => vec![NodeRef::Borrowed(node)],
+            Self::Cluster(cluster) => cluster.nodes().iter().cloned().map(NodeRef::Shared).collect(),
         }
     }
 
@@ -172,7 +172,7 @@ impl Topology {
         keys: impl ExactSizeIterator<Item = &'a str>,
     ) -> Option<Vec<Vec<usize>>> {
         match self {
-            Self::Many(cluster) if keys.len() > 1 => cluster.by_server(keys),
+            Self::Cluster(cluster) if keys.len() > 1 => cluster.by_server(keys),
             _ => None,
         }
     }
@@ -180,92 +180,94 @@ impl Topology {
     /// Returns all servers that hold keys, and a survey of the slots that each of them holds.
     pub(crate) async fn survey(&self) -> Result<(Vec<NodeRef<'_>>, Survey), TierError> {
         match self {
-            Self::One(node) => Ok((vec![NodeRef::One(node)], Survey::default())),
-            Self::Many(cluster) => {
+            Self::Standalone(node) => Ok((vec![NodeRef::Borrowed(node)], Survey::default())),
+            Self::Cluster(cluster) => {
                 let (nodes, survey) = cluster.survey().await?;
-                Ok((nodes.into_iter().map(NodeRef::Many).collect(), survey))
+                Ok((nodes.into_iter().map(NodeRef::Shared).collect(), survey))
             }
         }
     }
 
     /// Returns all registries in which processes may register.
-    pub(crate) fn posts(&self) -> Vec<Registry> {
+    pub(crate) fn registries(&self) -> Vec<Registry> {
         match self {
-            Self::One(_) => self.attached().map(|attached| attached.post.clone()).into_iter().collect(),
-            Self::Many(cluster) => cluster.posts(),
+            Self::Standalone(_) => {
+                self.attached().map(|attached| attached.registry.clone()).into_iter().collect()
+            }
+            Self::Cluster(cluster) => cluster.registries(),
         }
     }
 
-    /// Returns the member of this process that is registered at `post`.
+    /// Returns the member of this process that is registered in the registry `registry`.
     ///
     /// The registry must contain it, unless the registry was lost.
-    pub(crate) fn member_at(&self, post: usize) -> Option<String> {
+    pub(crate) fn member_at(&self, registry: usize) -> Option<String> {
         let nodes = self.nodes();
-        let member = nodes.iter().find(|node| node.member.registered_at() == Some(post));
+        let member = nodes.iter().find(|node| node.member.registry_number() == Some(registry));
         member.map(|node| node.member.id.clone())
     }
 
     /// Returns the prefix of this process's members in all registries.
-    pub(crate) fn own_begin(&self) -> &str {
+    pub(crate) fn member_prefix(&self) -> &str {
         match self {
-            Self::One(node) => &node.member.id,
-            Self::Many(cluster) => cluster.identity(),
+            Self::Standalone(node) => &node.member.id,
+            Self::Cluster(cluster) => cluster.member_prefix(),
         }
     }
 
     /// Replaces the connection for large values to the server that holds this key.
-    pub(crate) fn renew_large(&self, key: &str) {
+    pub(crate) fn replace_large_connection(&self, key: &str) {
         match self {
-            Self::One(node) => node.renew_large(),
-            Self::Many(cluster) => cluster.renew_large(key),
+            Self::Standalone(node) => node.replace_large_connection(),
+            Self::Cluster(cluster) => cluster.replace_large_connection(key),
         }
     }
 
     /// Removes this process from the registries, and closes all connections.
     pub(crate) async fn close(&self) {
         match self {
-            Self::One(node) => node.close().await,
-            Self::Many(cluster) => cluster.close().await,
+            Self::Standalone(node) => node.close().await,
+            Self::Cluster(cluster) => cluster.close().await,
         }
     }
 
     /// Decodes the replies, and returns the result with the change feed of its connection.
     ///
     /// The connection is replaced if the replies do not match the requests.
-    pub(crate) fn understand<T>(
+    pub(crate) fn decode<T>(
         &self,
         answers: Answers,
         read: impl FnOnce(Replies) -> RedisResult<T>,
     ) -> Result<(T, Arc<ChangeFeed>), TierError> {
-        let Answers { replies, line } = answers;
-        let understood = read(replies).map_err(|error| {
+        let Answers { replies, feed } = answers;
+        let decoded = read(replies).map_err(|error| {
             let Failure { error, verdict } = error.into();
             if verdict == Verdict::Broken {
-                self.distrust(&line);
+                self.replace_connection(&feed);
             }
             error
         })?;
-        Ok((understood, line))
+        Ok((decoded, feed))
     }
 
     pub(crate) fn state(&self) -> RedisState {
         match self {
-            Self::One(node) => node.condition().state(),
-            Self::Many(cluster) => cluster.state(),
+            Self::Standalone(node) => node.condition().state(),
+            Self::Cluster(cluster) => cluster.state(),
         }
     }
 
     pub(crate) fn watch_state(&self) -> watch::Receiver<RedisState> {
         match self {
-            Self::One(node) => node.condition().watch(),
-            Self::Many(cluster) => cluster.watch_state(),
+            Self::Standalone(node) => node.condition().watch(),
+            Self::Cluster(cluster) => cluster.watch_state(),
         }
     }
 
     pub(crate) fn health(&self) -> RedisHealth {
         match self {
-            Self::One(node) => node.health(),
-            Self::Many(cluster) => cluster.health(),
+            Self::Standalone(node) => node.health(),
+            Self::Cluster(cluster) => cluster.health(),
         }
     }
 }
@@ -275,8 +277,8 @@ impl Deref for NodeRef<'_> {
 
     fn deref(&self) -> &Node {
         match self {
-            Self::One(node) => node,
-            Self::Many(node) => node,
+            Self::Borrowed(node) => node,
+            Self::Shared(node) => node,
         }
     }
 }

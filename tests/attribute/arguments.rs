@@ -180,10 +180,10 @@ async fn names(
     result: u32,
     control: u32,
     writer: u32,
-    site: u32,
+    spec: u32,
     slot: u32,
-    shape: u32,
-    plan: u32,
+    policy: u32,
+    call_spec: u32,
     call: u32,
     load: u32,
     intent: u32,
@@ -197,10 +197,10 @@ async fn names(
         + result
         + control
         + writer
-        + site
+        + spec
         + slot
-        + shape
-        + plan
+        + policy
+        + call_spec
         + call
         + load
         + intent
@@ -209,7 +209,7 @@ async fn names(
 }
 
 #[tokio::test]
-async fn arguments_with_names_of_ours() {
+async fn arguments_may_have_the_names_of_generated_variables() {
     for _ in 0..2 {
         assert_eq!(names("k", 1, 1, Some("t"), 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1).await, 14);
     }

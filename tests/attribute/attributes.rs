@@ -22,7 +22,7 @@ async fn expected(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) -> u32
     1
 }
 
-#[expect(dead_code, reason = "nobody calls it")]
+#[expect(dead_code, reason = "no code calls it")]
 #[cached("attributes:dead", ttl = "1m")]
 async fn dead(a: u8) -> u8 {
     a
@@ -206,7 +206,7 @@ macro_rules! named {
     };
 }
 
-named! { invalidate refresh peek key with new get call load plan site main drop clone default call_type r#type r#async body held }
+named! { invalidate refresh peek key with new get call load call_spec spec main drop clone default call_type r#type r#async body held }
 
 macro_rules! library {
     ($prefix:literal, $name:ident, $runs:ident) => {
@@ -231,7 +231,7 @@ static GENERATED: Runs = Runs::new();
 library!("attributes:generated:{x}/{y}", generated, GENERATED);
 
 #[tokio::test]
-async fn functions_out_of_a_macro() {
+async fn functions_may_be_generated_by_a_macro() {
     for _ in 0..2 {
         assert_eq!(generated(1, "a").await, "1 a");
         assert_eq!(Repo.generated(1, "a").await, "1 a");

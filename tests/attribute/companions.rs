@@ -52,7 +52,7 @@ async fn serde(n: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn companions_stand_under_the_name_that_they_are_given() {
+async fn companions_have_the_given_name() {
     for _ in 0..2 {
         assert_eq!(user(7).await, "Ada 7");
         assert_eq!(rate("eur"), rate { of: 3 }.of);

@@ -29,9 +29,9 @@ use std::time::Duration;
 use cached_aside::{LoadTimeout, cached, invalidates};
 
 #[derive(Clone, Copy, Debug)]
-struct Late;
+struct TimedOut;
 
-impl From<LoadTimeout> for Late {
+impl From<LoadTimeout> for TimedOut {
     fn from(_: LoadTimeout) -> Self {
         Self
     }
@@ -45,10 +45,10 @@ const MINUTE: Duration = Duration::from_secs(60);
     soft_timeout = "1s", refresh_ahead = 0.5, load_timeout = "5s", jitter = 0.1, tags = ["forbidden:{id}"],
     tags_from = |v| vec![cached_aside::tag!("forbidden:{}", v)], max_loads = 4, keep_warm = 2
 )]
-pub(crate) async fn everything(id: u64, lang: &str) -> Result<u64, Late> {
+pub(crate) async fn everything(id: u64, lang: &str) -> Result<u64, TimedOut> {
     #![allow(clippy::unnecessary_wraps)]
     if id == 0 {
-        return Err(Late);
+        return Err(TimedOut);
     }
     Ok(id)
 }
@@ -83,14 +83,14 @@ impl Service {
     }
 
     #[invalidates(self.length_entry(name), everything(n, "en"))]
-    async fn rename(&self, name: &str, n: u64) -> Result<(), Late> {
+    async fn rename(&self, name: &str, n: u64) -> Result<(), TimedOut> {
         Ok(())
     }
 }
 
 /// The runtime is built by hand, because the attributes of tokio allow a lint themselves.
 #[test]
-fn nothing_that_is_generated_allows_what_is_forbidden() {
+fn generated_code_allows_no_forbidden_lint() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(each_form());
 }

@@ -46,7 +46,7 @@ async fn companions() {
 }
 
 #[tokio::test]
-async fn errors_are_not_kept() {
+async fn errors_are_not_cached() {
     static RUNS: Runs = Runs::new();
     #[cached("functions:errors", ttl = "1m")]
     async fn fails(x: u32) -> Result<u32, DbError> {

@@ -22,7 +22,7 @@ struct Notes {
     here: Cache,
     elsewhere: Cache,
     loads: CountedLoad<()>,
-    truth: AtomicU32,
+    source_value: AtomicU32,
 }
 
 impl Notes {
@@ -36,7 +36,7 @@ impl Notes {
             elsewhere: build(),
             tier,
             loads: CountedLoad::default(),
-            truth: AtomicU32::new(0),
+            source_value: AtomicU32::new(0),
         }
     }
 
@@ -51,7 +51,7 @@ impl Notes {
     )]
     async fn note(&self, cache: &Cache, id: u32) -> u32 {
         let Ok(()) = self.loads.run().await;
-        self.truth.load(SeqCst)
+        self.source_value.load(SeqCst)
     }
 
     /// Fills every cache, and returns the number of loads that this took.
@@ -64,13 +64,13 @@ impl Notes {
         self.loads.runs() - before
     }
 
-    /// Returns whether both caches read `truth`.
-    async fn all_read(&self, truth: u32) -> bool {
-        self.note(&self.here, 1).await == truth && self.note(&self.elsewhere, 1).await == truth
+    /// Returns whether both caches read `source_value`.
+    async fn all_read(&self, source_value: u32) -> bool {
+        self.note(&self.here, 1).await == source_value && self.note(&self.elsewhere, 1).await == source_value
     }
 
     fn write(&self) {
-        self.truth.fetch_add(1, SeqCst);
+        self.source_value.fetch_add(1, SeqCst);
     }
 
     #[invalidates(self.note_entry(&self.here, id))]
@@ -112,9 +112,9 @@ impl Notes {
     }
 
     #[invalidates(self.note_entry(&self.here, 1))]
-    async fn slow(&self, begun: &Notify) {
+    async fn slow(&self, started: &Notify) {
         self.write();
-        begun.notify_one();
+        started.notify_one();
         pending::<()>().await;
     }
 
@@ -126,7 +126,7 @@ impl Notes {
 }
 
 #[tokio::test]
-async fn the_caller_and_everyone_else_read_what_was_written() {
+async fn all_processes_read_the_written_value() {
     let notes = Notes::new();
     assert_eq!(notes.loads().await, 1);
     assert_eq!(notes.loads().await, 0);
@@ -189,24 +189,24 @@ async fn panic_in_the_body_invalidates() {
         Poll::Ready(poll.is_err())
     });
     assert!(panic.await);
-    until(async || notes.all_read(1).await).await;
+    wait_until(async || notes.all_read(1).await).await;
 }
 
 #[tokio::test]
 async fn dropped_call_invalidates() {
     let notes = Notes::new();
     notes.loads().await;
-    let begun = Notify::new();
+    let started = Notify::new();
     tokio::select! {
         biased;
-        () = notes.slow(&begun) => unreachable!(),
-        () = begun.notified() => {}
+        () = notes.slow(&started) => unreachable!(),
+        () = started.notified() => {}
     }
-    until(async || notes.all_read(1).await).await;
+    wait_until(async || notes.all_read(1).await).await;
 }
 
 #[tokio::test]
-async fn a_call_that_never_began_has_done_nothing() {
+async fn unpolled_call_invalidates_nothing() {
     let notes = Notes::new();
     notes.loads().await;
     let before = notes.tier.round_trips();
@@ -226,21 +226,21 @@ async fn invalidation_completes_after_its_call_is_dropped() {
         let mut cx = Context::from_waker(Waker::noop());
         assert!(call.as_mut().poll(&mut cx).is_pending());
     }
-    assert_eq!(notes.truth.load(SeqCst), 1, "it wrote");
+    assert_eq!(notes.source_value.load(SeqCst), 1, "it wrote");
     notes.tier.hold_deletes(false);
-    until(async || notes.tier.keys().is_empty()).await;
+    wait_until(async || notes.tier.keys().is_empty()).await;
     assert!(notes.all_read(1).await);
 }
 
 #[test]
-fn without_a_runtime_this_process_forgets_at_once() {
+fn invalidation_holds_in_this_process_without_a_runtime() {
     let notes = Notes::new();
     let here = Cache::builder().build().unwrap();
     let notes = Notes { here, ..notes };
     pollster::block_on(notes.note(&notes.here, 1));
-    let begun = Notify::new();
+    let started = Notify::new();
     {
-        let mut call = pin!(notes.slow(&begun));
+        let mut call = pin!(notes.slow(&started));
         assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
     assert_eq!(pollster::block_on(notes.note(&notes.here, 1)), 1);
@@ -248,12 +248,12 @@ fn without_a_runtime_this_process_forgets_at_once() {
 }
 
 #[tokio::test]
-async fn trouble_with_the_shared_tier_is_not_the_callers() {
+async fn call_succeeds_when_the_shared_tier_is_down() {
     let notes = Notes::new();
     notes.loads().await;
     notes.tier.set_down(true);
     assert_eq!(notes.edit(1, Ok(7)).await, Ok(7));
-    assert_eq!(notes.note(&notes.here, 1).await, 1, "this process has forgotten");
+    assert_eq!(notes.note(&notes.here, 1).await, 1, "the entry is invalidated in this process");
     assert_eq!(notes.here.stats().not_propagated, 1);
 }
 
@@ -287,9 +287,9 @@ async fn keys_are_made_before_the_body_consumes_the_arguments() {
 }
 
 /// Waits for work in the background, but not for ever.
-async fn until(is_so: impl AsyncFn() -> bool) {
+async fn wait_until(condition: impl AsyncFn() -> bool) {
     let wait = async {
-        while !is_so().await {
+        while !condition().await {
             tokio::task::yield_now().await;
         }
     };

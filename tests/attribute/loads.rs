@@ -23,7 +23,7 @@ async fn give_up<F: Future>(call: F) {
 }
 
 /// Waits until the load of a dropped call is done.
-async fn until<F: Future<Output = bool>>(mut is_done: impl FnMut() -> F) {
+async fn wait_until<F: Future<Output = bool>>(mut is_done: impl FnMut() -> F) {
     let wait = async {
         while !is_done().await {
             tokio::task::yield_now().await;
@@ -102,13 +102,13 @@ async fn a_load_outlives_its_caller() {
     }
     GATE.add_permits(100);
     let question = Question { text: "?".to_owned() };
-    until(async || owned::peek("x".to_owned(), Some(1)).await.is_some()).await;
-    until(async || borrowed::peek("x", Some("y"), &question, &[1]).await.is_some()).await;
-    until(async || named::peek("x", "y", "z").await.is_some()).await;
-    until(async || boxed::peek("x").await.is_some()).await;
-    until(async || insist::peek("x", Some(&3)).await.is_some()).await;
-    until(async || generic::peek(4).await.is_some()).await;
-    until(async || Arc::new(Repo).entry(5).peek().await.is_some()).await;
+    wait_until(async || owned::peek("x".to_owned(), Some(1)).await.is_some()).await;
+    wait_until(async || borrowed::peek("x", Some("y"), &question, &[1]).await.is_some()).await;
+    wait_until(async || named::peek("x", "y", "z").await.is_some()).await;
+    wait_until(async || boxed::peek("x").await.is_some()).await;
+    wait_until(async || insist::peek("x", Some(&3)).await.is_some()).await;
+    wait_until(async || generic::peek(4).await.is_some()).await;
+    wait_until(async || Arc::new(Repo).entry(5).peek().await.is_some()).await;
     assert_eq!(RUNS.take(), 7);
 
     assert_eq!(owned("x".to_owned(), Some(1)).await, "x Some(1)");

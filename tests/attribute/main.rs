@@ -13,7 +13,6 @@
 
 mod arguments;
 mod attributes;
-mod beside;
 mod companions;
 mod forbidden;
 mod functions;
@@ -22,10 +21,11 @@ mod invalidates;
 mod keys;
 mod loads;
 mod methods;
+mod other_attributes;
 mod policies;
 mod recursion;
 mod support;
 mod tags;
 mod warm;
 
-use beside::framed;
+use other_attributes::framed;

@@ -370,7 +370,7 @@ async fn in_argument(cache: &Cache, x: u32) -> u32 {
 }
 
 #[tokio::test]
-async fn caches_of_their_own() {
+async fn functions_can_use_their_own_cache() {
     for _ in 0..2 {
         assert_eq!((in_static(1).await, in_chosen(1).await), (1, 1));
     }
@@ -420,7 +420,7 @@ mod reexport {
     }
 
     #[tokio::test]
-    async fn the_runtime_may_be_elsewhere() {
+    async fn crate_option_names_the_path_of_the_runtime() {
         for _ in 0..2 {
             assert_eq!((renamed(1).await, Repo.method(1).await), (Some(1), Some(1)));
         }

@@ -18,13 +18,13 @@ const DEPTH: usize = 500;
 /// Addresses in the stack frames of the levels.
 static FRAMES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
-fn note_frame() {
+fn record_frame() {
     let here = 0_u8;
     FRAMES.lock().unwrap().push(std::ptr::from_ref(&here).addr());
 }
 
 /// Returns the stack bytes per level, averaged in the middle of `levels` levels.
-fn bytes_of_a_level(levels: u64, call: impl FnOnce(u64)) -> usize {
+fn bytes_per_level(levels: u64, call: impl FnOnce(u64)) -> usize {
     FRAMES.lock().unwrap().clear();
     call(levels);
     let frames = FRAMES.lock().unwrap();
@@ -34,13 +34,13 @@ fn bytes_of_a_level(levels: u64, call: impl FnOnce(u64)) -> usize {
 
 #[cached("recursion:fib", ttl = "1h", local)]
 fn fib(n: u64) -> u64 {
-    note_frame();
+    record_frame();
     if n < 2 { n } else { fib(n - 1).wrapping_add(fib(n - 2)) }
 }
 
 #[cached("recursion:text:{n}:{text}", ttl = "1h", local, cache_if = |v| !v.is_empty(), max_loads = 4)]
 fn longer(n: u64, text: &str) -> Result<String, String> {
-    note_frame();
+    record_frame();
     if n == 0 {
         return Ok(text.to_owned());
     }
@@ -53,13 +53,13 @@ struct Solver;
 impl Solver {
     #[cached("recursion:solve:{n}", ttl = "1h", local, skip(self))]
     fn solve(&self, n: u64) -> u64 {
-        note_frame();
+        record_frame();
         if n == 0 { 0 } else { self.solve(n - 1) + 1 }
     }
 
     #[cached("recursion:handled:{n}", ttl = "1h", local, skip(self), handle = handled_entry)]
     fn handled(&self, n: u64) -> u64 {
-        note_frame();
+        record_frame();
         if n == 0 { 0 } else { self.handled(n - 1) + 1 }
     }
 }
@@ -68,10 +68,10 @@ impl Solver {
 fn a_function_that_calls_itself_needs_little_stack_for_each_level() {
     let levels = 40;
     let each = [
-        ("fib", bytes_of_a_level(levels, |n| _ = fib(n))),
-        ("longer", bytes_of_a_level(levels, |n| _ = longer(n, "x"))),
-        ("solve", bytes_of_a_level(levels, |n| _ = Solver.solve(n))),
-        ("handled", bytes_of_a_level(levels, |n| _ = Solver.handled(n))),
+        ("fib", bytes_per_level(levels, |n| _ = fib(n))),
+        ("longer", bytes_per_level(levels, |n| _ = longer(n, "x"))),
+        ("solve", bytes_per_level(levels, |n| _ = Solver.solve(n))),
+        ("handled", bytes_per_level(levels, |n| _ = Solver.handled(n))),
     ];
     println!("bytes of stack for each level: {each:?}");
     for (name, bytes) in each {
@@ -108,7 +108,7 @@ fn circle(n: u64) -> u64 {
 }
 
 #[test]
-fn errors_and_panics_of_inner_levels_come_out_as_they_are() {
+fn errors_and_panics_of_inner_levels_are_returned_unchanged() {
     assert_eq!(fails(5), Err(3));
     assert_eq!(RUNS.take(), 3);
     let panic = catch_unwind(AssertUnwindSafe(|| fails(4))).unwrap_err();

@@ -53,7 +53,7 @@ impl Shop {
 }
 
 #[tokio::test]
-async fn all_of_them() {
+async fn every_form_of_function_can_be_warmed() {
     let names = vec!["ada".to_owned(), "bob".to_owned(), "ada".to_owned()];
     let report = warm(&names, |name| text::warm(name)).concurrency(1).await;
     assert_eq!((report.loaded, report.present, RUNS.take()), (2, 1, 2));
@@ -115,7 +115,7 @@ async fn sum(cache: &Cache, n: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn arguments_of_every_form_are_kept() {
+async fn keys_with_arguments_of_every_form_are_kept_warm() {
     let clock = ManualClock::new();
     let cache = Cache::builder().clock(clock.clock()).build().unwrap();
     let (client, shared) = (Client("llm".to_owned()), Arc::new(vec![1, 2]));

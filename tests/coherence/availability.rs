@@ -14,8 +14,8 @@ use redis_harness::PATIENCE;
 use tokio::{spawn, task::JoinHandle, time::timeout};
 
 use crate::{
-    odd::{Odd, Switches},
-    support::{Pair, SECOND, Source, settle, until},
+    faulty_tier::{Faults, FaultyTier},
+    support::{Pair, SECOND, Source, settle, wait_until},
 };
 
 #[cached("stale:{id}", ttl = "10s", stale = "100s", cache = cache, skip(cache, source))]
@@ -74,7 +74,7 @@ async fn none(cache: &Cache, runs: &Arc<AtomicUsize>, id: u32) -> Option<u32> {
     (id > 0).then_some(id)
 }
 
-async fn ask(cache: &Cache, source: &Source) -> Reply<Result<usize, String>> {
+async fn call_stale(cache: &Cache, source: &Source) -> Reply<Result<usize, String>> {
     stale::with(CacheControl::new(), cache, source, 7).await
 }
 
@@ -84,44 +84,44 @@ fn is_stale<R>(reply: &Reply<R>, of: Layer) -> bool {
 
 #[tokio::test]
 async fn a_stale_value_is_served_at_once_and_loaded_again_once() {
-    let (pair, source) = (Pair::new(), Source::held());
-    source.let_through(1);
+    let (pair, source) = (Pair::new(), Source::gated());
+    source.release(1);
     assert_eq!(stale(&pair.a, &source, 7).await, Ok(1));
     pair.flush().await;
     pair.clock.advance(11 * SECOND);
     source.write();
     for _ in 0..20 {
-        let reply = ask(&pair.a, &source).await;
+        let reply = call_stale(&pair.a, &source).await;
         assert!(is_stale(&reply, Layer::L1), "{:?}", reply.outcome);
         assert_eq!(reply.value, Ok(1));
     }
-    until(|| source.runs() == 2).await;
-    source.let_through(9);
-    until(|| pair.a.stats().in_flight == 0).await;
+    wait_until(|| source.runs() == 2).await;
+    source.release(9);
+    wait_until(|| pair.a.stats().in_flight == 0).await;
     pair.flush().await;
     assert_eq!(stale(&pair.a, &source, 7).await, Ok(2));
     assert_eq!((source.runs(), pair.a.stats().stale_served), (2, 20));
 }
 
 #[tokio::test]
-async fn over_all_processes_it_is_loaded_once_and_others_get_the_new_one() {
-    let (pair, source) = (Pair::new(), Source::held());
-    source.let_through(1);
+async fn stale_value_is_reloaded_once_over_all_processes() {
+    let (pair, source) = (Pair::new(), Source::gated());
+    source.release(1);
     assert_eq!(stale(&pair.a, &source, 7).await, Ok(1));
     pair.flush().await;
     pair.clock.advance(11 * SECOND);
     source.write();
     // A process that has never requested the value finds it in the shared tier.
-    let reply = ask(&pair.b, &source).await;
+    let reply = call_stale(&pair.b, &source).await;
     assert!(is_stale(&reply, Layer::L2), "{:?}", reply.outcome);
-    until(|| source.runs() == 2).await;
+    wait_until(|| source.runs() == 2).await;
     // The lease changed the key, which ended its epoch here, so this process asks the tier.
-    assert!(is_stale(&ask(&pair.a, &source).await, Layer::L2));
+    assert!(is_stale(&call_stale(&pair.a, &source).await, Layer::L2));
     for cache in [&pair.a, &pair.b] {
-        assert!(is_stale(&ask(cache, &source).await, Layer::L1));
+        assert!(is_stale(&call_stale(cache, &source).await, Layer::L1));
     }
-    source.let_through(9);
-    until(|| pair.a.stats().in_flight + pair.b.stats().in_flight == 0).await;
+    source.release(9);
+    wait_until(|| pair.a.stats().in_flight + pair.b.stats().in_flight == 0).await;
     pair.flush().await;
     for cache in [&pair.a, &pair.b] {
         assert_eq!(stale(cache, &source, 7).await, Ok(2));
@@ -138,7 +138,7 @@ async fn an_invalidated_value_is_not_served_stale_either() {
         pair.clock.advance(11 * SECOND);
         source.write();
         stale::invalidate(there, &source, 7).await.unwrap();
-        let reply = ask(here, &source).await;
+        let reply = call_stale(here, &source).await;
         assert!(!is_stale(&reply, Layer::L1) && !is_stale(&reply, Layer::L2), "{:?}", reply.outcome);
         assert_eq!(reply.value, Ok(source.version()));
     }
@@ -146,52 +146,52 @@ async fn an_invalidated_value_is_not_served_stale_either() {
 
 /// A renewal is a load like any other: if an invalidation overtakes it, its value is not stored.
 #[tokio::test]
-async fn a_renewal_that_was_overtaken_is_not_kept() {
-    let (pair, source) = (Pair::new(), Source::held());
-    source.let_through(1);
+async fn overtaken_reload_of_a_stale_value_is_not_stored() {
+    let (pair, source) = (Pair::new(), Source::gated());
+    source.release(1);
     stale(&pair.a, &source, 7).await.unwrap();
     pair.flush().await;
     pair.clock.advance(11 * SECOND);
-    ask(&pair.a, &source).await.value.unwrap();
-    until(|| source.runs() == 2).await;
+    call_stale(&pair.a, &source).await.value.unwrap();
+    wait_until(|| source.runs() == 2).await;
     source.write();
     stale::invalidate(&pair.b, &source, 7).await.unwrap();
-    source.let_through(9);
+    source.release(9);
     assert_eq!(stale(&pair.a, &source, 7).await, Ok(2));
     pair.flush().await;
     assert_eq!(stale(&pair.b, &source, 7).await, Ok(2));
 }
 
 #[tokio::test]
-async fn when_a_load_fails_the_stale_value_is_served_and_the_next_try_waits() {
+async fn stale_value_is_served_after_a_failed_load_and_the_next_attempt_waits() {
     let (pair, source) = (Pair::new(), Source::open());
     stale(&pair.a, &source, 7).await.unwrap();
     pair.flush().await;
     pair.clock.advance(11 * SECOND);
     source.fail(true);
     for _ in 0..5 {
-        assert_eq!(ask(&pair.a, &source).await.value, Ok(1));
-        until(|| pair.a.stats().in_flight == 0).await;
+        assert_eq!(call_stale(&pair.a, &source).await.value, Ok(1));
+        wait_until(|| pair.a.stats().in_flight == 0).await;
     }
     assert_eq!((source.runs(), pair.a.stats().load_errors), (2, 1), "a tenth of the stale time is 10 s");
     pair.clock.advance(11 * SECOND);
-    assert_eq!(ask(&pair.a, &source).await.value, Ok(1));
-    until(|| source.runs() == 3).await;
+    assert_eq!(call_stale(&pair.a, &source).await.value, Ok(1));
+    wait_until(|| source.runs() == 3).await;
     // When the stale time is over, the caller gets the error.
     pair.clock.advance(100 * SECOND);
     assert_eq!(stale(&pair.a, &source, 7).await, Err("as planned".to_owned()));
 }
 
 #[tokio::test]
-async fn an_outage_does_not_keep_a_stale_value_from_being_served_or_loaded() {
+async fn stale_value_is_served_and_reloaded_in_an_outage() {
     let (pair, source) = (Pair::new(), Source::open());
     stale(&pair.a, &source, 7).await.unwrap();
     pair.flush().await;
     pair.clock.advance(11 * SECOND);
     pair.tier_a.set_down(true);
     source.write();
-    assert!(is_stale(&ask(&pair.a, &source).await, Layer::L1));
-    until(|| pair.a.stats().in_flight == 0).await;
+    assert!(is_stale(&call_stale(&pair.a, &source).await, Layer::L1));
+    wait_until(|| pair.a.stats().in_flight == 0).await;
     assert_eq!(stale(&pair.a, &source, 7).await, Ok(2));
 }
 
@@ -210,10 +210,10 @@ async fn caller_waits_soft_timeout_for_a_fresh_value() {
     assert_eq!((reply.value, reply.outcome), (Ok(2), CacheOutcome::Miss));
     pair.flush().await;
     pair.clock.advance(11 * SECOND);
-    let held = Source::held();
+    let held = Source::gated();
     let callers: Vec<JoinHandle<_>> = (0..3).map(|_| call(&held)).collect();
     // One call leads, and two follow it.
-    until(|| held.runs() == 1 && pair.a.stats().waiting == 2).await;
+    wait_until(|| held.runs() == 1 && pair.a.stats().waiting == 2).await;
     pair.clock.advance(Duration::from_millis(20));
     for caller in callers {
         let reply = caller.await.unwrap();
@@ -231,19 +231,19 @@ async fn waiting_caller_gets_no_value_invalidated_meanwhile() {
         patient(&pair.a, &source, 7).await.unwrap();
         pair.flush().await;
         pair.clock.advance(11 * SECOND);
-        let held = Source::held();
+        let held = Source::gated();
         held.write();
         held.fail(fails);
         let waiting = spawn({
             let (cache, held) = (pair.a.clone(), held.clone());
             async move { patient::with(CacheControl::new(), &cache, &held, 7).await }
         });
-        until(|| held.runs() == 1).await;
+        wait_until(|| held.runs() == 1).await;
         patient::invalidate(&pair.b, &source, 7).await.unwrap();
         // Longer than the caller waits for a fresh value.
         pair.clock.advance(Duration::from_millis(30));
         settle().await;
-        held.let_through(1);
+        held.release(1);
         let reply = waiting.await.unwrap();
         assert_eq!(reply.outcome, CacheOutcome::Miss);
         assert_eq!(reply.value.is_err(), fails);
@@ -256,25 +256,25 @@ async fn stale_value_is_served_while_another_caller_loads_inline() {
     inline(&pair.a, &source, 7).await.unwrap();
     pair.flush().await;
     pair.clock.advance(11 * SECOND);
-    let held = Source::held();
+    let held = Source::gated();
     held.write();
     let loading = spawn({
         let (cache, held) = (pair.a.clone(), held.clone());
         async move { inline(&cache, &held, 7).await }
     });
-    until(|| held.runs() == 1).await;
+    wait_until(|| held.runs() == 1).await;
     assert_eq!(inline(&pair.a, &held, 7).await, Ok(1));
-    held.let_through(1);
+    held.release(1);
     assert_eq!(loading.await.unwrap(), Ok(2));
     pair.flush().await;
     pair.clock.advance(11 * SECOND);
-    held.let_through(1);
+    held.release(1);
     held.fail(true);
     assert_eq!(inline(&pair.a, &held, 7).await, Ok(2), "the load failed");
 }
 
 #[tokio::test]
-async fn a_hit_near_the_end_loads_ahead_and_waits_for_nothing() {
+async fn hit_near_the_end_of_the_ttl_refreshes_in_the_background() {
     let (pair, source) = (Pair::new(), Source::open());
     assert_eq!(ahead(&pair.a, &source, 7).await, 1);
     pair.flush().await;
@@ -285,7 +285,7 @@ async fn a_hit_near_the_end_loads_ahead_and_waits_for_nothing() {
     let reply = ahead::with(CacheControl::new(), &pair.a, &source, 7).await;
     assert!(matches!(reply.outcome, CacheOutcome::Hit { tier: Layer::L1, .. }), "{:?}", reply.outcome);
     assert_eq!(reply.value, 1);
-    until(|| source.runs() == 2 && pair.a.stats().in_flight == 0).await;
+    wait_until(|| source.runs() == 2 && pair.a.stats().in_flight == 0).await;
     pair.flush().await;
     // The ttl of the first value is over.
     pair.clock.advance(2 * SECOND);
@@ -297,110 +297,110 @@ async fn a_hit_near_the_end_loads_ahead_and_waits_for_nothing() {
 
 #[tokio::test]
 async fn a_load_that_takes_too_long_is_dropped() {
-    let (pair, source) = (Pair::new(), Source::held());
+    let (pair, source) = (Pair::new(), Source::gated());
     let call = start_slow(&pair.a, &source, 7);
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     pair.clock.advance(Duration::from_millis(29));
     settle().await;
     assert!(!call.is_finished(), "its time is that of the cache's clock");
     pair.clock.advance(Duration::from_millis(1));
     assert_eq!(call.await.unwrap(), Err(TOO_LATE.to_owned()));
     assert_eq!((pair.a.stats().load_timeouts, pair.a.stats().in_flight), (1, 0));
-    source.let_through(9);
+    source.release(9);
     assert_eq!(slow(&pair.a, &source, 7).await, Ok(1));
 }
 
 /// The wait for a permit is not part of the load's time, and has a limit of its own.
 #[tokio::test]
-async fn a_call_that_waits_for_a_place_for_too_long_is_turned_away() {
-    let (pair, source) = (Pair::new(), Source::held());
+async fn call_times_out_while_it_waits_for_a_permit() {
+    let (pair, source) = (Pair::new(), Source::gated());
     let first = start_slow(&pair.a, &source, 1);
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     pair.clock.advance(Duration::from_millis(20));
     let (second, third) = (start_slow(&pair.a, &source, 2), start_slow(&pair.a, &source, 3));
-    until(|| pair.a.stats().in_flight == 3).await;
+    wait_until(|| pair.a.stats().in_flight == 3).await;
     // The first load is dropped. The second one gets its permit and the whole load timeout.
     pair.clock.advance(Duration::from_millis(10));
     assert_eq!(first.await.unwrap(), Err(TOO_LATE.to_owned()));
-    until(|| source.runs() == 2).await;
+    wait_until(|| source.runs() == 2).await;
     pair.clock.advance(Duration::from_millis(20));
     assert_eq!(third.await.unwrap(), Err(TOO_LATE.to_owned()));
     assert!(!second.is_finished(), "a load has its time from when it begins");
-    source.let_through(9);
+    source.release(9);
     assert_eq!(second.await.unwrap(), Ok(1));
     let stats = pair.a.stats();
     assert_eq!((source.runs(), stats.load_timeouts, stats.load_errors, stats.in_flight), (2, 2, 1, 0));
-    assert_eq!(slow(&pair.a, &source, 3).await, Ok(1), "the place is free");
+    assert_eq!(slow(&pair.a, &source, 3).await, Ok(1), "the permit is free");
 }
 
 /// A follower waits twice the load timeout, because its leader may wait for a permit before it loads.
 #[tokio::test]
-async fn a_call_that_follows_another_one_waits_no_longer_than_that_may() {
-    let (pair, source) = (Pair::new(), Source::held());
+async fn follower_waits_at_most_twice_the_load_timeout() {
+    let (pair, source) = (Pair::new(), Source::gated());
     // The same key in another function. Its load has no limit.
     let leader = spawn({
         let (cache, source) = (pair.a.clone(), source.clone());
         async move { unlimited(&cache, &source, 7).await }
     });
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     let follower = start_slow(&pair.a, &source, 7);
-    until(|| pair.a.stats().waiting == 1).await;
+    wait_until(|| pair.a.stats().waiting == 1).await;
     pair.clock.advance(Duration::from_millis(59));
     settle().await;
     assert!(!follower.is_finished());
     pair.clock.advance(Duration::from_millis(1));
     assert_eq!(follower.await.unwrap(), Err(TOO_LATE.to_owned()));
-    source.let_through(1);
+    source.release(1);
     assert_eq!((leader.await.unwrap(), source.runs()), (Ok(1), 1));
 }
 
 /// The other process holds its lease for longer than a load of this one may take.
 #[tokio::test]
-async fn a_call_waits_no_longer_for_another_process_than_a_load_may_take() {
-    let (pair, source, other) = (Pair::new(), Source::open(), Source::held());
+async fn call_waits_at_most_the_load_timeout_for_another_process() {
+    let (pair, source, other) = (Pair::new(), Source::open(), Source::gated());
     let holder = spawn({
         let (cache, other) = (pair.b.clone(), other.clone());
         async move { unlimited(&cache, &other, 7).await }
     });
-    until(|| other.runs() == 1).await;
+    wait_until(|| other.runs() == 1).await;
     let call = start_slow(&pair.a, &source, 7);
-    until(|| pair.a.stats().in_flight == 1).await;
+    wait_until(|| pair.a.stats().in_flight == 1).await;
     settle().await;
     assert_eq!(source.runs(), 0);
     pair.clock.advance(Duration::from_millis(30));
     assert_eq!(call.await.unwrap(), Ok(1));
-    other.let_through(1);
+    other.release(1);
     assert_eq!(holder.await.unwrap(), Ok(1));
 }
 
 /// A lease that waits in the queue of one process would keep the other one from loading.
 #[tokio::test]
 async fn queued_call_takes_value_loaded_by_another_process() {
-    let (pair, busy, idle) = (Pair::new(), Source::held(), Source::open());
+    let (pair, busy, idle) = (Pair::new(), Source::gated(), Source::open());
     let first = start_slow(&pair.a, &busy, 1);
-    until(|| busy.runs() == 1).await;
+    wait_until(|| busy.runs() == 1).await;
     let queued = start_slow(&pair.a, &busy, 2);
-    until(|| pair.a.stats().in_flight == 2).await;
+    wait_until(|| pair.a.stats().in_flight == 2).await;
     assert_eq!(timeout(10 * SECOND, slow(&pair.b, &idle, 2)).await, Ok(Ok(1)));
     assert_eq!(timeout(10 * SECOND, queued).await.unwrap().unwrap(), Ok(1));
     assert_eq!((busy.runs(), idle.runs()), (1, 1));
-    busy.let_through(1);
+    busy.release(1);
     assert_eq!(first.await.unwrap(), Ok(1));
 }
 
 #[tokio::test]
-async fn no_more_loads_than_allowed_go_on_at_a_time() {
-    let (pair, source) = (Pair::new(), Source::held());
+async fn max_loads_limits_concurrent_loads() {
+    let (pair, source) = (Pair::new(), Source::gated());
     let calls: Vec<_> = (0..6)
         .map(|id| {
             let (cache, source) = (pair.a.clone(), source.clone());
             spawn(async move { few(&cache, &source, id).await })
         })
         .collect();
-    until(|| source.runs() == 2 && pair.a.stats().in_flight == 6).await;
+    wait_until(|| source.runs() == 2 && pair.a.stats().in_flight == 6).await;
     for done in 1..=6 {
-        source.let_through(1);
-        until(|| source.runs() == (done + 2).min(6)).await;
+        source.release(1);
+        wait_until(|| source.runs() == (done + 2).min(6)).await;
     }
     for call in calls {
         assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap(), 1);
@@ -409,17 +409,17 @@ async fn no_more_loads_than_allowed_go_on_at_a_time() {
 
 /// Each caller runs a load of its own if nothing is stored, and `max_loads` limits these loads as well.
 #[tokio::test]
-async fn loads_that_are_not_kept_are_counted_as_well() {
-    let (pair, source) = (Pair::new(), Source::held());
+async fn max_loads_limits_unstored_loads() {
+    let (pair, source) = (Pair::new(), Source::gated());
     let call = |id| {
         let (cache, source) = (pair.a.clone(), source.clone());
         spawn(async move { few::with(CacheControl::no_store(), &cache, &source, id).await.value })
     };
     let calls: Vec<_> = (0..4).map(call).collect();
-    until(|| source.runs() == 2 && pair.a.stats().misses == 4).await;
-    source.let_through(1);
-    until(|| source.runs() == 3).await;
-    source.let_through(9);
+    wait_until(|| source.runs() == 2 && pair.a.stats().misses == 4).await;
+    source.release(1);
+    wait_until(|| source.runs() == 3).await;
+    source.release(9);
     for call in calls {
         assert_eq!(timeout(PATIENCE, call).await.unwrap().unwrap(), 1);
     }
@@ -434,17 +434,17 @@ async fn chain(cache: &Cache, source: &Source, id: u32) -> usize {
 /// The outer load holds the only permit, and waits for the inner load of another caller. If the inner load
 /// waited for the permit, neither would end.
 #[tokio::test]
-async fn a_load_that_another_one_waits_for_does_not_wait_for_a_place() {
-    let (pair, source) = (Pair::new(), Source::held());
+async fn load_that_another_load_awaits_needs_no_permit() {
+    let (pair, source) = (Pair::new(), Source::gated());
     let call = |id| {
         let (cache, source) = (pair.a.clone(), source.clone());
         spawn(async move { chain(&cache, &source, id).await })
     };
     let outer = call(1);
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     let inner = call(0);
-    until(|| pair.a.stats().in_flight == 2).await;
-    source.let_through(9);
+    wait_until(|| pair.a.stats().in_flight == 2).await;
+    source.release(9);
     assert_eq!(timeout(PATIENCE, outer).await.unwrap().unwrap(), 2);
     assert_eq!(timeout(PATIENCE, inner).await.unwrap().unwrap(), 1);
     assert_eq!(source.runs(), 2);
@@ -459,14 +459,14 @@ async fn gone(cache: &Cache, source: &Source, id: u32) -> Option<usize> {
 
 /// A newer result replaces a stale value even if it is not stored itself.
 #[tokio::test]
-async fn a_value_that_is_gone_is_not_served_stale() {
+async fn unstored_newer_result_replaces_the_stale_value() {
     let (pair, source) = (Pair::new(), Source::open());
     assert_eq!(gone(&pair.a, &source, 7).await, Some(1));
     pair.flush().await;
     pair.clock.advance(11 * SECOND);
     source.write();
     gone(&pair.a, &source, 7).await;
-    until(|| source.runs() == 2 && pair.a.stats().in_flight == 0).await;
+    wait_until(|| source.runs() == 2 && pair.a.stats().in_flight == 0).await;
     pair.flush().await;
     assert_eq!((gone(&pair.a, &source, 7).await, gone(&pair.b, &source, 7).await), (None, None));
 }
@@ -494,7 +494,7 @@ async fn mixed(cache: &Cache, id: u32) -> u32 {
 }
 
 #[tokio::test]
-async fn a_keyspace_that_shares_entries_gets_nothing_stale() {
+async fn keyspace_returns_no_stale_value_of_a_function() {
     let pair = Pair::new();
     mixed(&pair.a, 7).await;
     pair.flush().await;
@@ -506,7 +506,7 @@ async fn a_keyspace_that_shares_entries_gets_nothing_stale() {
 }
 
 #[cached("lax:{id}", ttl = "10s", stale = "100s", bound = "20s", detach = false, cache = cache, skip(cache, source))]
-async fn lax(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+async fn with_long_bound(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
     let _ = id;
     source.try_load().await
 }
@@ -516,32 +516,32 @@ async fn lax(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
 #[tokio::test]
 async fn stale_value_is_not_served_after_feed_loss_when_load_fails() {
     let (pair, source) = (Pair::new(), Source::open());
-    lax(&pair.a, &source, 7).await.unwrap();
+    with_long_bound(&pair.a, &source, 7).await.unwrap();
     pair.flush().await;
     pair.clock.advance(11 * SECOND);
-    let held = Source::held();
+    let held = Source::gated();
     held.fail(true);
     let loading = spawn({
         let (cache, held) = (pair.a.clone(), held.clone());
-        async move { lax(&cache, &held, 7).await }
+        async move { with_long_bound(&cache, &held, 7).await }
     });
-    until(|| held.runs() == 1).await;
+    wait_until(|| held.runs() == 1).await;
     pair.tier_a.set_silent(true);
-    lax::invalidate(&pair.b, &source, 7).await.unwrap();
+    with_long_bound::invalidate(&pair.b, &source, 7).await.unwrap();
     pair.tier_a.set_silent(false);
     pair.clock.advance(5 * SECOND);
-    held.let_through(1);
+    held.release(1);
     assert_eq!(loading.await.unwrap(), Err("as planned".to_owned()));
 }
 
 #[cached("dear:{id}", ttl = "1h", cache = cache, skip(cache, source))]
-async fn dear(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+async fn expensive(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
     let _ = id;
     source.try_load().await
 }
 
 #[cached("said:{id}", ttl = "1h", tier_timeout = "20ms", cache = cache, skip(cache, source))]
-async fn said(cache: &Cache, source: &Source, id: u32) -> usize {
+async fn with_tier_timeout(cache: &Cache, source: &Source, id: u32) -> usize {
     let _ = id;
     source.load().await
 }
@@ -549,39 +549,39 @@ async fn said(cache: &Cache, source: &Source, id: u32) -> usize {
 /// The wait for the tier follows the cost of a load. Two seconds are little beside a minute, and much beside
 /// a millisecond.
 #[tokio::test]
-async fn how_long_the_tier_is_waited_for_follows_what_a_load_costs() {
-    let (clock, switches, source) = (ManualClock::new(), Arc::new(Switches::default()), Source::held());
-    let tier = Odd(FakeTier::new(&clock), switches.clone());
+async fn tier_budget_follows_the_cost_of_a_load() {
+    let (clock, faults, source) = (ManualClock::new(), Arc::new(Faults::default()), Source::gated());
+    let tier = FaultyTier(FakeTier::new(&clock), faults.clone());
     let cache = Cache::builder().namespace("test").tier(tier).clock(clock.clock()).build().unwrap();
-    let take = || std::mem::take(&mut *switches.budgets.lock().unwrap());
+    let take = || std::mem::take(&mut *faults.budgets.lock().unwrap());
     let load = async |id: u32, took: Duration| {
         let runs = source.runs();
         let call = spawn({
             let (cache, source) = (cache.clone(), source.clone());
-            async move { dear(&cache, &source, id).await }
+            async move { expensive(&cache, &source, id).await }
         });
-        until(|| source.runs() > runs).await;
+        wait_until(|| source.runs() > runs).await;
         clock.advance(took);
-        source.let_through(1);
+        source.release(1);
         let _ = call.await.unwrap();
         cache.flush().await;
     };
     let ms = Duration::from_millis;
     load(1, ms(700)).await;
     let grown = Budget::AtLeast(ms(512));
-    assert_eq!(take(), [("look", Budget::Own), ("lease", Budget::Own), ("fill", grown)]);
+    assert_eq!(take(), [("lookup", Budget::Own), ("lease", Budget::Own), ("fill", grown)]);
     // A load that fails does not change the measured cost.
     source.fail(true);
     load(2, 100 * SECOND).await;
-    assert_eq!(take(), [("look", grown), ("lease", grown)]);
+    assert_eq!(take(), [("lookup", grown), ("lease", grown)]);
     source.fail(false);
     load(3, 100 * SECOND).await;
     let most = Budget::AtLeast(2 * SECOND);
-    assert_eq!(take(), [("look", grown), ("lease", grown), ("fill", most)]);
+    assert_eq!(take(), [("lookup", grown), ("lease", grown), ("fill", most)]);
 
-    source.let_through(1);
-    said(&cache, &source, 1).await;
+    source.release(1);
+    with_tier_timeout(&cache, &source, 1).await;
     cache.flush().await;
     let own = Budget::Exactly(ms(20));
-    assert_eq!(take(), [("look", own), ("lease", own), ("fill", own)]);
+    assert_eq!(take(), [("lookup", own), ("lease", own), ("fill", own)]);
 }

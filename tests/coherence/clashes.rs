@@ -3,7 +3,7 @@
 use cached_aside::{Cache, cached};
 use tokio::spawn;
 
-use crate::support::{Pair, Source, until};
+use crate::support::{Pair, Source, wait_until};
 
 #[cached("user:{id}", ttl = "1h", cache = cache, skip(cache, source))]
 async fn name(cache: &Cache, source: &Source, id: u64) -> String {
@@ -31,24 +31,24 @@ async fn clashing_functions_do_not_share_values() {
     email(&pair.a, &source, 1).await;
     assert_eq!(source.runs(), before);
     assert_eq!(pair.a.health().clashes, ["user:{}"]);
-    assert!(!pair.a.health().is_well());
+    assert!(!pair.a.health().is_healthy());
 }
 
 #[tokio::test]
-async fn a_load_of_one_is_not_awaited_by_the_other() {
-    let (pair, held, open) = (Pair::new(), Source::held(), Source::open());
+async fn clashing_function_does_not_join_the_load() {
+    let (pair, held, open) = (Pair::new(), Source::gated(), Source::open());
     let loading = spawn({
         let (cache, held) = (pair.a.clone(), held.clone());
         async move { name(&cache, &held, 1).await }
     });
-    until(|| held.runs() == 1).await;
+    wait_until(|| held.runs() == 1).await;
     let asked = spawn({
         let cache = pair.a.clone();
         async move { email(&cache, &open, 1).await }
     });
     // The first call holds the lease of their common name. The second waits for that lease, and for nothing
     // else.
-    held.let_through(1);
+    held.release(1);
     assert_eq!(loading.await.unwrap(), "name 1 1");
     assert_eq!(asked.await.unwrap(), "email 1 1");
 }
@@ -65,43 +65,43 @@ async fn rate_of_a_copy(cache: &Cache, id: u64) -> std::io::Result<u64> {
 }
 
 #[tokio::test]
-async fn an_error_of_one_is_not_the_others() {
-    let (pair, held) = (Pair::new(), Source::held());
+async fn clashing_function_does_not_receive_the_error() {
+    let (pair, held) = (Pair::new(), Source::gated());
     let loading = spawn({
         let (cache, held) = (pair.a.clone(), held.clone());
         async move { rate(&cache, &held, 1).await }
     });
-    until(|| held.runs() == 1).await;
+    wait_until(|| held.runs() == 1).await;
     let trips = pair.tier_b.round_trips();
     let asked = spawn({
         let cache = pair.b.clone();
         async move { rate_of_a_copy(&cache, 1).await }
     });
     // The second call has found the lease of the first, and waits for it.
-    until(|| pair.tier_b.round_trips() > trips).await;
-    held.let_through(1);
+    wait_until(|| pair.tier_b.round_trips() > trips).await;
+    held.release(1);
     assert_eq!(loading.await.unwrap().unwrap_err().to_string(), "no rate 1");
     assert_eq!(asked.await.unwrap().unwrap(), 1);
 }
 
 #[tokio::test]
-async fn an_invalidation_of_one_is_one_of_the_name() {
+async fn invalidation_applies_to_all_functions_with_the_name() {
     let (pair, source) = (Pair::new(), Source::open());
     name(&pair.a, &source, 1).await;
     pair.flush().await;
     email(&pair.a, &source, 1).await;
     pair.flush().await;
     // A load of the other function that has begun is not stored either.
-    let held = Source::held();
+    let held = Source::gated();
     let loading = spawn({
         let (cache, held) = (pair.a.clone(), held.clone());
         async move { email::refresh(&cache, &held, 1).await }
     });
-    until(|| held.runs() == 1).await;
+    wait_until(|| held.runs() == 1).await;
     source.write();
     held.write();
     name::invalidate(&pair.a, &source, 1).await.unwrap();
-    held.let_through(9);
+    held.release(9);
     assert_eq!(loading.await.unwrap(), "email 1 1");
     pair.flush().await;
     assert_eq!(name(&pair.a, &source, 1).await, "name 1 2");
@@ -177,7 +177,7 @@ async fn other_of_both(cache: &Cache, source: &Source, id: u64) -> usize {
 
 #[tokio::test]
 async fn functions_with_one_schema_share_entries_and_loads() {
-    let (pair, source) = (Pair::new(), Source::held());
+    let (pair, source) = (Pair::new(), Source::gated());
     let calls = [
         spawn({
             let (cache, source) = (pair.a.clone(), source.clone());
@@ -188,8 +188,8 @@ async fn functions_with_one_schema_share_entries_and_loads() {
             async move { other_of_both(&cache, &source, 1).await }
         }),
     ];
-    until(|| source.runs() == 1 && pair.a.stats().waiting == 1).await;
-    source.let_through(9);
+    wait_until(|| source.runs() == 1 && pair.a.stats().waiting == 1).await;
+    source.release(9);
     for call in calls {
         assert_eq!(call.await.unwrap(), 2);
     }
@@ -235,13 +235,13 @@ async fn versioned(cache: &Cache, source: &Source, id: u64) -> String {
 #[tokio::test]
 async fn a_load_of_another_version_is_not_joined() {
     let cache = Cache::builder().build().unwrap();
-    let (held, open) = (Source::held(), Source::open());
+    let (held, open) = (Source::gated(), Source::open());
     let loading = spawn({
         let (cache, held) = (cache.clone(), held.clone());
         async move { old::versioned(&cache, &held, 1).await }
     });
-    until(|| held.runs() == 1).await;
+    wait_until(|| held.runs() == 1).await;
     assert_eq!(versioned(&cache, &open, 1).await, "two 1 1");
-    held.let_through(1);
+    held.release(1);
     assert_eq!(loading.await.unwrap(), "one 1 1");
 }

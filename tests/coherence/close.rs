@@ -5,7 +5,7 @@ use std::time::Duration;
 use cached_aside::{Cache, CacheControl, CacheOutcome, Mode, Reply, cached};
 use tokio::{spawn, task::JoinHandle};
 
-use crate::support::{Pair, Source, settle, until};
+use crate::support::{Pair, Source, settle, wait_until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -15,68 +15,68 @@ async fn row(cache: &Cache, source: &Source, id: u32) -> usize {
     source.load().await
 }
 
-fn ask(cache: &Cache, source: &Source) -> JoinHandle<Reply<usize>> {
+fn spawn_call(cache: &Cache, source: &Source) -> JoinHandle<Reply<usize>> {
     let (cache, source) = (cache.clone(), source.clone());
     spawn(async move { row::with(CacheControl::new(), &cache, &source, 7).await })
 }
 
 #[tokio::test]
-async fn a_close_waits_for_loads_and_for_what_they_found() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let call = ask(&pair.a, &source);
-    until(|| source.runs() == 1).await;
+async fn close_waits_for_loads_and_their_fills() {
+    let (pair, source) = (Pair::new(), Source::gated());
+    let call = spawn_call(&pair.a, &source);
+    wait_until(|| source.runs() == 1).await;
     let closing = spawn({
         let cache = pair.a.clone();
         async move { cache.close_within(HOUR).await }
     });
     settle().await;
     assert!(!closing.is_finished());
-    source.let_through(1);
+    source.release(1);
     assert!(closing.await.unwrap(), "it was over in time");
     assert_eq!(call.await.unwrap().value, 1);
     assert_eq!(pair.tier_a.keys(), ["test:row:7"]);
-    assert!(matches!(ask(&pair.b, &source).await.unwrap().outcome, CacheOutcome::Hit { .. }));
+    assert!(matches!(spawn_call(&pair.b, &source).await.unwrap().outcome, CacheOutcome::Hit { .. }));
 }
 
 /// The closing process releases its lease. Otherwise the other process would wait for the end of the lease,
 /// which never comes on this clock.
 #[tokio::test]
 async fn close_releases_leases_that_other_processes_wait_for() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let held = ask(&pair.a, &source);
-    until(|| source.runs() == 1).await;
-    let waiting = ask(&pair.b, &source);
+    let (pair, source) = (Pair::new(), Source::gated());
+    let held = spawn_call(&pair.a, &source);
+    wait_until(|| source.runs() == 1).await;
+    let waiting = spawn_call(&pair.b, &source);
     settle().await;
     assert_eq!(source.runs(), 1);
     assert!(!pair.a.close_within(Duration::ZERO).await, "a load was not over");
-    until(|| source.runs() == 2).await;
-    source.let_through(2);
+    wait_until(|| source.runs() == 2).await;
+    source.release(2);
     assert_eq!(waiting.await.unwrap().value, 1);
     assert_eq!(held.await.unwrap().value, 1);
 }
 
 #[cached("own:{id}", ttl = "1h", coalesce = local, cache = cache, skip(cache, source))]
-async fn own(cache: &Cache, source: &Source, id: u32) -> usize {
+async fn uncoalesced(cache: &Cache, source: &Source, id: u32) -> usize {
     let _ = id;
     source.load().await
 }
 
 /// Each process loads for itself, but no value can be shared while another process holds the lease.
 #[tokio::test]
-async fn the_lease_of_a_function_that_loads_in_each_process_is_given_back_as_well() {
-    let (pair, held, open) = (Pair::new(), Source::held(), Source::open());
+async fn close_releases_the_lease_of_an_uncoalesced_function() {
+    let (pair, held, open) = (Pair::new(), Source::gated(), Source::open());
     let load = spawn({
         let (cache, source) = (pair.a.clone(), held.clone());
-        async move { own(&cache, &source, 7).await }
+        async move { uncoalesced(&cache, &source, 7).await }
     });
-    until(|| held.runs() == 1).await;
+    wait_until(|| held.runs() == 1).await;
     assert!(!pair.a.close_within(Duration::ZERO).await, "a load was not over");
-    own(&pair.b, &open, 7).await;
+    uncoalesced(&pair.b, &open, 7).await;
     pair.b.flush().await;
     pair.b.clear_local();
-    own(&pair.b, &open, 7).await;
+    uncoalesced(&pair.b, &open, 7).await;
     assert_eq!(open.runs(), 1, "it was not shared");
-    held.let_through(1);
+    held.release(1);
     load.await.unwrap();
 }
 
@@ -88,18 +88,18 @@ async fn a_closed_cache_stays_off() {
     pair.a.set_mode(Mode::On);
     assert_eq!(pair.a.mode(), Mode::Off);
     for run in 1..=2 {
-        assert!(matches!(ask(&pair.a, &source).await.unwrap().outcome, CacheOutcome::Bypass(_)));
+        assert!(matches!(spawn_call(&pair.a, &source).await.unwrap().outcome, CacheOutcome::Bypass(_)));
         assert_eq!(source.runs(), run);
     }
     // The other processes share values as before.
-    ask(&pair.b, &source).await.unwrap();
+    spawn_call(&pair.b, &source).await.unwrap();
     pair.b.flush().await;
     assert_eq!(pair.tier_b.keys(), ["test:row:7"]);
 }
 
 /// A value loaded on a runtime that is not driven any more never reaches the tier.
 #[test]
-fn a_flush_does_not_wait_for_ever() {
+fn flush_within_ends_when_a_fill_hangs() {
     let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (pair, source, stopped) = (Pair::new(), Source::open(), runtime());
     pair.tier_a.hold_writes(true);

@@ -13,8 +13,8 @@ use redis_harness::PATIENCE;
 use tokio::{runtime, spawn, task::yield_now, time::timeout};
 
 use crate::{
-    odd::{Odd, Switches},
-    support::{Pair, SECOND, Source, until},
+    faulty_tier::{Faults, FaultyTier},
+    support::{Pair, SECOND, Source, wait_until},
 };
 
 #[cached("row:{id}", ttl = "1h", cache = cache, skip(cache, source))]
@@ -63,19 +63,19 @@ async fn fails(cache: &Cache, source: &Source, id: u32) -> Result<usize, String>
 }
 
 #[cached("own:{id}", ttl = "1h", coalesce = local, cache = cache, skip(cache, source))]
-async fn own(cache: &Cache, source: &Source, id: u32) -> usize {
+async fn uncoalesced(cache: &Cache, source: &Source, id: u32) -> usize {
     let _ = id;
     source.load().await
 }
 
 #[cached("own-tagged:{id}", ttl = "1h", coalesce = local, tags = ["o:{id}"], cache = cache, skip(cache, source))]
-async fn own_tagged(cache: &Cache, source: &Source, id: u32) -> usize {
+async fn uncoalesced_tagged(cache: &Cache, source: &Source, id: u32) -> usize {
     let _ = id;
     source.load().await
 }
 
 #[cached("unkept:{id}", ttl = "1h", cache_if = |_| false, cache = cache, skip(cache, source))]
-async fn unkept(cache: &Cache, source: &Source, id: u32) -> usize {
+async fn unstored(cache: &Cache, source: &Source, id: u32) -> usize {
     let _ = id;
     source.load().await
 }
@@ -93,7 +93,7 @@ async fn settle() {
 }
 
 #[tokio::test]
-async fn an_invalidation_reaches_what_could_not_be_encoded() {
+async fn unencodable_value_is_invalidated_by_another_process() {
     let (pair, source) = (Pair::new(), Source::open());
     unencodable(&pair.a, &source, 7).await;
     pair.flush().await;
@@ -106,10 +106,10 @@ async fn an_invalidation_reaches_what_could_not_be_encoded() {
 
 #[tokio::test]
 async fn entry_found_absent_in_tier_is_not_served_when_lease_is_refused() {
-    let (clock, switches) = (ManualClock::new(), Arc::new(Switches::default()));
+    let (clock, faults) = (ManualClock::new(), Arc::new(Faults::default()));
     let tier = FakeTier::new(&clock);
     let a = Cache::builder().namespace("test").clock(clock.clock());
-    let a = a.tier(Odd(tier.same_connection(), switches.clone())).build().unwrap();
+    let a = a.tier(FaultyTier(tier.same_connection(), faults.clone())).build().unwrap();
     let b = Cache::builder().namespace("test").clock(clock.clock()).tier(tier.clone()).build().unwrap();
     let source = Source::open();
     row(&a, &source, 7).await;
@@ -120,26 +120,26 @@ async fn entry_found_absent_in_tier_is_not_served_when_lease_is_refused() {
     row::invalidate(&b, &source, 7).await.unwrap();
     clock.advance(5 * SECOND);
     tier.set_silent(false);
-    switches.full.store(true, SeqCst);
+    faults.refuses_leases.store(true, SeqCst);
     clock.advance(5 * SECOND);
     assert_eq!(row(&a, &source, 7).await, 2);
 }
 
 #[tokio::test]
 async fn tag_invalidated_during_feed_replacement_rejects_load() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let loading = spawn({
+    let (pair, source) = (Pair::new(), Source::gated());
+    let load = spawn({
         let (cache, source) = (pair.a.clone(), source.clone());
         async move { note(&cache, &source, 7).await }
     });
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     pair.tier_a.set_silent(true);
     source.write();
     pair.b.invalidate_tag("n:{}", &[&7]).await.unwrap();
     pair.tier_a.set_silent(false);
     pair.clock.advance(5 * SECOND);
-    source.let_through(9);
-    assert_eq!(loading.await.unwrap(), 1);
+    source.release(9);
+    assert_eq!(load.await.unwrap(), 1);
     pair.flush().await;
     assert_eq!(note(&pair.a, &source, 7).await, 2);
 }
@@ -166,7 +166,7 @@ fn idle_runtime_does_not_block_other_callers() {
 }
 
 #[tokio::test]
-async fn an_outage_does_not_collect_tasks() {
+async fn invalidations_in_an_outage_leave_no_tasks() {
     let (pair, source) = (Pair::new(), Source::open());
     pair.tier_a.set_down(true);
     for _ in 0..1000 {
@@ -178,7 +178,7 @@ async fn an_outage_does_not_collect_tasks() {
 }
 
 #[tokio::test]
-async fn an_invalidation_of_two_caches_goes_on_without_its_caller() {
+async fn invalidation_of_two_caches_completes_after_its_call_is_dropped() {
     let (one, two, source) = (Pair::new(), Pair::new(), Source::open());
     for cache in [&one.a, &two.a, &two.b] {
         row(cache, &source, 7).await;
@@ -188,7 +188,7 @@ async fn an_invalidation_of_two_caches_goes_on_without_its_caller() {
     one.tier_a.hold_deletes(true);
     let both = row::invalidate(&one.a, &source, 7).and(row::invalidate(&two.a, &source, 7));
     let caller = spawn(both);
-    until(|| one.a.stats().invalidations == 1).await;
+    wait_until(|| one.a.stats().invalidations == 1).await;
     settle().await;
     caller.abort();
     one.tier_a.hold_deletes(false);
@@ -199,53 +199,53 @@ async fn an_invalidation_of_two_caches_goes_on_without_its_caller() {
 }
 
 #[tokio::test]
-async fn without_tracking_others_wait_as_long_as_it_takes() {
-    let (clock, switches) = (ManualClock::new(), Arc::new(Switches::default()));
-    switches.deaf.store(true, SeqCst);
+async fn other_process_waits_for_a_long_load_without_tracking() {
+    let (clock, faults) = (ManualClock::new(), Arc::new(Faults::default()));
+    faults.untracked.store(true, SeqCst);
     let tier = FakeTier::new(&clock);
     let build = || {
-        let odd = Odd(tier.clone(), switches.clone());
-        Cache::builder().namespace("test").clock(clock.clock()).tier(odd).build().unwrap()
+        let faulty_tier = FaultyTier(tier.clone(), faults.clone());
+        Cache::builder().namespace("test").clock(clock.clock()).tier(faulty_tier).build().unwrap()
     };
-    let (a, b, source) = (build(), build(), Source::held());
+    let (a, b, source) = (build(), build(), Source::gated());
     let call = |cache: &Cache| {
         let (cache, source) = (cache.clone(), source.clone());
         spawn(async move { row(&cache, &source, 7).await })
     };
     let first = call(&a);
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     let second = call(&b);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(source.runs(), 1);
-    source.let_through(2);
+    source.release(2);
     let _ = (first.await, second.await);
 }
 
 #[tokio::test]
-async fn renewals_do_not_use_up_the_patience() {
-    let (pair, source) = (Pair::with(|builder| builder.lease(Duration::from_millis(60))), Source::held());
+async fn other_process_waits_for_a_load_whose_lease_is_renewed() {
+    let (pair, source) = (Pair::with(|builder| builder.lease(Duration::from_millis(60))), Source::gated());
     let call = |cache: &Cache| {
         let (cache, source) = (cache.clone(), source.clone());
         spawn(async move { row(&cache, &source, 7).await })
     };
     let first = call(&pair.a);
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     let second = call(&pair.b);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(source.runs(), 1);
-    source.let_through(2);
+    source.release(2);
     let _ = (first.await, second.await);
 }
 
 #[tokio::test]
-async fn a_call_from_after_a_tags_invalidation_does_not_get_the_value_from_before() {
-    let (pair, source) = (Pair::new(), Source::held());
+async fn call_after_tag_invalidation_does_not_get_the_older_load() {
+    let (pair, source) = (Pair::new(), Source::gated());
     let call = || {
         let (cache, source) = (pair.a.clone(), source.clone());
         spawn(async move { list(&cache, &source, 7).await })
     };
     let before = call();
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     source.write();
     pair.a.invalidate_tag("item:{}", &[&100]).await.unwrap();
     let after = call();
@@ -254,13 +254,13 @@ async fn a_call_from_after_a_tags_invalidation_does_not_get_the_value_from_befor
     // Every request fails from here on, so the tier gives no verdict. Only this process's log of invalidated
     // tags shows that the first load is outdated.
     pair.tier_a.set_down(true);
-    source.let_through(9);
+    source.release(9);
     assert_eq!(before.await.unwrap(), [7, 100]);
     assert_eq!(after.await.unwrap(), [7, 200]);
 }
 
 #[tokio::test]
-async fn errors_that_are_kept_are_this_processs_own() {
+async fn cached_errors_are_not_shared_between_processes() {
     let (pair, source) = (Pair::new(), Source::open());
     for _ in 0..5 {
         for cache in [&pair.a, &pair.b] {
@@ -274,7 +274,7 @@ async fn errors_that_are_kept_are_this_processs_own() {
 
 #[tokio::test]
 async fn cached_error_reaches_all_waiting_processes() {
-    let (pair, source) = (Pair::new(), Source::held());
+    let (pair, source) = (Pair::new(), Source::gated());
     let call = |cache: &Cache| {
         let (cache, source) = (cache.clone(), source.clone());
         spawn(async move { fails(&cache, &source, 7).await })
@@ -282,10 +282,10 @@ async fn cached_error_reaches_all_waiting_processes() {
     let third = Cache::builder().namespace("test").tier(pair.tier_a.clone()).clock(pair.clock.clock());
     let third = third.build().unwrap();
     let first = call(&pair.a);
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     let others = [call(&pair.b), call(&third)];
     settle().await;
-    source.let_through(1);
+    source.release(1);
     assert!(first.await.unwrap().is_err());
     for other in others {
         assert!(other.await.unwrap().is_err());
@@ -339,7 +339,7 @@ async fn value_set_during_mode_change_is_tracked() {
 }
 
 #[tokio::test]
-async fn confirmed_is_about_values_that_were_loaded_without_the_tier_too() {
+async fn confirmed_covers_values_loaded_without_the_tier() {
     let (pair, source) = (Pair::new(), Source::open());
     row::with(CacheControl::local_only(), &pair.a, &source, 7).await;
     source.write();
@@ -348,7 +348,7 @@ async fn confirmed_is_about_values_that_were_loaded_without_the_tier_too() {
 }
 
 #[tokio::test]
-async fn a_functions_own_bound_does_not_add_to_the_grace() {
+async fn bound_of_a_function_does_not_extend_the_grace() {
     let (pair, source) = (Pair::new(), Source::open());
     lax(&pair.a, &source, 7).await;
     pair.flush().await;
@@ -387,34 +387,34 @@ async fn a_load_does_not_wait_for_its_own_lease() {
         }
         id as usize
     }
-    let (pair, source) = (Pair::new(), Source::held());
+    let (pair, source) = (Pair::new(), Source::gated());
     let outer = spawn({
         let (cache, source) = (pair.a.clone(), source.clone());
         async move { again(&cache, &source, false, 7).await }
     });
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     pair.a.invalidate_tag("again", &[]).await.unwrap();
-    source.let_through(1);
+    source.release(1);
     assert_eq!(timeout(PATIENCE, outer).await.map(Result::unwrap).ok(), Some(7));
 }
 
 #[tokio::test]
 async fn renewals_elsewhere_do_not_start_loads_here() {
-    let (pair, source) = (Pair::with(|builder| builder.lease(Duration::from_millis(300))), Source::held());
+    let (pair, source) = (Pair::with(|builder| builder.lease(Duration::from_millis(300))), Source::gated());
     let call = |cache: &Cache| {
         let (cache, source) = (cache.clone(), source.clone());
-        spawn(async move { own(&cache, &source, 7).await })
+        spawn(async move { uncoalesced(&cache, &source, 7).await })
     };
     let holder = call(&pair.a);
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     let callers: Vec<_> = (0..10).map(|_| call(&pair.b)).collect();
-    until(|| source.runs() == 2).await;
+    wait_until(|| source.runs() == 2).await;
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         drop(call(&pair.b));
     }
     let runs = source.runs();
-    source.let_through(99);
+    source.release(99);
     let _ = holder.await;
     for caller in callers {
         let _ = caller.await;
@@ -424,19 +424,19 @@ async fn renewals_elsewhere_do_not_start_loads_here() {
 
 #[tokio::test]
 async fn follower_starts_over_when_tag_of_load_is_invalidated() {
-    let (pair, source) = (Pair::new(), Source::held());
+    let (pair, source) = (Pair::new(), Source::gated());
     let call = |cache: &Cache| {
         let (cache, source) = (cache.clone(), source.clone());
         spawn(async move { note(&cache, &source, 7).await })
     };
     let overtaken = call(&pair.a);
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     let follower = call(&pair.a);
     settle().await;
     source.write();
     pair.b.invalidate_tag("n:{}", &[&7]).await.unwrap();
-    let began = timeout(PATIENCE, until(|| source.runs() == 2)).await;
-    source.let_through(9);
+    let began = timeout(PATIENCE, wait_until(|| source.runs() == 2)).await;
+    source.release(9);
     let _ = (overtaken.await, follower.await);
     assert!(began.is_ok(), "the second load waits for the first");
 }
@@ -455,61 +455,61 @@ async fn unencodable_value_is_loaded_once_per_process() {
 }
 
 #[tokio::test]
-async fn a_local_only_load_that_was_overtaken_is_not_kept() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let loading = spawn({
+async fn overtaken_local_only_load_is_not_stored() {
+    let (pair, source) = (Pair::new(), Source::gated());
+    let load = spawn({
         let (cache, source) = (pair.a.clone(), source.clone());
         async move { row::with(CacheControl::local_only(), &cache, &source, 7).await.value }
     });
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     source.write();
     row::invalidate(&pair.b, &source, 7).await.unwrap();
-    source.let_through(9);
-    assert_eq!(loading.await.unwrap(), 1);
+    source.release(9);
+    assert_eq!(load.await.unwrap(), 1);
     assert_eq!(row(&pair.a, &source, 7).await, 2);
 }
 
 /// Returns the loads of both processes, when both have begun.
 ///
 /// The load of `b` holds the lease.
-async fn beside(pair: &Pair, source: &Source) -> [tokio::task::JoinHandle<usize>; 2] {
+async fn start_load_beside(pair: &Pair, source: &Source) -> [tokio::task::JoinHandle<usize>; 2] {
     let start = |cache: &Cache| {
         let (cache, source) = (cache.clone(), source.clone());
-        spawn(async move { own(&cache, &source, 7).await })
+        spawn(async move { uncoalesced(&cache, &source, 7).await })
     };
     let leased = start(&pair.b);
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     let other = start(&pair.a);
-    until(|| source.runs() == 2).await;
+    wait_until(|| source.runs() == 2).await;
     [leased, other]
 }
 
 #[tokio::test]
 async fn overtaken_unleased_load_is_not_stored_when_notification_is_late() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let loads = beside(&pair, &source).await;
+    let (pair, source) = (Pair::new(), Source::gated());
+    let loads = start_load_beside(&pair, &source).await;
     pair.tier_a.set_late(true);
     source.write();
-    own::invalidate(&pair.b, &source, 7).await.unwrap();
-    source.let_through(9);
+    uncoalesced::invalidate(&pair.b, &source, 7).await.unwrap();
+    source.release(9);
     for load in loads {
         assert_eq!(load.await.unwrap(), 1, "it overlaps the invalidation");
     }
     pair.flush().await;
-    assert_eq!(own(&pair.a, &source, 7).await, 2);
+    assert_eq!(uncoalesced(&pair.a, &source, 7).await, 2);
 }
 
 #[tokio::test]
 async fn followers_of_an_overtaken_unleased_load_start_over() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let loads = beside(&pair, &source).await;
+    let (pair, source) = (Pair::new(), Source::gated());
+    let loads = start_load_beside(&pair, &source).await;
     pair.tier_a.set_late(true);
     source.write();
-    own::invalidate(&pair.b, &source, 7).await.unwrap();
+    uncoalesced::invalidate(&pair.b, &source, 7).await.unwrap();
     let (cache, there) = (pair.a.clone(), source.clone());
-    let follower = spawn(async move { own(&cache, &there, 7).await });
-    until(|| pair.a.stats().waiting == 1).await;
-    source.let_through(9);
+    let follower = spawn(async move { uncoalesced(&cache, &there, 7).await });
+    wait_until(|| pair.a.stats().waiting == 1).await;
+    source.release(9);
     for load in loads {
         assert_eq!(load.await.unwrap(), 1);
     }
@@ -518,45 +518,45 @@ async fn followers_of_an_overtaken_unleased_load_start_over() {
 
 #[tokio::test]
 async fn unleased_load_is_stored_after_one_check_when_nothing_changed() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let [leased, other] = beside(&pair, &source).await;
+    let (pair, source) = (Pair::new(), Source::gated());
+    let [leased, other] = start_load_beside(&pair, &source).await;
     // The caller gets its value before the tier is asked again.
     pair.tier_a.hold_reads(true);
-    source.let_through(2);
+    source.release(2);
     assert_eq!(other.await.unwrap(), 1);
     pair.tier_a.hold_reads(false);
     assert_eq!(leased.await.unwrap(), 1);
     pair.flush().await;
-    assert_eq!(own(&pair.a, &source, 7).await, 1);
+    assert_eq!(uncoalesced(&pair.a, &source, 7).await, 1);
     assert_eq!(source.runs(), 2);
 }
 
 #[tokio::test]
 async fn unleased_load_is_stored_for_the_grace_when_tier_goes_down() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let [leased, other] = beside(&pair, &source).await;
+    let (pair, source) = (Pair::new(), Source::gated());
+    let [leased, other] = start_load_beside(&pair, &source).await;
     pair.tier_a.set_down(true);
-    source.let_through(9);
+    source.release(9);
     for load in [leased, other] {
         assert_eq!(load.await.unwrap(), 1);
     }
     pair.flush().await;
     pair.clock.advance(20 * SECOND);
-    assert_eq!((own(&pair.a, &source, 7).await, source.runs()), (1, 2));
+    assert_eq!((uncoalesced(&pair.a, &source, 7).await, source.runs()), (1, 2));
     pair.clock.advance(20 * SECOND);
-    assert_eq!((own(&pair.a, &source, 7).await, source.runs()), (1, 3));
+    assert_eq!((uncoalesced(&pair.a, &source, 7).await, source.runs()), (1, 3));
 }
 
 #[tokio::test]
 async fn undelivered_invalidation_of_value_tag_rejects_the_fill() {
-    let (clock, switches, source) = (ManualClock::new(), Arc::new(Switches::default()), Source::open());
+    let (clock, faults, source) = (ManualClock::new(), Arc::new(Faults::default()), Source::open());
     let tier = FakeTier::new(&clock);
     let cache = Cache::builder().namespace("test").clock(clock.clock());
-    let cache = cache.tier(Odd(tier.same_connection(), switches.clone())).build().unwrap();
+    let cache = cache.tier(FaultyTier(tier.same_connection(), faults.clone())).build().unwrap();
     tier.hold_writes(true);
     assert_eq!(list(&cache, &source, 7).await, [7, 100]);
-    until(|| tier.round_trips() == 3).await;
-    switches.keeps.store(true, SeqCst);
+    wait_until(|| tier.round_trips() == 3).await;
+    faults.refuses_deletes.store(true, SeqCst);
     source.write();
     assert!(cache.invalidate_tag("item:{}", &[&100]).await.unwrap_err().is_not_propagated());
     let follower = spawn({
@@ -578,9 +578,9 @@ fn start_list(cache: &Cache, source: &Source) -> tokio::task::JoinHandle<Vec<usi
 /// them. The value counts as checked before its load.
 #[tokio::test]
 async fn value_with_own_tags_counts_as_checked_before_load_in_outage() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let loading = start_list(&pair.a, &source);
-    until(|| source.runs() == 1).await;
+    let (pair, source) = (Pair::new(), Source::gated());
+    let load = start_list(&pair.a, &source);
+    wait_until(|| source.runs() == 1).await;
     // No notification arrives from here on.
     pair.tier_a.set_silent(true);
     source.write();
@@ -588,10 +588,10 @@ async fn value_with_own_tags_counts_as_checked_before_load_in_outage() {
     pair.clock.advance(40 * SECOND);
     pair.tier_a.set_down(true);
     let follower = start_list(&pair.a, &source);
-    until(|| pair.a.stats().waiting == 1).await;
-    source.let_through(9);
-    assert_eq!(loading.await.unwrap(), [7, 100]);
-    assert_eq!(follower.await.unwrap(), [7, 100], "nobody loads twice in an outage");
+    wait_until(|| pair.a.stats().waiting == 1).await;
+    source.release(9);
+    assert_eq!(load.await.unwrap(), [7, 100]);
+    assert_eq!(follower.await.unwrap(), [7, 100], "no value is loaded twice in an outage");
     pair.flush().await;
     assert_eq!(list(&pair.a, &source, 7).await, [7, 200]);
 }
@@ -599,57 +599,57 @@ async fn value_with_own_tags_counts_as_checked_before_load_in_outage() {
 /// The notification of the invalidation arrived before the outage.
 #[tokio::test]
 async fn follower_starts_over_in_outage_when_value_tag_may_be_outdated() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let loading = start_list(&pair.a, &source);
-    until(|| source.runs() == 1).await;
+    let (pair, source) = (Pair::new(), Source::gated());
+    let load = start_list(&pair.a, &source);
+    wait_until(|| source.runs() == 1).await;
     source.write();
     pair.b.invalidate_tag("item:{}", &[&100]).await.unwrap();
     let follower = start_list(&pair.a, &source);
-    until(|| pair.a.stats().waiting == 1).await;
+    wait_until(|| pair.a.stats().waiting == 1).await;
     pair.tier_a.set_down(true);
-    source.let_through(9);
-    assert_eq!(loading.await.unwrap(), [7, 100]);
+    source.release(9);
+    assert_eq!(load.await.unwrap(), [7, 100]);
     assert_eq!(follower.await.unwrap(), [7, 200]);
 }
 
 #[tokio::test]
-async fn without_tracking_a_tag_that_was_invalidated_during_the_load_is_asked_for() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let switches = Arc::new(Switches::default());
-    switches.deaf.store(true, SeqCst);
-    let deaf = pair.tier_a.clone();
+async fn tag_invalidated_during_the_load_is_noticed_without_tracking() {
+    let (pair, source) = (Pair::new(), Source::gated());
+    let faults = Arc::new(Faults::default());
+    faults.untracked.store(true, SeqCst);
+    let tier = pair.tier_a.clone();
     let cache = Cache::builder().namespace("test").clock(pair.clock.clock());
-    let cache = cache.tier(Odd(deaf.same_connection(), switches)).build().unwrap();
-    deaf.set_silent(true);
-    let loading = spawn({
+    let cache = cache.tier(FaultyTier(tier.same_connection(), faults)).build().unwrap();
+    tier.set_silent(true);
+    let load = spawn({
         let (cache, source) = (cache.clone(), source.clone());
         async move { note(&cache, &source, 7).await }
     });
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     source.write();
     pair.b.invalidate_tag("n:{}", &[&7]).await.unwrap();
     pair.clock.advance(5 * SECOND);
-    source.let_through(9);
-    assert_eq!(loading.await.unwrap(), 1);
+    source.release(9);
+    assert_eq!(load.await.unwrap(), 1);
     cache.flush().await;
     assert_eq!(note(&cache, &source, 7).await, 2);
 }
 
 #[tokio::test]
 async fn follower_of_a_local_only_load_starts_over() {
-    let (pair, source) = (Pair::new(), Source::held());
+    let (pair, source) = (Pair::new(), Source::gated());
     let call = |control: CacheControl| {
         let (cache, source) = (pair.a.clone(), source.clone());
         spawn(async move { row::with(control, &cache, &source, 7).await.value })
     };
-    let alone = call(CacheControl::local_only());
-    until(|| source.runs() == 1).await;
+    let local_only = call(CacheControl::local_only());
+    wait_until(|| source.runs() == 1).await;
     source.write();
     row::invalidate(&pair.b, &source, 7).await.unwrap();
     let follower = call(CacheControl::new());
-    until(|| pair.a.stats().waiting == 1).await;
-    source.let_through(9);
-    assert_eq!((alone.await.unwrap(), follower.await.unwrap()), (1, 2));
+    wait_until(|| pair.a.stats().waiting == 1).await;
+    source.release(9);
+    assert_eq!((local_only.await.unwrap(), follower.await.unwrap()), (1, 2));
 }
 
 #[tokio::test]
@@ -658,7 +658,7 @@ async fn value_stored_before_verdict_is_rechecked_after_it() {
     pair.tier_a.hold_writes(true);
     row(&pair.a, &source, 7).await;
     // L1 keeps the value when followers have waited long enough, in real time, for the tier's verdict.
-    until(|| pair.a.stats().fills == 1).await;
+    wait_until(|| pair.a.stats().fills == 1).await;
     source.write();
     pair.tier_a.remove("test:row:7");
     pair.tier_a.hold_writes(false);
@@ -668,17 +668,17 @@ async fn value_stored_before_verdict_is_rechecked_after_it() {
 
 #[tokio::test]
 async fn unencodable_value_is_not_stored_when_notification_is_late() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let loading = spawn({
+    let (pair, source) = (Pair::new(), Source::gated());
+    let load = spawn({
         let (cache, source) = (pair.a.clone(), source.clone());
         async move { unencodable(&cache, &source, 7).await.0 }
     });
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     pair.tier_a.set_late(true);
     source.write();
     unencodable::invalidate(&pair.b, &source, 7).await.unwrap();
-    source.let_through(9);
-    assert_eq!(loading.await.unwrap(), 1);
+    source.release(9);
+    assert_eq!(load.await.unwrap(), 1);
     pair.flush().await;
     assert_eq!(unencodable(&pair.a, &source, 7).await.0, 2);
 }
@@ -686,46 +686,46 @@ async fn unencodable_value_is_not_stored_when_notification_is_late() {
 #[tokio::test]
 async fn follower_of_unstored_load_starts_over_when_overtaken() {
     for is_overtaken in [true, false] {
-        let (pair, source) = (Pair::new(), Source::held());
+        let (pair, source) = (Pair::new(), Source::gated());
         let call = || {
             let (cache, source) = (pair.a.clone(), source.clone());
-            spawn(async move { unkept(&cache, &source, 7).await })
+            spawn(async move { unstored(&cache, &source, 7).await })
         };
         let leading = call();
-        until(|| source.runs() == 1).await;
+        wait_until(|| source.runs() == 1).await;
         if is_overtaken {
             pair.tier_a.set_late(true);
             source.write();
-            unkept::invalidate(&pair.b, &source, 7).await.unwrap();
+            unstored::invalidate(&pair.b, &source, 7).await.unwrap();
         }
         let followers = [call(), call(), call()];
-        until(|| pair.a.stats().waiting == 3).await;
-        source.let_through(9);
+        wait_until(|| pair.a.stats().waiting == 3).await;
+        source.release(9);
         assert_eq!(leading.await.unwrap(), 1);
         for follower in followers {
             assert_eq!(follower.await.unwrap(), if is_overtaken { 2 } else { 1 });
         }
-        assert!(is_overtaken || source.runs() == 1, "they share what is not kept");
+        assert!(is_overtaken || source.runs() == 1, "they share the value that is not kept");
     }
 }
 
 /// The tier does not report the invalidation of a tag without a generation. So the load beside gives the tag
 /// a new one first.
 #[tokio::test]
-async fn a_load_beside_anothers_is_kept_although_its_tag_was_gone() {
-    let (pair, held, source) = (Pair::new(), Source::held(), Source::open());
+async fn load_beside_is_stored_when_its_tag_had_no_generation() {
+    let (pair, held, source) = (Pair::new(), Source::gated(), Source::open());
     let leased = spawn({
         let (cache, held) = (pair.b.clone(), held.clone());
-        async move { own_tagged(&cache, &held, 7).await }
+        async move { uncoalesced_tagged(&cache, &held, 7).await }
     });
-    until(|| held.runs() == 1).await;
+    wait_until(|| held.runs() == 1).await;
     pair.tier_a.remove("test:%tag:o:7");
     for _ in 0..2 {
-        assert_eq!(own_tagged(&pair.a, &source, 7).await, 1);
+        assert_eq!(uncoalesced_tagged(&pair.a, &source, 7).await, 1);
         pair.a.flush().await;
     }
     assert_eq!(source.runs(), 1);
-    held.let_through(1);
+    held.release(1);
     assert_eq!(leased.await.unwrap(), 1);
 }
 
@@ -734,26 +734,26 @@ async fn keys_and_tags_are_invalidated_in_one_round_trip() {
     let (pair, source) = (Pair::new(), Source::open());
     row(&pair.a, &source, 7).await;
     let both = row::invalidate(&pair.a, &source, 7).and(pair.a.invalidate_tag("n:{}", &[&7]));
-    let (told, round_trips) = pair.round_trips(both).await;
-    told.unwrap();
+    let (result, round_trips) = pair.round_trips(both).await;
+    result.unwrap();
     assert_eq!(round_trips, 1);
 }
 
 /// An invalidation that is resent is recorded in the journal like one that is sent at once.
 #[tokio::test]
 async fn resent_tag_invalidation_rejects_loads_with_that_value_tag() {
-    let (pair, source, switches) = (Pair::new(), Source::held(), Arc::new(Switches::default()));
+    let (pair, source, faults) = (Pair::new(), Source::gated(), Arc::new(Faults::default()));
     let cache = Cache::builder().namespace("test").clock(pair.clock.clock());
-    let cache = cache.tier(Odd(pair.tier_a.clone(), switches.clone())).build().unwrap();
-    let loading = start_list(&pair.b, &source);
-    until(|| source.runs() == 1).await;
-    switches.keeps.store(true, SeqCst);
+    let cache = cache.tier(FaultyTier(pair.tier_a.clone(), faults.clone())).build().unwrap();
+    let load = start_list(&pair.b, &source);
+    wait_until(|| source.runs() == 1).await;
+    faults.refuses_deletes.store(true, SeqCst);
     source.write();
     assert!(cache.invalidate_tag("item:{}", &[&100]).await.unwrap_err().is_not_propagated());
-    switches.keeps.store(false, SeqCst);
-    until(|| cache.stats().pending_invalidations == 0).await;
-    source.let_through(9);
-    assert_eq!(loading.await.unwrap(), [7, 100]);
+    faults.refuses_deletes.store(false, SeqCst);
+    wait_until(|| cache.stats().pending_invalidations == 0).await;
+    source.release(9);
+    assert_eq!(load.await.unwrap(), [7, 100]);
     pair.flush().await;
     assert_eq!(list(&pair.b, &source, 7).await, [7, 200]);
 }
@@ -761,7 +761,7 @@ async fn resent_tag_invalidation_rejects_loads_with_that_value_tag() {
 /// `load` is called after the lease is taken. Otherwise its data could be older than an invalidation that
 /// came before the lease.
 #[tokio::test]
-async fn a_keyspace_makes_no_load_before_it_has_to() {
+async fn get_or_load_makes_no_load_on_a_hit() {
     let pair = Pair::new();
     let numbers = pair.a.keyspace::<u8, u8>("n", 600 * SECOND).unwrap();
     numbers.set(&1, 1).await.unwrap();
@@ -772,16 +772,16 @@ async fn a_keyspace_makes_no_load_before_it_has_to() {
 /// An open breaker suspends reads, but not the resending of invalidations.
 #[tokio::test]
 async fn outbox_is_resent_while_breaker_suspends_reads() {
-    let (pair, source, switches) = (Pair::new(), Source::open(), Arc::new(Switches::default()));
+    let (pair, source, faults) = (Pair::new(), Source::open(), Arc::new(Faults::default()));
     let cache = Cache::builder().namespace("test").clock(pair.clock.clock());
-    let cache = cache.tier(Odd(pair.tier_a.clone(), switches.clone())).build().unwrap();
+    let cache = cache.tier(FaultyTier(pair.tier_a.clone(), faults.clone())).build().unwrap();
     row(&pair.b, &source, 7).await;
     pair.flush().await;
-    switches.keeps.store(true, SeqCst);
+    faults.refuses_deletes.store(true, SeqCst);
     source.write();
     assert!(row::invalidate(&cache, &source, 7).await.unwrap_err().is_not_propagated());
-    switches.shy.store(true, SeqCst);
-    switches.keeps.store(false, SeqCst);
-    until(|| cache.stats().pending_invalidations == 0).await;
+    faults.not_ready.store(true, SeqCst);
+    faults.refuses_deletes.store(false, SeqCst);
+    wait_until(|| cache.stats().pending_invalidations == 0).await;
     assert_eq!(row(&pair.b, &source, 7).await, 2);
 }

@@ -12,10 +12,10 @@ async fn row(cache: &Cache, source: &Source, id: &str) -> usize {
     source.load().await
 }
 
-type Seen = Arc<Mutex<Vec<Event>>>;
+type ObservedEvents = Arc<Mutex<Vec<Event>>>;
 
-fn observed() -> (Pair, Seen) {
-    let seen = Seen::default();
+fn observed_pair() -> (Pair, ObservedEvents) {
+    let seen = ObservedEvents::default();
     let observer = seen.clone();
     let pair = Pair::with(move |builder| {
         let seen = observer.clone();
@@ -26,7 +26,7 @@ fn observed() -> (Pair, Seen) {
 
 #[tokio::test]
 async fn events_contain_no_keys_and_no_values() {
-    let ((pair, seen), source) = (observed(), Source::open());
+    let ((pair, seen), source) = (observed_pair(), Source::open());
     let kinds = || seen.lock().unwrap().drain(..).map(|event| event.kind.name()).collect::<Vec<_>>();
     row(&pair.a, &source, "canary").await;
     pair.flush().await;
@@ -48,12 +48,12 @@ async fn events_contain_no_keys_and_no_values() {
 
 #[tokio::test]
 async fn rejected_load_and_eviction_emit_events() {
-    let ((pair, seen), source) = (observed(), Source::held());
+    let ((pair, seen), source) = (observed_pair(), Source::gated());
     let loading = row(&pair.a, &source, "x");
     let meanwhile = async {
-        crate::support::until(|| source.runs() == 1).await;
+        crate::support::wait_until(|| source.runs() == 1).await;
         row::invalidate(&pair.b, &source, "x").await.unwrap();
-        source.let_through(1);
+        source.release(1);
     };
     tokio::join!(loading, meanwhile);
     pair.flush().await;

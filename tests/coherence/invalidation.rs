@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use cached_aside::{Cache, CacheControl, Mode, cached};
 use tokio::spawn;
 
-use crate::support::{Pair, Source, until};
+use crate::support::{Pair, Source, wait_until};
 
 #[cached("analytics:{user}:{page}", ttl = "1h", cache = cache, skip(cache, source))]
 async fn analytics(cache: &Cache, source: &Source, user: &str, page: u32) -> usize {
@@ -58,7 +58,7 @@ async fn a_pattern_invalidates_what_matches_in_every_process() {
 }
 
 #[tokio::test]
-async fn everything_can_be_invalidated() {
+async fn clear_invalidates_everything_in_all_processes() {
     let (pair, source) = (Pair::new(), Source::open());
     fill(&pair, &source).await;
     pair.a.clear().confirmed().await.unwrap();
@@ -69,25 +69,25 @@ async fn everything_can_be_invalidated() {
 }
 
 #[tokio::test]
-async fn loads_under_way_are_overtaken_by_patterns_too() {
-    let (pair, source) = (Pair::new(), Source::held());
+async fn pattern_supersedes_running_loads() {
+    let (pair, source) = (Pair::new(), Source::gated());
     let call = |cache: &Cache| {
         let (cache, source) = (cache.clone(), source.clone());
         spawn(async move { analytics(&cache, &source, "ada", 1).await })
     };
     let overtaken = call(&pair.a);
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     let follower = call(&pair.a);
-    until(|| pair.a.stats().waiting == 1).await;
+    wait_until(|| pair.a.stats().waiting == 1).await;
     source.write();
     pair.b.invalidate_pattern("analytics:*", &[]).await.unwrap();
-    until(|| source.runs() == 2).await;
-    source.let_through(2);
+    wait_until(|| source.runs() == 2).await;
+    source.release(2);
     assert_eq!((overtaken.await.unwrap(), follower.await.unwrap()), (1, 2));
 }
 
 #[tokio::test]
-async fn a_cache_without_a_shared_tier_knows_patterns() {
+async fn cache_without_a_shared_tier_supports_patterns() {
     let (cache, runs) = (Cache::builder().build().unwrap(), AtomicUsize::new(0));
     assert_eq!((bare(&cache, &runs, 1), bare(&cache, &runs, 1)), (0, 0));
     cache.invalidate_pattern("other:*", &[]).await.unwrap();
@@ -119,7 +119,7 @@ async fn outbox_is_resent_when_tier_is_back() {
     assert_eq!(pair.a.stats().pending_invalidations, 3);
     assert_eq!(pair.a.stats().not_propagated, 3);
     assert_eq!(versions(&pair.a, &source).await, [2, 2, 1], "here it holds");
-    assert_eq!(versions(&pair.b, &source).await, [1, 1, 1], "there, nobody knows");
+    assert_eq!(versions(&pair.b, &source).await, [1, 1, 1], "the other process is not notified");
     pair.tier_a.set_down(false);
     pair.flush().await;
     assert_eq!(pair.a.stats().pending_invalidations, 0);
@@ -127,7 +127,7 @@ async fn outbox_is_resent_when_tier_is_back() {
 }
 
 #[tokio::test]
-async fn an_invalidation_goes_on_without_its_caller() {
+async fn invalidation_completes_after_its_call_is_dropped() {
     let (pair, source) = (Pair::new(), Source::open());
     fill(&pair, &source).await;
     pair.tier_a.hold_deletes(true);
@@ -136,7 +136,7 @@ async fn an_invalidation_goes_on_without_its_caller() {
         async move { analytics::invalidate(&cache, &source, "ada", 1).await }
     });
     let ask = || analytics::with(CacheControl::only_if_cached(), &pair.a, &source, "ada", 1);
-    until(|| pair.a.stats().invalidations == 1).await;
+    wait_until(|| pair.a.stats().invalidations == 1).await;
     invalidation.abort();
     pair.tier_a.hold_deletes(false);
     pair.flush().await;
@@ -187,16 +187,16 @@ async fn tag_and_pattern_invalidation_remove_entries_from_l1() {
     };
     fill().await;
     pair.a.invalidate_tag("half:{}", &[&true]).await.unwrap();
-    until(|| pair.a.stats().l1_entries == 1000).await;
+    wait_until(|| pair.a.stats().l1_entries == 1000).await;
     assert!(many::peek(&pair.a, false, 1).await.is_some());
     fill().await;
     pair.a.invalidate_pattern("many:*", &[]).await.unwrap();
-    until(|| pair.a.stats().l1_entries == 0).await;
+    wait_until(|| pair.a.stats().l1_entries == 0).await;
 }
 
 /// Cases: with a shared tier, without one, and with one that does not take part.
 #[tokio::test]
-async fn counters_begin_again_when_all_is_cleared_in_every_mode() {
+async fn clear_resets_counters_in_every_mode() {
     for mode in [Mode::On, Mode::LocalOnly, Mode::Off] {
         let pair = Pair::with(|builder| builder.mode(mode));
         let alone = Cache::builder().mode(mode).build().unwrap();

@@ -6,7 +6,7 @@ use cached_aside::{
 };
 use tokio::runtime;
 
-use crate::support::{Pair, SECOND, Source, settle, until};
+use crate::support::{Pair, SECOND, Source, settle, wait_until};
 
 #[cached("hot:{id}", ttl = "100s", keep_warm = 3, cache = cache, skip(cache, source))]
 async fn hot(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
@@ -57,7 +57,7 @@ async fn tagged(cache: &Cache, source: &Source, id: u32) -> usize {
 }
 
 /// Loads the key, and then hits it `hits` times.
-async fn ask(cache: &Cache, source: &Source, id: u32, hits: usize) {
+async fn load_and_hit(cache: &Cache, source: &Source, id: u32, hits: usize) {
     hot(cache, source, id).await.unwrap();
     cache.flush().await;
     for _ in 0..hits {
@@ -75,31 +75,31 @@ async fn hit(cache: &Cache, source: &Source, id: u32) -> usize {
 }
 
 /// Waits until everything that has begun is over.
-async fn landed(pair: &Pair) {
+async fn wait_until_idle(pair: &Pair) {
     settle().await;
-    until(|| pair.a.stats().in_flight + pair.b.stats().in_flight == 0).await;
+    wait_until(|| pair.a.stats().in_flight + pair.b.stats().in_flight == 0).await;
     pair.flush().await;
     settle().await;
 }
 
 /// Moves the clock forward, and waits until the renewals that are due are over.
-async fn pass(pair: &Pair, seconds: u32) {
+async fn advance(pair: &Pair, seconds: u32) {
     pair.clock.advance(seconds * SECOND);
-    landed(pair).await;
+    wait_until_idle(pair).await;
 }
 
 #[tokio::test]
 async fn hot_key_is_renewed_before_it_expires_without_a_call() {
     let (pair, source) = (Pair::new(), Source::open());
-    ask(&pair.a, &source, 7, 1).await;
+    load_and_hit(&pair.a, &source, 7, 1).await;
     source.write();
-    pass(&pair, 74).await;
+    advance(&pair, 74).await;
     assert_eq!(source.runs(), 1);
-    pass(&pair, 16).await;
+    advance(&pair, 16).await;
     assert_eq!((source.runs(), pair.a.stats().kept_warm), (2, 1));
     assert_eq!(hit(&pair.a, &source, 7).await, 2);
     // The new value is like any other: shared with all processes, and with a ttl of its own.
-    pass(&pair, 50).await;
+    advance(&pair, 50).await;
     assert_eq!((hit(&pair.a, &source, 7).await, hot(&pair.b, &source, 7).await), (2, Ok(2)));
     assert_eq!(source.runs(), 2);
     let stats = pair.a.stats_by_function().into_iter().find(|one| one.function == "hot:{}").unwrap();
@@ -107,28 +107,28 @@ async fn hot_key_is_renewed_before_it_expires_without_a_call() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_asked_for_once_is_not() {
+async fn key_without_a_hit_is_not_renewed() {
     let (pair, source) = (Pair::new(), Source::open());
-    ask(&pair.a, &source, 7, 0).await;
-    pass(&pair, 99).await;
-    assert_eq!((source.runs(), pair.a.stats().kept_warm, source.holders()), (1, 0, 1));
+    load_and_hit(&pair.a, &source, 7, 0).await;
+    advance(&pair, 99).await;
+    assert_eq!((source.runs(), pair.a.stats().kept_warm, source.handles()), (1, 0, 1));
 }
 
 /// Renewals end: a key that was not used since its last two renewals is dropped.
 #[tokio::test]
 async fn unused_key_is_dropped_after_two_renewals() {
     let (pair, source) = (Pair::new(), Source::open());
-    ask(&pair.a, &source, 7, 100).await;
+    load_and_hit(&pair.a, &source, 7, 100).await;
     for runs in [2, 3, 3, 3] {
-        pass(&pair, 90).await;
+        advance(&pair, 90).await;
         assert_eq!(source.runs(), runs);
     }
-    assert_eq!(source.holders(), 1, "no copies of its arguments are left");
+    assert_eq!(source.handles(), 1, "no copies of its arguments are left");
     // One use in two lifetimes is enough.
-    ask(&pair.a, &source, 8, 1).await;
+    load_and_hit(&pair.a, &source, 8, 1).await;
     for _ in 0..6 {
-        pass(&pair, 90).await;
-        pass(&pair, 90).await;
+        advance(&pair, 90).await;
+        advance(&pair, 90).await;
         hit(&pair.a, &source, 8).await;
     }
     assert_eq!(source.runs(), 3 + 1 + 12);
@@ -138,12 +138,12 @@ async fn unused_key_is_dropped_after_two_renewals() {
 async fn pool_keeps_only_the_most_used_keys() {
     let (pair, source) = (Pair::new(), Source::open());
     for (id, hits) in [(1, 1), (2, 40), (3, 2), (4, 20), (5, 3), (6, 9)] {
-        ask(&pair.a, &source, id, hits).await;
-        assert!(source.holders() <= 4, "{}", source.holders());
+        load_and_hit(&pair.a, &source, id, hits).await;
+        assert!(source.handles() <= 4, "{}", source.handles());
     }
     assert_eq!(source.runs(), 6);
     source.write();
-    pass(&pair, 90).await;
+    advance(&pair, 90).await;
     assert_eq!((source.runs(), pair.a.stats().kept_warm), (9, 3));
     for (id, version) in [(1, 1), (2, 2), (3, 1), (4, 2), (5, 1), (6, 2)] {
         assert_eq!(hit(&pair.a, &source, id).await, version, "{id}");
@@ -154,59 +154,59 @@ async fn pool_keeps_only_the_most_used_keys() {
 async fn formerly_hot_key_makes_room_for_a_hot_one() {
     let (pair, source) = (Pair::new(), Source::open());
     for id in 1..=3 {
-        ask(&pair.a, &source, id, 40).await;
+        load_and_hit(&pair.a, &source, id, 40).await;
     }
     // The keys stay in use, but with a single hit each time.
     for _ in 0..5 {
-        pass(&pair, 90).await;
+        advance(&pair, 90).await;
         for id in 1..=3 {
             hit(&pair.a, &source, id).await;
         }
     }
     let before = source.runs();
-    ask(&pair.a, &source, 4, 8).await;
+    load_and_hit(&pair.a, &source, 4, 8).await;
     source.write();
-    pass(&pair, 90).await;
+    advance(&pair, 90).await;
     assert_eq!(source.runs(), before + 1 + 3);
     assert_eq!(hit(&pair.a, &source, 4).await, 2);
 }
 
 #[tokio::test]
-async fn a_renewal_that_fails_leaves_the_old_value_and_is_tried_again() {
+async fn failed_renewal_leaves_the_old_value_and_is_retried() {
     let (pair, source) = (Pair::new(), Source::open());
-    ask(&pair.a, &source, 7, 1).await;
+    load_and_hit(&pair.a, &source, 7, 1).await;
     source.fail(true);
-    pass(&pair, 90).await;
+    advance(&pair, 90).await;
     assert_eq!((source.runs(), pair.a.stats().load_errors), (2, 1));
     assert_eq!((hot(&pair.a, &source, 7).await, source.runs()), (Ok(1), 2));
     source.fail(false);
     source.write();
-    pass(&pair, 2).await;
+    advance(&pair, 2).await;
     assert_eq!((hit(&pair.a, &source, 7).await, source.runs()), (2, 3));
 }
 
 /// An invalidation marks the value as wrong, and more invalidations often follow. So the value is loaded by
 /// the next call, and not by a renewal.
 #[tokio::test]
-async fn after_an_invalidation_it_is_loaded_when_somebody_asks() {
+async fn invalidated_key_is_loaded_by_the_next_call() {
     for is_elsewhere in [false, true] {
         let (pair, source) = (Pair::new(), Source::open());
         let there = if is_elsewhere { &pair.b } else { &pair.a };
-        ask(&pair.a, &source, 7, 1).await;
+        load_and_hit(&pair.a, &source, 7, 1).await;
         hot::invalidate(there, &source, 7).await.unwrap();
-        pass(&pair, 95).await;
+        advance(&pair, 95).await;
         assert_eq!(source.runs(), 1);
         source.write();
-        ask(&pair.a, &source, 7, 1).await;
-        pass(&pair, 90).await;
+        load_and_hit(&pair.a, &source, 7, 1).await;
+        advance(&pair, 90).await;
         assert_eq!((source.runs(), hit(&pair.a, &source, 7).await), (3, 2));
     }
     // The key keeps its place while no value is cached.
     let (pair, source) = (Pair::new(), Source::open());
-    ask(&pair.a, &source, 7, 1).await;
+    load_and_hit(&pair.a, &source, 7, 1).await;
     hot::invalidate(&pair.b, &source, 7).await.unwrap();
     hot(&pair.a, &source, 7).await.unwrap();
-    pass(&pair, 90).await;
+    advance(&pair, 90).await;
     assert_eq!(source.runs(), 3);
     // Tags and `clear` have the same effect.
     let source = Source::open();
@@ -216,25 +216,25 @@ async fn after_an_invalidation_it_is_loaded_when_somebody_asks() {
         tagged(&pair.a, &source, 7 + id).await;
     }
     pair.b.invalidate_tag("hot-tag:{}", &[&7]).await.unwrap();
-    pass(&pair, 90).await;
+    advance(&pair, 90).await;
     assert_eq!(source.runs(), 3, "the other one");
     pair.b.clear().await.unwrap();
-    pass(&pair, 95).await;
+    advance(&pair, 95).await;
     assert_eq!(source.runs(), 3);
 }
 
 #[tokio::test]
-async fn a_renewal_that_an_invalidation_overtakes_is_not_kept() {
+async fn overtaken_renewal_is_not_stored() {
     for is_elsewhere in [false, true] {
-        let (pair, source) = (Pair::new(), Source::held());
+        let (pair, source) = (Pair::new(), Source::gated());
         let there = if is_elsewhere { &pair.b } else { &pair.a };
-        source.let_through(1);
-        ask(&pair.a, &source, 7, 1).await;
+        source.release(1);
+        load_and_hit(&pair.a, &source, 7, 1).await;
         pair.clock.advance(90 * SECOND);
-        until(|| source.runs() == 2).await;
+        wait_until(|| source.runs() == 2).await;
         source.write();
         hot::invalidate(there, &source, 7).await.unwrap();
-        source.let_through(9);
+        source.release(9);
         settle().await;
         pair.flush().await;
         assert_eq!(hot::peek(&pair.a, &source, 7).await, None);
@@ -243,15 +243,15 @@ async fn a_renewal_that_an_invalidation_overtakes_is_not_kept() {
 }
 
 #[tokio::test]
-async fn over_all_processes_it_is_one_load() {
+async fn key_is_renewed_by_one_load_over_all_processes() {
     let (pair, source) = (Pair::new(), Source::open());
     for cache in [&pair.a, &pair.b] {
-        ask(cache, &source, 7, 1).await;
+        load_and_hit(cache, &source, 7, 1).await;
     }
     assert_eq!(source.runs(), 1);
     for version in 2..6 {
         source.write();
-        pass(&pair, 90).await;
+        advance(&pair, 90).await;
         assert_eq!(source.runs(), version);
         for cache in [&pair.a, &pair.b] {
             assert_eq!(hit(cache, &source, 7).await, version);
@@ -262,7 +262,7 @@ async fn over_all_processes_it_is_one_load() {
         for cache in [&pair.a, &pair.b] {
             hot(cache, &source, 7).await.unwrap();
         }
-        pass(&pair, 9).await;
+        advance(&pair, 9).await;
     }
     let runs = source.runs() - 5;
     assert!((4..=5).contains(&runs), "{runs} loads in 360 s");
@@ -271,34 +271,34 @@ async fn over_all_processes_it_is_one_load() {
 
 #[tokio::test]
 async fn renewal_counts_toward_max_loads() {
-    let (pair, source) = (Pair::new(), Source::held());
-    source.let_through(3);
+    let (pair, source) = (Pair::new(), Source::gated());
+    source.release(3);
     for id in 0..3 {
         few(&pair.a, &source, id).await;
         pair.flush().await;
         few(&pair.a, &source, id).await;
     }
     pair.clock.advance(90 * SECOND);
-    until(|| source.runs() == 4).await;
+    wait_until(|| source.runs() == 4).await;
     settle().await;
     assert_eq!((source.runs(), pair.a.stats().kept_warm), (4, 3));
-    source.let_through(9);
-    until(|| source.runs() == 6).await;
-    landed(&pair).await;
+    source.release(9);
+    wait_until(|| source.runs() == 6).await;
+    wait_until_idle(&pair).await;
 }
 
 #[tokio::test]
-async fn they_are_not_renewed_in_one_moment() {
+async fn renewals_are_spread_over_time() {
     let (pair, source) = (Pair::new(), Source::open());
     for id in 0..50 {
         many(&pair.a, &source, id).await;
         pair.flush().await;
         many(&pair.a, &source, id).await;
     }
-    pass(&pair, 82).await;
+    advance(&pair, 82).await;
     let first = source.runs() - 50;
     assert!((5..45).contains(&first), "{first} of 50");
-    pass(&pair, 8).await;
+    advance(&pair, 8).await;
     assert_eq!(source.runs(), 100);
 }
 
@@ -308,43 +308,43 @@ async fn renewal_precedes_refresh_ahead() {
     ahead(&pair.a, &source, 7).await;
     pair.flush().await;
     ahead(&pair.a, &source, 7).await;
-    pass(&pair, 49).await;
+    advance(&pair, 49).await;
     assert_eq!(source.runs(), 1);
-    pass(&pair, 11).await;
+    advance(&pair, 11).await;
     assert_eq!((source.runs(), pair.a.stats().kept_warm), (2, 1));
 }
 
 #[tokio::test]
-async fn a_stale_value_is_renewed_as_well_when_its_load_failed_before() {
+async fn stale_value_is_renewed_after_a_failed_renewal() {
     let (pair, source) = (Pair::new(), Source::open());
     stale(&pair.a, &source, 7).await.unwrap();
     pair.flush().await;
     stale(&pair.a, &source, 7).await.unwrap();
     source.fail(true);
-    pass(&pair, 90).await;
+    advance(&pair, 90).await;
     assert_eq!(source.runs(), 2);
     source.fail(false);
     source.write();
     // The next attempt follows after a tenth of the time for which the value may be served stale.
-    pass(&pair, 9).await;
+    advance(&pair, 9).await;
     assert_eq!(source.runs(), 2);
-    pass(&pair, 2).await;
+    advance(&pair, 2).await;
     assert_eq!((source.runs(), stale(&pair.a, &source, 7).await), (3, Ok(2)));
 }
 
 #[tokio::test]
-async fn an_outage_does_not_end_it() {
+async fn keys_are_renewed_in_an_outage() {
     let (pair, source) = (Pair::new(), Source::open());
-    ask(&pair.a, &source, 7, 1).await;
+    load_and_hit(&pair.a, &source, 7, 1).await;
     pair.tier_a.set_down(true);
     source.write();
-    pass(&pair, 90).await;
+    advance(&pair, 90).await;
     assert_eq!((source.runs(), hot(&pair.a, &source, 7).await), (2, Ok(2)));
     assert_eq!(source.runs(), 2);
 }
 
 #[tokio::test]
-async fn calls_with_directions_count_and_functions_of_one_process_do_as_well() {
+async fn uses_with_cache_control_and_of_local_functions_count() {
     let (pair, source) = (Pair::new(), Source::open());
     let call = |id| hot::with(CacheControl::new(), &pair.a, &source, id);
     for id in [7, 7] {
@@ -355,7 +355,7 @@ async fn calls_with_directions_count_and_functions_of_one_process_do_as_well() {
     call(8).await.value.unwrap();
     pair.flush().await;
     assert!(hot::peek(&pair.a, &source, 8).await.is_some() && hot::key(&pair.a, &source, 8).is_ok());
-    pass(&pair, 90).await;
+    advance(&pair, 90).await;
     assert_eq!(source.runs(), 3);
 
     let source = Source::open();
@@ -364,18 +364,18 @@ async fn calls_with_directions_count_and_functions_of_one_process_do_as_well() {
         local(&cache, &source, 7).await;
     }
     pair.clock.advance(90 * SECOND);
-    until(|| source.runs() == 2).await;
+    wait_until(|| source.runs() == 2).await;
 }
 
 #[tokio::test]
-async fn errors_are_not_kept_and_a_cache_that_is_off_does_nothing() {
+async fn errors_are_not_renewed_and_a_cache_that_is_off_renews_nothing() {
     let (pair, source) = (Pair::new(), Source::open());
     source.fail(true);
     for _ in 0..2 {
         error(&pair.a, &source, 7).await.unwrap_err();
         pair.flush().await;
     }
-    pass(&pair, 95).await;
+    advance(&pair, 95).await;
     assert_eq!(source.runs(), 1);
     // Errors are not renewed either if there was a value before.
     source.fail(false);
@@ -387,37 +387,37 @@ async fn errors_are_not_kept_and_a_cache_that_is_off_does_nothing() {
     error::invalidate(&pair.a, &source, 8).await.unwrap();
     source.fail(true);
     error(&pair.a, &source, 8).await.unwrap_err();
-    pass(&pair, 95).await;
+    advance(&pair, 95).await;
     assert_eq!(source.runs(), 3);
 
     let source = Source::open();
-    ask(&pair.a, &source, 7, 1).await;
+    load_and_hit(&pair.a, &source, 7, 1).await;
     pair.a.set_mode(Mode::Off);
-    pass(&pair, 90).await;
+    advance(&pair, 90).await;
     assert_eq!(source.runs(), 1);
 }
 
 /// A cache is not kept alive by the keys that it keeps warm, although the functions take the cache as an
 /// argument.
 #[tokio::test]
-async fn it_ends_with_its_cache() {
+async fn renewals_end_when_the_cache_is_dropped() {
     let (pair, source) = (Pair::new(), Source::open());
     for cache in [&pair.a, &pair.b] {
-        ask(cache, &source, 7, 1).await;
+        load_and_hit(cache, &source, 7, 1).await;
     }
     // The tasks wait for the first time at which a key is due.
     settle().await;
     let Pair { a, b, clock, .. } = pair;
-    assert!(source.holders() > 2);
+    assert!(source.handles() > 2);
     drop((a, b));
-    until(|| source.holders() == 1).await;
+    wait_until(|| source.handles() == 1).await;
     clock.advance(90 * SECOND);
     settle().await;
     assert_eq!(source.runs(), 1);
 }
 
 #[test]
-fn it_ends_with_its_runtime_and_begins_anew_in_another_one() {
+fn renewals_end_with_their_runtime_and_restart_on_another() {
     let (clock, source) = (ManualClock::new(), Source::open());
     let cache = Cache::builder().tier(FakeTier::new(&clock)).clock(clock.clock()).build().unwrap();
     for runs in [1, 2] {
@@ -427,19 +427,19 @@ fn it_ends_with_its_runtime_and_begins_anew_in_another_one() {
             cache.flush().await;
             hot(&cache, &source, 7).await.unwrap();
             clock.advance(90 * SECOND);
-            until(|| source.runs() == 1 + runs).await;
+            wait_until(|| source.runs() == 1 + runs).await;
             cache.flush().await;
         });
-        assert!(source.holders() > 1);
+        assert!(source.handles() > 1);
         drop(runtime);
-        assert_eq!(source.holders(), 1);
+        assert_eq!(source.handles(), 1);
     }
     // A hit outside of a runtime is still a hit.
-    assert_eq!(pollster_free(hot(&cache, &source, 7)), Ok(1));
+    assert_eq!(poll_ready(hot(&cache, &source, 7)), Ok(1));
 }
 
 /// Polls a hit, which is ready at once.
-fn pollster_free<T>(call: impl Future<Output = T>) -> T {
+fn poll_ready<T>(call: impl Future<Output = T>) -> T {
     use std::task::{Context, Poll, Waker};
     match std::pin::pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,

@@ -5,7 +5,7 @@ use std::{future::poll_fn, task::Poll};
 use cached_aside::{Cache, CacheControl, CacheOutcome, Reply, cached};
 use tokio::{join, runtime::Builder, spawn, task::JoinHandle, task::yield_now};
 
-use crate::support::{Pair, SECOND, Source, until};
+use crate::support::{Pair, SECOND, Source, wait_until};
 
 #[cached("row:{id}", ttl = "1h", cache = cache, skip(cache, source))]
 async fn row(cache: &Cache, source: &Source, id: u32) -> usize {
@@ -25,7 +25,7 @@ async fn fails_here(cache: &Cache, source: &Source, id: u32) -> Result<usize, St
 }
 
 #[cached("own:{id}", ttl = "1h", coalesce = local, cache = cache, skip(cache, source))]
-async fn own(cache: &Cache, source: &Source, id: u32) -> usize {
+async fn uncoalesced(cache: &Cache, source: &Source, id: u32) -> usize {
     let _ = id;
     source.load().await
 }
@@ -43,7 +43,7 @@ async fn tagged(cache: &Cache, source: &Source, id: u32) -> usize {
     source.load().await
 }
 
-fn ask(cache: &Cache, source: &Source) -> JoinHandle<Reply<usize>> {
+fn spawn_call(cache: &Cache, source: &Source) -> JoinHandle<Reply<usize>> {
     let (cache, source) = (cache.clone(), source.clone());
     spawn(async move { row::with(CacheControl::new(), &cache, &source, 7).await })
 }
@@ -56,12 +56,13 @@ async fn settle() {
 }
 
 #[tokio::test]
-async fn one_question_is_one_load_over_all_processes() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let callers: Vec<_> = (0..100).flat_map(|_| [ask(&pair.a, &source), ask(&pair.b, &source)]).collect();
-    until(|| source.runs() == 1).await;
+async fn concurrent_calls_are_one_load_over_all_processes() {
+    let (pair, source) = (Pair::new(), Source::gated());
+    let callers: Vec<_> =
+        (0..100).flat_map(|_| [spawn_call(&pair.a, &source), spawn_call(&pair.b, &source)]).collect();
+    wait_until(|| source.runs() == 1).await;
     settle().await;
-    source.let_through(1);
+    source.release(1);
     for caller in callers {
         assert_eq!(caller.await.unwrap().value, 1);
     }
@@ -70,12 +71,12 @@ async fn one_question_is_one_load_over_all_processes() {
 }
 
 #[tokio::test]
-async fn a_function_can_load_in_each_process() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let (a, b) = (own(&pair.a, &source, 7), own(&pair.b, &source, 7));
+async fn uncoalesced_function_loads_in_each_process() {
+    let (pair, source) = (Pair::new(), Source::gated());
+    let (a, b) = (uncoalesced(&pair.a, &source, 7), uncoalesced(&pair.b, &source, 7));
     let both = async {
-        until(|| source.runs() == 2).await;
-        source.let_through(2);
+        wait_until(|| source.runs() == 2).await;
+        source.release(2);
     };
     assert_eq!(join!(a, b, both), (1, 1, ()));
     pair.flush().await;
@@ -85,45 +86,45 @@ async fn a_function_can_load_in_each_process() {
 /// No process waits for the lease of such a function. So the lease is not renewed, and its length is a
 /// multiple of the usual load time.
 #[tokio::test]
-async fn when_a_process_dies_that_loads_for_itself_others_share_again_soon() {
-    let (pair, source, held) = (Pair::new(), Source::open(), Source::held());
+async fn lease_of_an_uncoalesced_load_expires_soon_after_its_process_died() {
+    let (pair, source, held) = (Pair::new(), Source::open(), Source::gated());
     let load = |id: u32| {
         let (cache, held) = (pair.a.clone(), held.clone());
-        spawn(async move { own(&cache, &held, id).await })
+        spawn(async move { uncoalesced(&cache, &held, id).await })
     };
     let first = load(1);
-    until(|| held.runs() == 1).await;
+    wait_until(|| held.runs() == 1).await;
     pair.clock.advance(2 * SECOND);
-    held.let_through(1);
+    held.release(1);
     first.await.unwrap();
     pair.flush().await;
     let _never_over = load(2);
-    until(|| held.runs() == 2).await;
-    own(&pair.b, &source, 2).await;
+    wait_until(|| held.runs() == 2).await;
+    uncoalesced(&pair.b, &source, 2).await;
     pair.flush().await;
     assert_eq!(pair.tier_b.keys(), ["test:own:1"], "it may still come");
     pair.clock.advance(21 * SECOND);
     pair.b.clear_local();
-    own(&pair.b, &source, 2).await;
+    uncoalesced(&pair.b, &source, 2).await;
     pair.flush().await;
     assert_eq!(pair.tier_b.keys(), ["test:own:1", "test:own:2"]);
 }
 
 #[tokio::test]
 async fn uncached_error_reaches_all_waiting_processes() {
-    let (pair, source) = (Pair::new(), Source::held());
+    let (pair, source) = (Pair::new(), Source::gated());
     let call = |cache: &Cache| {
         let (cache, source) = (cache.clone(), source.clone());
         spawn(async move { fails(&cache, &source, 7).await })
     };
     let first = call(&pair.a);
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     let third = Cache::builder().namespace("test").tier(pair.tier_a.clone()).clock(pair.clock.clock());
     let third = third.build().unwrap();
     let others = [call(&pair.b), call(&third)];
     settle().await;
     assert_eq!(source.runs(), 1);
-    source.let_through(1);
+    source.release(1);
     assert!(first.await.unwrap().is_err());
     for other in others {
         assert_eq!(other.await.unwrap(), Err("7: 1".to_owned()));
@@ -132,35 +133,35 @@ async fn uncached_error_reaches_all_waiting_processes() {
 }
 
 #[tokio::test]
-async fn a_load_whose_caller_goes_away_is_taken_over_at_once() {
-    let (pair, source) = (Pair::new(), Source::held());
+async fn dropped_load_is_taken_over_at_once() {
+    let (pair, source) = (Pair::new(), Source::gated());
     let going = spawn({
         let (cache, source) = (pair.a.clone(), source.clone());
         async move { borrowed(&cache, &source, 7).await }
     });
-    until(|| source.runs() == 1).await;
+    wait_until(|| source.runs() == 1).await;
     let waiting = spawn({
         let (cache, source) = (pair.b.clone(), source.clone());
         async move { borrowed(&cache, &source, 7).await }
     });
     settle().await;
     going.abort();
-    until(|| source.runs() == 2).await;
-    source.let_through(1);
+    wait_until(|| source.runs() == 2).await;
+    source.release(1);
     assert_eq!(waiting.await.unwrap(), 1);
 }
 
 #[tokio::test]
-async fn when_the_tier_goes_away_each_process_loads_once() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let first = ask(&pair.a, &source);
-    until(|| source.runs() == 1).await;
-    let others: Vec<_> = (0..50).map(|_| ask(&pair.b, &source)).collect();
+async fn each_process_loads_once_when_the_tier_goes_down() {
+    let (pair, source) = (Pair::new(), Source::gated());
+    let first = spawn_call(&pair.a, &source);
+    wait_until(|| source.runs() == 1).await;
+    let others: Vec<_> = (0..50).map(|_| spawn_call(&pair.b, &source)).collect();
     settle().await;
     assert_eq!(source.runs(), 1);
     pair.tier_a.set_down(true);
-    until(|| source.runs() == 2).await;
-    source.let_through(2);
+    wait_until(|| source.runs() == 2).await;
+    source.release(2);
     assert_eq!(first.await.unwrap().value, 1);
     for other in others {
         assert_eq!(other.await.unwrap().value, 1);
@@ -170,18 +171,18 @@ async fn when_the_tier_goes_away_each_process_loads_once() {
 
 #[tokio::test]
 async fn overtaken_load_serves_only_its_own_caller() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let overtaken = ask(&pair.a, &source);
-    until(|| source.runs() == 1).await;
-    let (here, there) = (ask(&pair.a, &source), ask(&pair.b, &source));
+    let (pair, source) = (Pair::new(), Source::gated());
+    let overtaken = spawn_call(&pair.a, &source);
+    wait_until(|| source.runs() == 1).await;
+    let (here, there) = (spawn_call(&pair.a, &source), spawn_call(&pair.b, &source));
     settle().await;
     source.write();
     row::invalidate(&pair.b, &source, 7).await.unwrap();
     // The waiting callers do not wait for the end of that load, and one of them loads.
-    until(|| source.runs() == 2).await;
-    let late = ask(&pair.a, &source);
+    wait_until(|| source.runs() == 2).await;
+    let late = spawn_call(&pair.a, &source);
     settle().await;
-    source.let_through(2);
+    source.release(2);
     assert_eq!(overtaken.await.unwrap().value, 1);
     for caller in [here, there, late] {
         assert_eq!(caller.await.unwrap().value, 2);
@@ -201,7 +202,7 @@ async fn a_load_that_was_overtaken_before_it_began_takes_another_lease() {
     let is_pending = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await;
     assert!(is_pending && source.runs() == 0 && pair.a.stats().misses == 1);
     pair.tier_b.remove("test:row:7");
-    let (reply, follower) = join!(call, ask(&pair.a, &source));
+    let (reply, follower) = join!(call, spawn_call(&pair.a, &source));
     assert_eq!((reply.value, follower.unwrap().value), (1, 1));
     pair.flush().await;
     assert_eq!((source.runs(), pair.a.stats().rejected_fills), (1, 0));
@@ -224,47 +225,47 @@ async fn load_takes_another_lease_when_tag_is_invalidated_early() {
 }
 
 #[tokio::test]
-async fn a_refresh_overtakes_the_load_under_way_and_the_old_value_serves_meanwhile() {
-    let (pair, source) = (Pair::new(), Source::held());
-    source.let_through(1);
-    ask(&pair.a, &source).await.unwrap();
+async fn old_value_is_served_while_it_is_refreshed() {
+    let (pair, source) = (Pair::new(), Source::gated());
+    source.release(1);
+    spawn_call(&pair.a, &source).await.unwrap();
     pair.flush().await;
     source.write();
     let refresh = spawn({
         let (cache, source) = (pair.a.clone(), source.clone());
         async move { row::refresh(&cache, &source, 7).await }
     });
-    until(|| source.runs() == 2).await;
-    assert_eq!(ask(&pair.b, &source).await.unwrap().value, 1);
-    source.let_through(1);
+    wait_until(|| source.runs() == 2).await;
+    assert_eq!(spawn_call(&pair.b, &source).await.unwrap().value, 1);
+    source.release(1);
     assert_eq!(refresh.await.unwrap(), 2);
     pair.flush().await;
-    assert_eq!(ask(&pair.b, &source).await.unwrap().value, 2);
+    assert_eq!(spawn_call(&pair.b, &source).await.unwrap().value, 2);
 }
 
 #[tokio::test]
 async fn a_lease_that_is_not_renewed_is_taken_over() {
     let pair = Pair::with(|builder| builder.lease(SECOND / 50));
-    let source = Source::held();
-    let holder = ask(&pair.a, &source);
-    until(|| source.runs() == 1).await;
+    let source = Source::gated();
+    let holder = spawn_call(&pair.a, &source);
+    wait_until(|| source.runs() == 1).await;
     // The process of the holder stands still: nothing is renewed, and time goes on for the others.
-    let other = ask(&pair.b, &source);
+    let other = spawn_call(&pair.b, &source);
     settle().await;
     let stopped = holder.abort_handle();
     pair.clock.advance(SECOND);
-    until(|| {
+    wait_until(|| {
         pair.clock.advance(SECOND / 20);
         source.runs() == 2
     })
     .await;
     stopped.abort();
-    source.let_through(2);
+    source.release(2);
     assert_eq!(other.await.unwrap().value, 1);
 }
 
 #[tokio::test]
-async fn nothing_is_left_over() {
+async fn no_load_and_no_key_is_left_after_clear() {
     let (pair, source) = (Pair::new(), Source::open());
     for id in 0..50 {
         row(&pair.a, &source, id).await;
@@ -282,47 +283,47 @@ async fn nothing_is_left_over() {
 
 /// The tier is down when the load ends. Its value is kept for the grace, which counts from the last proof.
 #[tokio::test]
-async fn a_value_whose_fill_is_lost_in_an_outage_is_kept_for_a_while() {
-    let (pair, source) = (Pair::new(), Source::held());
-    let loading = ask(&pair.a, &source);
-    until(|| source.runs() == 1).await;
+async fn value_with_a_lost_fill_is_served_for_the_grace() {
+    let (pair, source) = (Pair::new(), Source::gated());
+    let loading = spawn_call(&pair.a, &source);
+    wait_until(|| source.runs() == 1).await;
     pair.tier_a.set_down(true);
-    source.let_through(10);
+    source.release(10);
     assert_eq!(loading.await.unwrap().value, 1);
     pair.flush().await;
-    assert!(ask(&pair.a, &source).await.unwrap().outcome.is_hit());
+    assert!(spawn_call(&pair.a, &source).await.unwrap().outcome.is_hit());
     pair.clock.advance(31 * SECOND);
-    assert_eq!(ask(&pair.a, &source).await.unwrap().outcome, CacheOutcome::Miss);
+    assert_eq!(spawn_call(&pair.a, &source).await.unwrap().outcome, CacheOutcome::Miss);
 }
 
 #[cached("kept:{id}", ttl = "1h", cache_err = "5s", cache = cache, skip(cache, source))]
-async fn kept(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
+async fn cached_error(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
     Err(format!("{id}: {}", source.load().await))
 }
 
 #[tokio::test]
-async fn an_error_that_is_kept_is_its_processs_own_and_goes_with_an_invalidation() {
+async fn cached_error_is_local_to_its_process_and_can_be_invalidated() {
     let (pair, source) = (Pair::new(), Source::open());
     for _ in 0..3 {
-        kept(&pair.a, &source, 7).await.unwrap_err();
+        cached_error(&pair.a, &source, 7).await.unwrap_err();
         pair.flush().await;
         pair.clock.advance(SECOND);
     }
     assert_eq!(source.runs(), 1);
-    kept(&pair.b, &source, 7).await.unwrap_err();
+    cached_error(&pair.b, &source, 7).await.unwrap_err();
     assert_eq!(source.runs(), 2);
-    kept::invalidate(&pair.a, &source, 7).await.unwrap();
-    kept(&pair.a, &source, 7).await.unwrap_err();
+    cached_error::invalidate(&pair.a, &source, 7).await.unwrap();
+    cached_error(&pair.a, &source, 7).await.unwrap_err();
     assert_eq!(source.runs(), 3);
     pair.a.clear().await.unwrap();
-    kept(&pair.a, &source, 7).await.unwrap_err();
+    cached_error(&pair.a, &source, 7).await.unwrap_err();
     assert_eq!(source.runs(), 4);
 }
 
 /// The lease is released, in case it was granted. The notification of that release must not end the validity
 /// of the load that ran instead.
 #[tokio::test]
-async fn a_load_after_a_lease_whose_answer_was_lost_is_kept_here() {
+async fn load_after_a_lost_lease_reply_is_stored_in_this_process() {
     let (pair, source) = (Pair::new(), Source::open());
     pair.tier_a.lose_leases(true);
     assert_eq!(row(&pair.a, &source, 1).await, 1);
@@ -339,7 +340,7 @@ async fn a_load_after_a_lease_whose_answer_was_lost_is_kept_here() {
 }
 
 #[test]
-fn a_lease_that_is_given_back_on_a_runtime_that_stands_still_holds_up_no_caller() {
+fn lease_released_on_an_idle_runtime_delays_no_caller() {
     let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
     let (pair, source) = (Pair::new(), Source::open());
     let still = runtime();
@@ -350,7 +351,7 @@ fn a_lease_that_is_given_back_on_a_runtime_that_stands_still_holds_up_no_caller(
             let (cache, source) = (pair.a.clone(), source.clone());
             async move { fails_here(&cache, &source, 1).await }
         });
-        until(|| pair.tier_a.round_trips() > before).await;
+        wait_until(|| pair.tier_a.round_trips() > before).await;
         // The call waits for that lease as for one of another process.
         pair.clock.advance(60 * SECOND);
         call.await.unwrap().unwrap_err();

@@ -58,7 +58,7 @@ fn ids() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_tag_of_a_value_is_the_tag_that_is_invalidated_whatever_stands_in_it() {
+async fn value_tag_has_the_name_of_the_invalidated_tag_for_any_text() {
     for (n, id) in ids().into_iter().enumerate() {
         let (pair, runs) = (Pair::new(), AtomicUsize::new(0));
         let note = NoteId(id.clone());
@@ -74,7 +74,7 @@ async fn a_tag_of_a_value_is_the_tag_that_is_invalidated_whatever_stands_in_it()
 }
 
 #[tokio::test]
-async fn a_tag_of_an_argument_is_the_tag_that_is_invalidated_from_any_type_of_string() {
+async fn argument_tag_has_the_name_of_the_invalidated_tag_for_any_string_type() {
     for id in ids() {
         let (pair, runs) = (Pair::new(), AtomicUsize::new(0));
         let note = NoteId(id.clone());
@@ -88,9 +88,9 @@ async fn a_tag_of_an_argument_is_the_tag_that_is_invalidated_from_any_type_of_st
 
 /// Hasher that counts how often the name of a tag is hashed.
 #[derive(Debug)]
-struct Counting(Arc<AtomicUsize>);
+struct CountingHasher(Arc<AtomicUsize>);
 
-impl KeyHasher for Counting {
+impl KeyHasher for CountingHasher {
     fn hash(&self, bytes: &[u8]) -> [u8; 32] {
         if bytes.windows(6).any(|part| part == b":%tag:") {
             self.0.fetch_add(1, SeqCst);
@@ -107,7 +107,7 @@ async fn many(cache: &Cache, n: u32) -> Vec<u32> {
 #[tokio::test]
 async fn a_hit_in_the_shared_tier_hashes_each_tag_once() {
     let hashed = Arc::new(AtomicUsize::new(0));
-    let pair = Pair::with(|builder| builder.key_hasher(Counting(hashed.clone())));
+    let pair = Pair::with(|builder| builder.key_hasher(CountingHasher(hashed.clone())));
     many(&pair.a, 200).await;
     pair.flush().await;
     hashed.store(0, SeqCst);

@@ -112,7 +112,7 @@ impl Model {
 }
 
 /// The caches under test, driven step by step beside the model.
-struct Pair {
+struct CheckedPair {
     clock: ManualClock,
     tier: FakeTier,
     caches: [Cache; 2],
@@ -128,7 +128,7 @@ async fn n(cache: &Cache, value: u64, key: u8) -> u64 {
     value
 }
 
-impl Pair {
+impl CheckedPair {
     fn new() -> Self {
         let clock = ManualClock::new();
         let tier = FakeTier::new(&clock);
@@ -146,7 +146,7 @@ impl Pair {
         self.next.get()
     }
 
-    async fn take(&mut self, step: Step) {
+    async fn apply(&mut self, step: Step) {
         match step {
             Step::Load { process, key } => {
                 let load = async || Ok::<_, Infallible>(self.new_value());
@@ -221,9 +221,9 @@ proptest! {
     fn two_processes_behave_as_one_map(steps in proptest::collection::vec(step(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let mut pair = Pair::new();
+            let mut pair = CheckedPair::new();
             for step in steps {
-                pair.take(step).await;
+                pair.apply(step).await;
             }
         });
     }

@@ -61,9 +61,9 @@ impl Pair {
 
 /// Database with one row. A test can hold its answers.
 #[derive(Clone)]
-pub(crate) struct Source(Arc<Row>);
+pub(crate) struct Source(Arc<SourceState>);
 
-struct Row {
+struct SourceState {
     version: AtomicUsize,
     runs: AtomicUsize,
     fails: AtomicBool,
@@ -76,14 +76,14 @@ impl Source {
     }
 
     /// Creates a source with loads that begin, read, and then wait.
-    pub(crate) fn held() -> Self {
+    pub(crate) fn gated() -> Self {
         Self::with(0)
     }
 
     fn with(permits: usize) -> Self {
         let gate = Semaphore::new(permits);
         let (version, runs) = (AtomicUsize::new(1), AtomicUsize::new(0));
-        Self(Arc::new(Row { version, runs, fails: AtomicBool::new(false), gate }))
+        Self(Arc::new(SourceState { version, runs, fails: AtomicBool::new(false), gate }))
     }
 
     pub(crate) async fn load(&self) -> usize {
@@ -117,17 +117,17 @@ impl Source {
     }
 
     /// Returns the number of handles, including this one.
-    pub(crate) fn holders(&self) -> usize {
+    pub(crate) fn handles(&self) -> usize {
         Arc::strong_count(&self.0)
     }
 
-    pub(crate) fn let_through(&self, loads: usize) {
+    pub(crate) fn release(&self, loads: usize) {
         self.0.gate.add_permits(loads);
     }
 }
 
 /// Lets other tasks run until `condition` is true.
-pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
+pub(crate) async fn wait_until(mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "still not true after {PATIENCE:?}");

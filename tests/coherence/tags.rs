@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use cached_aside::{Cache, cached, tag};
 use tokio::spawn;
 
-use crate::support::{Pair, Source, until};
+use crate::support::{Pair, Source, wait_until};
 
 #[cached("note:{user}:{note}", ttl = "1h", tags = ["note:{note}", "user:{user}"], cache = cache, skip(cache, source))]
 async fn note(cache: &Cache, source: &Source, user: &str, note: u32) -> usize {
@@ -29,7 +29,7 @@ fn here(cache: &Cache, runs: &AtomicUsize, n: u32) -> usize {
 
 /// A request handler of a server runs in such a task, so the futures must be `Send`.
 #[tokio::test]
-async fn tags_and_patterns_can_be_invalidated_in_a_task_of_their_own() {
+async fn invalidations_of_tags_and_patterns_are_send() {
     let (pair, id) = (Pair::new(), 7);
     let cache = pair.a.clone();
     let task = spawn(async move {
@@ -40,7 +40,7 @@ async fn tags_and_patterns_can_be_invalidated_in_a_task_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_tag_invalidates_what_has_it_everywhere_and_nothing_else() {
+async fn tag_invalidates_its_entries_in_all_processes_and_no_others() {
     let (pair, source) = (Pair::new(), Source::open());
     for cache in [&pair.a, &pair.b] {
         for id in 0..3 {
@@ -67,7 +67,7 @@ async fn a_tag_invalidates_what_has_it_everywhere_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn it_is_one_round_trip_whatever_has_the_tag() {
+async fn tag_invalidation_takes_one_round_trip() {
     let (pair, source) = (Pair::new(), Source::open());
     for id in 0..200 {
         note(&pair.a, &source, "ada", id).await;
@@ -84,18 +84,18 @@ async fn it_is_one_round_trip_whatever_has_the_tag() {
 }
 
 #[tokio::test]
-async fn a_load_that_began_before_its_tag_was_invalidated_is_not_kept() {
+async fn load_that_began_before_its_tag_was_invalidated_is_not_stored() {
     for by_a in [true, false] {
-        let (pair, source) = (Pair::new(), Source::held());
+        let (pair, source) = (Pair::new(), Source::gated());
         let loading = spawn({
             let (cache, source) = (pair.a.clone(), source.clone());
             async move { note(&cache, &source, "ada", 7).await }
         });
-        until(|| source.runs() == 1).await;
+        wait_until(|| source.runs() == 1).await;
         source.write();
         let cache = if by_a { &pair.a } else { &pair.b };
         cache.invalidate_tag("note:{}", &[&7]).await.unwrap();
-        source.let_through(10);
+        source.release(10);
         assert_eq!(loading.await.unwrap(), 1);
         pair.flush().await;
         assert_eq!(note(&pair.b, &source, "ada", 7).await, 2);
@@ -104,7 +104,7 @@ async fn a_load_that_began_before_its_tag_was_invalidated_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_tag_that_the_tier_has_forgotten_invalidates() {
+async fn missing_tag_generation_invalidates() {
     let (pair, source) = (Pair::new(), Source::open());
     note(&pair.a, &source, "ada", 7).await;
     pair.flush().await;
@@ -136,11 +136,11 @@ async fn invalidated_value_tag_removes_the_value_everywhere() {
 /// The tag is invalidated by another process, by the loading process itself, or in a process without a shared
 /// tier.
 #[tokio::test]
-async fn a_load_during_which_its_values_tag_was_invalidated_keeps_nothing() {
-    for who in ["another", "itself", "alone"] {
-        let (pair, source) = (Pair::new(), Source::held());
+async fn load_is_not_stored_when_its_value_tag_is_invalidated_meanwhile() {
+    for origin in ["another", "itself", "alone"] {
+        let (pair, source) = (Pair::new(), Source::gated());
         let alone = Cache::builder().clock(pair.clock.clock()).build().unwrap();
-        let (cache, other) = match who {
+        let (cache, other) = match origin {
             "another" => (&pair.a, &pair.b),
             "itself" => (&pair.a, &pair.a),
             _ => (&alone, &alone),
@@ -149,14 +149,14 @@ async fn a_load_during_which_its_values_tag_was_invalidated_keeps_nothing() {
             let (cache, source) = (cache.clone(), source.clone());
             async move { list(&cache, &source, 7).await }
         });
-        until(|| source.runs() == 1).await;
+        wait_until(|| source.runs() == 1).await;
         source.write();
         other.invalidate_tag("item:{}", &[&100]).await.unwrap();
-        source.let_through(10);
+        source.release(10);
         assert_eq!(loading.await.unwrap(), [7, 100]);
         for _ in 0..2 {
             cache.flush().await;
-            assert_eq!(list(cache, &source, 7).await, [7, 200], "{who}");
+            assert_eq!(list(cache, &source, 7).await, [7, 200], "{origin}");
         }
         assert_eq!(source.runs(), 2);
     }
@@ -164,11 +164,11 @@ async fn a_load_during_which_its_values_tag_was_invalidated_keeps_nothing() {
 
 /// A load may take long, and unrelated tags are invalidated all the time.
 #[tokio::test]
-async fn other_tags_do_not_matter_to_it() {
-    for who in ["another", "itself", "alone"] {
-        let (pair, source) = (Pair::new(), Source::held());
+async fn load_is_stored_when_only_other_tags_are_invalidated() {
+    for origin in ["another", "itself", "alone"] {
+        let (pair, source) = (Pair::new(), Source::gated());
         let alone = Cache::builder().clock(pair.clock.clock()).build().unwrap();
-        let (cache, other) = match who {
+        let (cache, other) = match origin {
             "another" => (&pair.a, &pair.b),
             "itself" => (&pair.a, &pair.a),
             _ => (&alone, &alone),
@@ -177,24 +177,24 @@ async fn other_tags_do_not_matter_to_it() {
             let (cache, source) = (cache.clone(), source.clone());
             async move { list(&cache, &source, 7).await }
         });
-        until(|| source.runs() == 1).await;
+        wait_until(|| source.runs() == 1).await;
         for number in 0..50_u32 {
             other.invalidate_tag("item:{}", &[&(1000 + number)]).await.unwrap();
         }
-        source.let_through(1);
+        source.release(1);
         assert_eq!(loading.await.unwrap(), [7, 100]);
         cache.flush().await;
-        assert_eq!(list(cache, &source, 7).await, [7, 100], "{who}");
-        assert_eq!(source.runs(), 1, "{who}");
+        assert_eq!(list(cache, &source, 7).await, [7, 100], "{origin}");
+        assert_eq!(source.runs(), 1, "{origin}");
         other.invalidate_tag("item:{}", &[&100]).await.unwrap();
-        source.let_through(1);
+        source.release(1);
         list(cache, &source, 7).await;
-        assert_eq!(source.runs(), 2, "{who}");
+        assert_eq!(source.runs(), 2, "{origin}");
     }
 }
 
 #[tokio::test]
-async fn functions_that_stay_in_the_process_have_tags_as_well() {
+async fn local_functions_have_tags() {
     let (cache, runs) = (Cache::builder().build().unwrap(), AtomicUsize::new(0));
     assert_eq!((here(&cache, &runs, 7), here(&cache, &runs, 7), here(&cache, &runs, 8)), (0, 0, 1));
     cache.invalidate_tag("n:{}", &[&7]).await.unwrap();

@@ -57,7 +57,7 @@ fn ada() -> CountedLoad<String> {
 }
 
 #[tokio::test]
-async fn a_value_goes_through_both_tiers_and_costs_what_it_must() {
+async fn value_passes_both_tiers_in_the_expected_round_trips() {
     let (fleet, load) = (Fleet::new(), ada());
     let ask = |cache| user::with(CacheControl::new(), cache, &load, 7);
 
@@ -79,7 +79,7 @@ async fn a_value_goes_through_both_tiers_and_costs_what_it_must() {
 }
 
 #[tokio::test]
-async fn the_time_that_is_left_goes_with_the_value() {
+async fn shared_value_keeps_its_remaining_ttl() {
     let (fleet, load) = (Fleet::new(), ada());
     user(&fleet.a, &load, 7).await;
     fleet.a.flush().await;
@@ -96,7 +96,7 @@ async fn the_time_that_is_left_goes_with_the_value() {
 }
 
 #[tokio::test]
-async fn an_invalidation_comes_after_the_fill_before_it() {
+async fn invalidation_waits_for_the_fill_before_it() {
     let (fleet, load) = (Fleet::new(), ada());
     for _ in 0..100 {
         user(&fleet.a, &load, 7).await;
@@ -163,7 +163,7 @@ async fn falsy_values_are_values() {
 }
 
 #[tokio::test]
-async fn none_is_kept_when_asked_for() {
+async fn none_is_cached_with_cache_none_only() {
     #[cached("maybe", ttl = "1m", cache = cache, skip(cache, load))]
     async fn dropped(cache: &Cache, load: &CountedLoad<Option<u32>>) -> Option<u32> {
         let Ok(value) = load.run().await;
@@ -189,7 +189,7 @@ async fn none_is_kept_when_asked_for() {
 }
 
 #[tokio::test]
-async fn a_value_that_json_would_write_like_its_absence_is_shared_as_it_is() {
+async fn some_unit_is_shared_although_json_writes_null() {
     #[cached("unit", ttl = "1m", cache = cache, skip(cache, load))]
     async fn unit(cache: &Cache, load: &CountedLoad<Option<()>>) -> Option<()> {
         let Ok(value) = load.run().await;
@@ -302,7 +302,7 @@ async fn tier_that_is_down_is_skipped_and_invalidation_is_not_propagated() {
 }
 
 #[tokio::test]
-async fn directions_for_one_call() {
+async fn cache_control_applies_to_one_call() {
     let (fleet, load) = (Fleet::new(), ada());
     let a = &fleet.a;
     let ask = |control| user::with(control, a, &load, 7);
@@ -340,7 +340,7 @@ async fn directions_for_one_call() {
 }
 
 #[tokio::test]
-async fn the_switch() {
+async fn mode_can_be_changed_at_run_time() {
     let (fleet, load) = (Fleet::new(), ada());
     user(&fleet.a, &load, 7).await;
     fleet.a.flush().await;
@@ -363,7 +363,7 @@ async fn the_switch() {
 }
 
 #[tokio::test]
-async fn policies_that_look_at_the_value() {
+async fn cache_if_and_ttl_from_use_the_value() {
     #[cached("even:{n}", cache_if = |n: &u32| n % 2 == 0, ttl_from = |n| SECOND * *n, cache = cache, skip(cache, runs))]
     async fn number(cache: &Cache, runs: &AtomicUsize, n: u32) -> u32 {
         runs.fetch_add(1, SeqCst);
@@ -387,7 +387,7 @@ async fn policies_that_look_at_the_value() {
 }
 
 #[tokio::test]
-async fn chosen_errors_are_kept_for_their_own_time_and_in_this_process() {
+async fn chosen_errors_are_cached_for_their_own_ttl_in_this_process() {
     #[cached("err:{n}", ttl = "1h", cache_err = "5s" if |e: &String| e == "gone", cache = cache, skip(cache, runs))]
     async fn fails(cache: &Cache, runs: &AtomicUsize, n: u32) -> Result<u32, String> {
         runs.fetch_add(1, SeqCst);
@@ -459,7 +459,7 @@ async fn l1_is_bounded_by_bytes_for_all_and_by_entries_for_one() {
 }
 
 #[tokio::test]
-async fn everything_can_be_cleared_here() {
+async fn clear_local_empties_l1_only() {
     let (fleet, load) = (Fleet::new(), ada());
     user(&fleet.a, &load, 7).await;
     fleet.a.flush().await;
@@ -469,7 +469,7 @@ async fn everything_can_be_cleared_here() {
 }
 
 #[tokio::test]
-async fn a_keyspace_without_the_attribute() {
+async fn keyspace_reads_and_writes_both_tiers() {
     let fleet = Fleet::new();
     let (a, b) = (
         fleet.a.keyspace::<str, u32>("price", MINUTE).unwrap(),
@@ -519,7 +519,7 @@ async fn a_keyspace_and_a_function_of_one_argument_share_entries() {
 }
 
 #[tokio::test]
-async fn a_set_beats_the_load_under_way() {
+async fn set_supersedes_a_running_load() {
     let fleet = Fleet::new();
     let keyspace = fleet.a.keyspace::<u32, u32>("n", MINUTE).unwrap();
     let loaded = keyspace.get_or_load(&1, || async {
@@ -534,7 +534,7 @@ async fn a_set_beats_the_load_under_way() {
 }
 
 #[tokio::test]
-async fn counters_count_in_the_shared_tier_or_here() {
+async fn counters_are_shared_or_local() {
     let fleet = Fleet::new();
     let alone = Cache::builder().clock(fleet.clock.clock()).build().unwrap();
     for (one, other) in [(&fleet.a, &fleet.b), (&alone, &alone)] {
@@ -597,7 +597,7 @@ async fn every_codec_carries_values_to_the_other_process() {
 }
 
 #[tokio::test]
-async fn a_value_that_is_too_large_stays_here() {
+async fn oversized_value_is_cached_in_this_process_only() {
     let clock = ManualClock::new();
     let tier = FakeTier::new(&clock);
     let cache = Cache::builder().tier(tier.clone()).max_value_bytes(100).build().unwrap();
@@ -611,7 +611,7 @@ async fn a_value_that_is_too_large_stays_here() {
 }
 
 #[tokio::test]
-async fn a_write_that_is_cancelled_or_refused_does_not_let_others_pass() {
+async fn writes_keep_their_order_when_one_is_cancelled_or_refused() {
     let fleet = Fleet::new();
     let keyspace = fleet.a.keyspace::<u32, String>("n", MINUTE).unwrap();
     let load = CountedLoad::new("old".to_owned());
@@ -634,7 +634,7 @@ async fn a_write_that_is_cancelled_or_refused_does_not_let_others_pass() {
 }
 
 #[tokio::test]
-async fn the_last_of_two_values_for_one_key_counts_even_behind_a_fill() {
+async fn last_of_two_values_for_one_key_is_stored_after_a_fill() {
     let fleet = Fleet::new();
     let keyspace = fleet.a.keyspace::<u32, u32>("n", MINUTE).unwrap();
     let load = CountedLoad::new(1);
@@ -674,7 +674,7 @@ async fn value_read_before_the_delete_is_dropped_after_it() {
 }
 
 #[tokio::test]
-async fn a_set_replaces_what_is_read_while_it_is_under_way() {
+async fn set_replaces_a_value_read_while_it_runs() {
     let fleet = Fleet::new();
     let keyspace = fleet.a.keyspace::<u32, u32>("n", MINUTE).unwrap();
     keyspace.set(&1, 1).await.unwrap();
@@ -708,7 +708,7 @@ async fn undelivered_invalidation_hides_old_value_when_tier_is_back() {
 }
 
 #[tokio::test]
-async fn a_refresh_whose_value_is_not_kept_takes_the_old_one_away() {
+async fn refresh_with_an_unstored_value_removes_the_old_one() {
     #[cached("row:{id}", ttl = "1m", cache = cache, skip(cache, rows))]
     async fn row(cache: &Cache, rows: &AtomicUsize, id: u32) -> Option<u32> {
         (rows.load(SeqCst) > 0).then_some(id)
@@ -756,22 +756,22 @@ async fn jitter_holds_in_the_shared_tier_as_well() {
 #[tokio::test]
 async fn a_tier_that_panics_is_a_miss() {
     #[derive(Debug)]
-    struct Broken;
+    struct PanickingTier;
     #[async_trait::async_trait]
-    impl Tier for Broken {
-        async fn look(&self, _: &[Lookup<'_>], _: &[String]) -> Result<Found, TierError> {
-            panic!("look")
+    impl Tier for PanickingTier {
+        async fn lookup(&self, _: &[Lookup<'_>], _: &[String]) -> Result<Found, TierError> {
+            panic!("lookup")
         }
         async fn lease(&self, _: &[LeaseRequest<'_>], _: TagRequest<'_>) -> Result<Leased, TierError> {
             panic!("lease")
         }
-        async fn adopt(
+        async fn claim_tags(
             &self,
             _: &[String],
             _: Duration,
             _: JournalPosition,
         ) -> Result<TagsClaimed, TierError> {
-            panic!("adopt")
+            panic!("claim_tags")
         }
         async fn fill(&self, _: Vec<TierFill>) -> Result<Filled, TierError> {
             panic!("fill")
@@ -795,7 +795,7 @@ async fn a_tier_that_panics_is_a_miss() {
             panic!("incr")
         }
     }
-    let cache = Cache::builder().tier(Broken).build().unwrap();
+    let cache = Cache::builder().tier(PanickingTier).build().unwrap();
     let load = ada();
     assert_eq!(user(&cache, &load, 7).await, "Ada");
     assert!(user::with(CacheControl::new(), &cache, &load, 7).await.outcome.is_hit());
@@ -823,10 +823,10 @@ async fn a_fill_that_arrives_after_the_invalidation_is_refused() {
 #[tokio::test]
 async fn value_that_expires_while_tags_are_computed_is_not_served() {
     /// Clock that moves on while the tags are computed.
-    static PASSES: Mutex<Option<ManualClock>> = Mutex::new(None);
+    static ADVANCED_CLOCK: Mutex<Option<ManualClock>> = Mutex::new(None);
 
     fn tags(n: u32) -> Vec<Tag> {
-        if let Some(clock) = PASSES.lock().unwrap().take() {
+        if let Some(clock) = ADVANCED_CLOCK.lock().unwrap().take() {
             clock.advance(MINUTE);
         }
         vec![tag!("number:{}", n)]
@@ -841,7 +841,7 @@ async fn value_that_expires_while_tags_are_computed_is_not_served() {
     let (fleet, runs) = (Fleet::new(), AtomicUsize::new(0));
     number(&fleet.a, &runs, 1).await;
     fleet.a.flush().await;
-    *PASSES.lock().unwrap() = Some(fleet.clock.clone());
+    *ADVANCED_CLOCK.lock().unwrap() = Some(fleet.clock.clone());
     assert_eq!(number(&fleet.b, &runs, 1).await, 1);
     assert_eq!(runs.into_inner(), 2);
 }

@@ -14,8 +14,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::spawn;
 
 use crate::{
-    odd::{Odd, Switches},
-    support::{Pair, SECOND, Source, until},
+    faulty_tier::{Faults, FaultyTier},
+    support::{Pair, SECOND, Source, wait_until},
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ async fn quote(cache: &Cache, source: &Source, id: usize) -> Quote {
 }
 
 #[tokio::test]
-async fn a_value_for_which_json_has_no_form_is_shared_as_it_is() {
+async fn value_that_json_cannot_represent_is_shared_unchanged() {
     let (pair, source) = (Pair::new(), Source::open());
     let first = quote(&pair.a, &source, 1).await;
     pair.flush().await;
@@ -71,16 +71,16 @@ async fn plain(cache: &Cache, source: &Source, n: usize) -> String {
 /// Function like `page`, with a tag that comes from the value.
 #[cached("told:{n}", ttl = "1h", tags_from = |text| vec![tag!("length:{}", text.len())], cache = cache,
     skip(cache, source))]
-async fn told(cache: &Cache, source: &Source, n: usize) -> String {
+async fn value_tagged(cache: &Cache, source: &Source, n: usize) -> String {
     let _ = n;
     format!("{:04} {}", source.load().await, "x".repeat(1_000))
 }
 
-fn narrow() -> Pair {
+fn pair_with_small_limit() -> Pair {
     Pair::with(|builder| builder.max_value_bytes(100))
 }
 
-fn number(text: &str) -> usize {
+fn version_of(text: &str) -> usize {
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
@@ -88,7 +88,7 @@ async fn by_tag(cache: &Cache) {
     cache.invalidate_tag("n:{}", &[&7]).await.unwrap();
 }
 
-async fn by_told_tag(cache: &Cache) {
+async fn by_value_tag(cache: &Cache) {
     cache.invalidate_tag("length:{}", &[&1_005]).await.unwrap();
 }
 
@@ -100,10 +100,10 @@ async fn by_key(cache: &Cache) {
     let source = Source::open();
     page::invalidate(cache, &source, 7).await.unwrap();
     plain::invalidate(cache, &source, 7).await.unwrap();
-    told::invalidate(cache, &source, 7).await.unwrap();
+    value_tagged::invalidate(cache, &source, 7).await.unwrap();
 }
 
-async fn all(cache: &Cache) {
+async fn by_clear(cache: &Cache) {
     cache.clear().await.unwrap();
 }
 
@@ -111,13 +111,13 @@ async fn all(cache: &Cache) {
 macro_rules! each {
     (|$pair:ident, $source:ident, $call:ident, $invalidate:ident| $test:block) => {{
         macro_rules! one {
-            ($function:ident, $way:ident) => {{
+            ($function:ident, $invalidation:ident) => {{
                 async fn $call(cache: &Cache, source: &Source) -> usize {
-                    number(&$function(cache, source, 7).await)
+                    version_of(&$function(cache, source, 7).await)
                 }
                 #[allow(unused_variables)]
-                let $invalidate = $way;
-                let ($pair, $source) = (narrow(), Source::open());
+                let $invalidate = $invalidation;
+                let ($pair, $source) = (pair_with_small_limit(), Source::open());
                 $test
             }};
         }
@@ -125,8 +125,8 @@ macro_rules! each {
         one!(page, by_key);
         one!(plain, by_key);
         one!(plain, by_pattern);
-        one!(told, by_told_tag);
-        one!(told, all);
+        one!(value_tagged, by_value_tag);
+        one!(value_tagged, by_clear);
     }};
 }
 
@@ -152,7 +152,7 @@ async fn value_the_tier_cannot_hold_is_loaded_once_per_process() {
 }
 
 #[tokio::test]
-async fn an_invalidation_reaches_what_the_tier_cannot_hold() {
+async fn value_the_tier_cannot_hold_is_invalidated_in_all_processes() {
     each!(|pair, source, call, invalidate| {
         for round in 1..=3 {
             for cache in [&pair.a, &pair.b, &pair.a, &pair.b] {
@@ -167,23 +167,23 @@ async fn an_invalidation_reaches_what_the_tier_cannot_hold() {
 }
 
 #[tokio::test]
-async fn a_load_that_an_invalidation_overtook_is_not_kept_beside_a_stub() {
+async fn overtaken_load_beside_a_stub_is_not_stored() {
     each!(|pair, source, call, invalidate| {
         for by_a in [true, false] {
             invalidate(&pair.a).await;
             call(&pair.a, &source).await;
             pair.flush().await;
             // The other process finds the stub, and begins to load.
-            let held = Source::held();
-            let loading = spawn({
+            let held = Source::gated();
+            let load = spawn({
                 let (cache, held) = (pair.b.clone(), held.clone());
                 async move { call(&cache, &held).await }
             });
-            until(|| held.runs() == 1).await;
+            wait_until(|| held.runs() == 1).await;
             invalidate(if by_a { &pair.a } else { &pair.b }).await;
             held.write();
-            held.let_through(10);
-            assert_eq!(loading.await.unwrap(), 1);
+            held.release(10);
+            assert_eq!(load.await.unwrap(), 1);
             pair.flush().await;
             assert_eq!(call(&pair.b, &held).await, 2);
         }
@@ -191,42 +191,42 @@ async fn a_load_that_an_invalidation_overtook_is_not_kept_beside_a_stub() {
 }
 
 #[tokio::test]
-async fn a_value_that_is_refreshed_replaces_what_others_have() {
-    let (pair, source) = (narrow(), Source::open());
+async fn refreshed_unshared_value_replaces_those_of_other_processes() {
+    let (pair, source) = (pair_with_small_limit(), Source::open());
     for cache in [&pair.a, &pair.b] {
         plain(cache, &source, 1).await;
         pair.flush().await;
     }
     source.write();
-    assert_eq!(number(&plain::refresh(&pair.a, &source, 1).await), 2);
+    assert_eq!(version_of(&plain::refresh(&pair.a, &source, 1).await), 2);
     pair.flush().await;
-    assert_eq!(number(&plain(&pair.b, &source, 1).await), 2);
+    assert_eq!(version_of(&plain(&pair.b, &source, 1).await), 2);
     pair.flush().await;
     let runs = source.runs();
     for cache in [&pair.a, &pair.b] {
-        assert_eq!(number(&plain(cache, &source, 1).await), 2);
+        assert_eq!(version_of(&plain(cache, &source, 1).await), 2);
     }
     assert_eq!((runs, source.runs()), (4, 4));
     // A caller requires a younger value than there is.
     pair.clock.advance(10 * SECOND);
     source.write();
     let reply = plain::with(CacheControl::max_age(5 * SECOND), &pair.b, &source, 1).await;
-    assert_eq!(number(&reply.value), 3);
+    assert_eq!(version_of(&reply.value), 3);
     pair.flush().await;
-    assert_eq!(number(&plain(&pair.a, &source, 1).await), 3);
+    assert_eq!(version_of(&plain(&pair.a, &source, 1).await), 3);
 }
 
 #[tokio::test]
 async fn stub_is_revalidated_without_load_when_changes_are_not_reported() {
     let clock = ManualClock::new();
     let tier = FakeTier::new(&clock);
-    let switches = Arc::new(Switches::default());
-    let odd = Odd(tier.clone(), switches.clone());
-    let cache = Cache::builder().tier(odd).max_value_bytes(100).clock(clock.clock()).build().unwrap();
-    switches.deaf.store(true, SeqCst);
+    let faults = Arc::new(Faults::default());
+    let faulty_tier = FaultyTier(tier.clone(), faults.clone());
+    let cache = Cache::builder().tier(faulty_tier).max_value_bytes(100).clock(clock.clock()).build().unwrap();
+    faults.untracked.store(true, SeqCst);
     let source = Source::open();
     for _ in 0..20 {
-        assert_eq!(number(&plain(&cache, &source, 1).await), 1);
+        assert_eq!(version_of(&plain(&cache, &source, 1).await), 1);
         cache.flush().await;
         clock.advance(2 * SECOND);
     }
@@ -242,19 +242,19 @@ async fn film(cache: &Cache, source: &Source, n: usize) -> String {
 #[tokio::test]
 async fn value_not_stored_in_time_is_loaded_once_per_process() {
     let clock = ManualClock::new();
-    let (tier, switches) = (FakeTier::new(&clock), Arc::new(Switches::default()));
+    let (tier, faults) = (FakeTier::new(&clock), Arc::new(Faults::default()));
     let on = |tier: FakeTier| {
-        let odd = Odd(tier.same_connection(), switches.clone());
-        Cache::builder().namespace("test").tier(odd).clock(clock.clock()).build().unwrap()
+        let faulty_tier = FaultyTier(tier.same_connection(), faults.clone());
+        Cache::builder().namespace("test").tier(faulty_tier).clock(clock.clock()).build().unwrap()
     };
     let (a, b) = (on(tier.clone()), on(tier.clone()));
     let source = Source::open();
     let call = async |cache: &Cache| {
-        let value = number(&film(cache, &source, 7).await);
+        let value = version_of(&film(cache, &source, 7).await);
         cache.flush().await;
         value
     };
-    switches.slow.store(true, SeqCst);
+    faults.times_out_large_fills.store(true, SeqCst);
     for _ in 0..3_599 {
         // A value loaded by one process is not served by the other.
         assert_eq!((call(&a).await, call(&b).await, source.runs()), (1, 1, 2));
@@ -264,7 +264,7 @@ async fn value_not_stored_in_time_is_loaded_once_per_process() {
     a.invalidate_tag("n:{}", &[&7]).await.unwrap();
     assert_eq!((call(&a).await, call(&b).await, source.runs()), (2, 2, 4));
     assert_eq!((a.stats().kept_unshared, a.stats().shared_fill_errors), (2, 0));
-    switches.slow.store(false, SeqCst);
+    faults.times_out_large_fills.store(false, SeqCst);
     a.invalidate_tag("n:{}", &[&7]).await.unwrap();
     assert_eq!((call(&a).await, call(&b).await, source.runs()), (2, 2, 5), "one has stored it for both");
 }
@@ -274,46 +274,46 @@ async fn value_not_stored_in_time_is_loaded_once_per_process() {
 #[tokio::test]
 async fn stub_of_a_slow_fill_replaces_no_other_value() {
     let clock = ManualClock::new();
-    let (tier, switches) = (FakeTier::new(&clock), Arc::new(Switches::default()));
-    let odd = Odd(tier.same_connection(), switches.clone());
-    let cache = Cache::builder().namespace("test").tier(odd).clock(clock.clock()).build().unwrap();
+    let (tier, faults) = (FakeTier::new(&clock), Arc::new(Faults::default()));
+    let faulty_tier = FaultyTier(tier.same_connection(), faults.clone());
+    let cache = Cache::builder().namespace("test").tier(faulty_tier).clock(clock.clock()).build().unwrap();
     let source = Source::open();
-    switches.slow.store(true, SeqCst);
+    faults.times_out_large_fills.store(true, SeqCst);
     tier.overwrite("test:film:7", b"another's".to_vec());
-    assert_eq!(number(&film(&cache, &source, 7).await), 1);
+    assert_eq!(version_of(&film(&cache, &source, 7).await), 1);
     cache.flush().await;
     assert_eq!(tier.bytes("test:film:7"), Some(b"another's".to_vec()));
     tier.remove("test:film:7");
     // An entry that the tier has not confirmed is kept for the bound.
     clock.advance(2 * SECOND);
-    assert_eq!(number(&film(&cache, &source, 7).await), 1);
+    assert_eq!(version_of(&film(&cache, &source, 7).await), 1);
     cache.flush().await;
     assert!(tier.bytes("test:film:7").is_some_and(|bytes| bytes.len() < 100), "a stub");
 }
 
 #[tokio::test]
-async fn large_values_are_written_under_leases_that_outlast_their_way_and_no_more_at_once_than_a_few() {
+async fn large_values_are_stored_under_longer_leases_and_in_small_batches() {
     let clock = ManualClock::new();
-    let (tier, switches) = (FakeTier::new(&clock), Arc::new(Switches::default()));
-    let cache = Cache::builder().tier(Odd(tier, switches.clone())).lease(Duration::from_millis(500));
+    let (tier, faults) = (FakeTier::new(&clock), Arc::new(Faults::default()));
+    let cache = Cache::builder().tier(FaultyTier(tier, faults.clone())).lease(Duration::from_millis(500));
     let cache = cache.clock(clock.clock()).build().unwrap();
     let films = cache.keyspace::<usize, String>("film", 100 * SECOND).unwrap();
     films.set(&0, "x".to_owned()).await.unwrap();
-    assert_eq!(*switches.leases.lock().unwrap(), [Duration::from_millis(500)]);
+    assert_eq!(*faults.leases.lock().unwrap(), [Duration::from_millis(500)]);
     films.set(&0, "x".repeat(LARGE_VALUE + 1)).await.unwrap();
-    assert!(switches.leases.lock().unwrap()[1] >= 10 * SECOND);
-    switches.fills.lock().unwrap().clear();
+    assert!(faults.leases.lock().unwrap()[1] >= 10 * SECOND);
+    faults.fills.lock().unwrap().clear();
     let ten = "x".repeat(10 << 20);
     films.set_many([0, 1, 2, 3, 4, 5, 6].iter().map(|number| (number, ten.clone()))).await.unwrap();
-    let together = switches.fills.lock().unwrap().clone();
+    let together = faults.fills.lock().unwrap().clone();
     assert_eq!(together.len(), 3, "{together:?}");
     assert!(together.iter().all(|bytes| *bytes <= 32 << 20), "{together:?}");
     assert!(films.get_many(&[0, 6]).await.iter().all(Option::is_some));
 }
 
 #[tokio::test]
-async fn a_look_finds_no_value_that_another_process_has_for_itself() {
-    let (pair, source) = (narrow(), Source::open());
+async fn peek_does_not_find_the_unshared_value_of_another_process() {
+    let (pair, source) = (pair_with_small_limit(), Source::open());
     plain(&pair.a, &source, 1).await;
     pair.flush().await;
     assert!(
@@ -324,20 +324,20 @@ async fn a_look_finds_no_value_that_another_process_has_for_itself() {
 
 #[tokio::test]
 async fn unshared_value_is_counted_and_emits_event() {
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let events = Arc::new(Mutex::new(Vec::new()));
     let pair = Pair::with(|builder| {
-        let told = told.clone();
+        let sink = events.clone();
         builder
             .max_value_bytes(100)
-            .on_event(move |event| told.lock().unwrap().push((event.kind, event.function)))
+            .on_event(move |event| sink.lock().unwrap().push((event.kind, event.function)))
     });
     let source = Source::open();
     for id in 0..3 {
         plain(&pair.a, &source, id).await;
     }
     pair.flush().await;
-    let told = told.lock().unwrap();
-    let unshared = told.iter().filter(|event| **event == (EventKind::Unshared, "plain:{}")).count();
+    let events = events.lock().unwrap();
+    let unshared = events.iter().filter(|event| **event == (EventKind::Unshared, "plain:{}")).count();
     assert_eq!((unshared, pair.a.stats().kept_unshared, pair.a.stats().shared_fill_errors), (3, 3, 0));
 }
 
@@ -391,7 +391,7 @@ async fn even(cache: &Cache, source: &Source, n: usize) -> Even {
 }
 
 #[tokio::test]
-async fn a_value_that_cannot_be_read_again_does_not_make_processes_load_in_turns() {
+async fn undecodable_value_does_not_make_processes_reload_in_turns() {
     for first in [0, 1] {
         let (pair, source) = (Pair::new(), Source::open());
         // The first value of a function is checked before it is stored.

@@ -20,7 +20,7 @@ use tokio::{
     task::yield_now,
 };
 
-use crate::support::{Pair, SECOND, Source, settle, until};
+use crate::support::{Pair, SECOND, Source, settle, wait_until};
 
 #[cached("warm:{id}", ttl = "100s", cache = cache, skip(cache, source))]
 async fn item(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
@@ -41,7 +41,7 @@ async fn inline(cache: &Cache, source: &Source, id: u32) -> usize {
 }
 
 #[cached("warm-odd:{id}", ttl = "100s", cache = cache, skip(cache))]
-async fn odd(cache: &Cache, id: u32) -> Result<u32, String> {
+async fn mixed_outcome(cache: &Cache, id: u32) -> Result<u32, String> {
     match id % 3 {
         0 => Ok(id),
         1 => Err("as planned".to_owned()),
@@ -51,27 +51,27 @@ async fn odd(cache: &Cache, id: u32) -> Result<u32, String> {
 
 /// Returns the counts of a report.
 ///
-/// Their order is begun, present, loaded, joined, failed, panicked, skipped.
+/// Their order is started, present, loaded, joined, failed, panicked, skipped.
 fn counts(report: &WarmReport) -> [u64; 7] {
-    let WarmReport { begun, present, loaded, joined, failed, panicked, skipped, .. } = *report;
-    [begun, present, loaded, joined, failed, panicked, skipped]
+    let WarmReport { started, present, loaded, joined, failed, panicked, skipped, .. } = *report;
+    [started, present, loaded, joined, failed, panicked, skipped]
 }
 
 #[tokio::test]
-async fn a_list_is_loaded_so_many_at_a_time() {
-    let (pair, source) = (Pair::new(), Source::held());
+async fn concurrency_limits_the_loads_of_a_warm_up() {
+    let (pair, source) = (Pair::new(), Source::gated());
     let warming = spawn({
         let (cache, source) = (pair.a.clone(), source.clone());
         async move { warm(0..10_u32, |id| item::warm(&cache, &source, id)).concurrency(4).await }
     });
-    until(|| source.runs() == 4).await;
+    wait_until(|| source.runs() == 4).await;
     settle().await;
     assert_eq!(source.runs(), 4);
-    source.let_through(1);
-    until(|| source.runs() == 5).await;
+    source.release(1);
+    wait_until(|| source.runs() == 5).await;
     settle().await;
     assert_eq!(source.runs(), 5);
-    source.let_through(100);
+    source.release(100);
     let report = warming.await.unwrap();
     assert_eq!((report.total, counts(&report)), (Some(10), [10, 0, 10, 0, 0, 0, 0]));
     assert!(report.is_complete() && report.done() == 10);
@@ -103,39 +103,39 @@ async fn warming_loads_only_values_missing_from_all_tiers() {
 }
 
 #[tokio::test]
-async fn processes_that_warm_at_once_load_each_key_once_over_all() {
+async fn concurrent_warm_ups_of_processes_load_each_key_once() {
     let (pair, source) = (Pair::new(), Source::open());
-    let of = |cache: &Cache| {
+    let start_warm_up = |cache: &Cache| {
         let (cache, source) = (cache.clone(), source.clone());
         spawn(async move { warm(0..50_u32, |id| item::warm(&cache, &source, id)).concurrency(8).await })
     };
-    let (a, b) = join!(of(&pair.a), of(&pair.b));
+    let (a, b) = join!(start_warm_up(&pair.a), start_warm_up(&pair.b));
     let (a, b) = (a.unwrap(), b.unwrap());
     assert_eq!((a.done(), b.done(), source.runs()), (50, 50, 50), "{a}; {b}");
     assert_eq!(a.loaded + b.loaded, 50, "{a}; {b}");
 }
 
 #[tokio::test]
-async fn the_limit_of_a_functions_loads_holds() {
-    let (pair, source) = (Pair::new(), Source::held());
+async fn warm_up_respects_max_loads() {
+    let (pair, source) = (Pair::new(), Source::gated());
     let warming = spawn({
         let (cache, source) = (pair.a.clone(), source.clone());
         async move { warm(0..6_u32, |id| few::warm(&cache, &source, id)).concurrency(6).await }
     });
-    until(|| source.runs() == 2).await;
+    wait_until(|| source.runs() == 2).await;
     settle().await;
     assert_eq!(source.runs(), 2);
-    source.let_through(100);
+    source.release(100);
     assert_eq!(warming.await.unwrap().loaded, 6);
 }
 
 #[tokio::test]
-async fn errors_and_panics_are_counted_and_end_nothing() {
+async fn errors_and_panics_are_counted_and_do_not_end_the_warm_up() {
     let pair = Pair::new();
     let mut last = WarmReport::default();
     let report = warm(0..9_u32, |id| {
         assert!(id != 6, "as planned");
-        odd::warm(&pair.a, id)
+        mixed_outcome::warm(&pair.a, id)
     })
     .on_progress(|report| {
         assert_eq!(report.done(), last.done() + 1);
@@ -149,39 +149,39 @@ async fn errors_and_panics_are_counted_and_end_nothing() {
 /// After the deadline, a load in a task of its own goes on, and its value is stored. A load in its caller is
 /// dropped.
 #[tokio::test]
-async fn after_the_deadline_none_is_begun_and_nothing_is_waited_for() {
-    const SOON: Duration = Duration::from_millis(50);
-    let (pair, source) = (Pair::new(), Source::held());
-    let report = warm(0_u32.., |id| item::warm(&pair.a, &source, id)).concurrency(3).deadline(SOON).await;
+async fn no_load_is_started_or_awaited_after_the_deadline() {
+    const DEADLINE: Duration = Duration::from_millis(50);
+    let (pair, source) = (Pair::new(), Source::gated());
+    let report = warm(0_u32.., |id| item::warm(&pair.a, &source, id)).concurrency(3).deadline(DEADLINE).await;
     // Three, unless this machine stood still until the deadline.
-    let begun = report.begun;
-    assert_eq!((report.total, report.done(), report.unfinished), (None, 0, begun));
-    assert!(report.timed_out && begun <= 3 && !report.is_complete());
-    assert_eq!(pair.a.stats().in_flight, begun);
-    source.let_through(3);
-    until(|| pair.a.stats().in_flight == 0).await;
+    let started = report.started;
+    assert_eq!((report.total, report.done(), report.unfinished), (None, 0, started));
+    assert!(report.timed_out && started <= 3 && !report.is_complete());
+    assert_eq!(pair.a.stats().in_flight, started);
+    source.release(3);
+    wait_until(|| pair.a.stats().in_flight == 0).await;
     pair.flush().await;
-    for id in 0..u32::try_from(begun).unwrap() {
+    for id in 0..u32::try_from(started).unwrap() {
         assert_eq!(item(&pair.a, &source, id).await, Ok(1));
     }
-    assert_eq!(source.runs() as u64, begun);
+    assert_eq!(source.runs() as u64, started);
 
-    let held = Source::held();
-    let report = warm(0_u32.., |id| inline::warm(&pair.a, &held, id)).concurrency(3).deadline(SOON).await;
-    assert_eq!((report.unfinished, held.runs() as u64), (report.begun, report.begun));
+    let held = Source::gated();
+    let report = warm(0_u32.., |id| inline::warm(&pair.a, &held, id)).concurrency(3).deadline(DEADLINE).await;
+    assert_eq!((report.unfinished, held.runs() as u64), (report.started, report.started));
     assert_eq!(pair.a.stats().in_flight, 0);
 
     let report = warm(0.., |id| item::warm(&pair.a, &source, id)).deadline(Duration::ZERO).await;
-    assert_eq!((report.begun, report.timed_out), (0, true));
+    assert_eq!((report.started, report.timed_out), (0, true));
     // The deadline also ends a wait for arguments.
     let never = |_: &mut std::task::Context<'_>| Poll::<Option<u32>>::Pending;
-    let report = warm_from(never, |id| item::warm(&pair.a, &source, id)).deadline(SOON).await;
-    assert!(report.timed_out && report.begun == 0);
+    let report = warm_from(never, |id| item::warm(&pair.a, &source, id)).deadline(DEADLINE).await;
+    assert!(report.timed_out && report.started == 0);
 }
 
 #[tokio::test]
-async fn a_stream_is_asked_when_there_is_a_place() {
-    let (pair, source) = (Pair::new(), Source::held());
+async fn source_is_polled_only_when_another_load_may_start() {
+    let (pair, source) = (Pair::new(), Source::gated());
     let (sender, mut receiver) = mpsc::channel(1);
     let sent = Arc::new(AtomicUsize::new(0));
     spawn({
@@ -199,34 +199,34 @@ async fn a_stream_is_asked_when_there_is_a_place() {
             warm_from(|cx| receiver.poll_recv(cx), |id| item::warm(&cache, &source, id)).concurrency(2).await
         }
     });
-    until(|| source.runs() == 2).await;
+    wait_until(|| source.runs() == 2).await;
     settle().await;
     // Two loads are under way, and one argument is in the channel.
     assert_eq!((source.runs(), sent.load(SeqCst)), (2, 3));
-    source.let_through(100);
+    source.release(100);
     let report = warming.await.unwrap();
     assert_eq!((report.total, report.loaded, sent.load(SeqCst)), (None, 20, 20));
 }
 
 #[tokio::test]
-async fn one_that_is_dropped_leaves_nothing_behind_that_others_wait_for() {
-    let (pair, source) = (Pair::new(), Source::held());
+async fn dropped_warm_up_leaves_no_load_in_flight() {
+    let (pair, source) = (Pair::new(), Source::gated());
     {
         let mut warming =
             Box::pin(warm(0..4_u32, |id| inline::warm(&pair.a, &source, id)).concurrency(4).into_future());
         select! {
             report = &mut warming => panic!("no load was let through: {report}"),
-            () = until(|| source.runs() == 4) => {}
+            () = wait_until(|| source.runs() == 4) => {}
         }
     }
     assert_eq!(pair.a.stats().in_flight, 0);
-    source.let_through(4);
+    source.release(4);
     assert_eq!((inline(&pair.a, &source, 3).await, source.runs()), (1, 5));
 }
 
 /// While the cache is off there is nothing to warm, and a load would be useless.
 #[tokio::test]
-async fn nothing_is_loaded_that_cannot_be_kept() {
+async fn values_that_cannot_be_stored_are_not_loaded() {
     let (pair, source) = (Pair::new(), Source::open());
     pair.a.set_mode(Mode::Off);
     let report = warm(0..4_u32, |id| item::warm(&pair.a, &source, id)).await;
@@ -255,7 +255,7 @@ async fn a_keyspace_is_warmed_with_a_load() {
 
 /// A key that is cached never makes the warm-up wait, so the warm-up has to yield by itself.
 #[tokio::test]
-async fn a_long_list_lets_others_run() {
+async fn warm_up_of_cached_keys_yields_to_other_tasks() {
     let (pair, source) = (Pair::new(), Source::open());
     item(&pair.a, &source, 7).await.unwrap();
     pair.flush().await;
@@ -277,7 +277,7 @@ async fn a_long_list_lets_others_run() {
 
 /// Only a load that can go on is polled.
 #[tokio::test]
-async fn one_that_goes_on_does_not_poll_the_others() {
+async fn woken_load_does_not_poll_the_others() {
     let polls = Arc::new(Mutex::new(vec![0_usize; 9]));
     let names = Cache::builder().build().unwrap().keyspace::<usize, usize>("polls", SECOND).unwrap();
     let load = |id: usize| {
@@ -309,8 +309,9 @@ async fn one_that_goes_on_does_not_poll_the_others() {
 }
 
 #[test]
-fn a_report_is_a_snapshot() {
-    let report: WarmReport = serde_json::from_str(r#"{"total":9,"begun":5,"loaded":3,"failed":1}"#).unwrap();
+fn report_is_serializable_and_printable() {
+    let report: WarmReport =
+        serde_json::from_str(r#"{"total":9,"started":5,"loaded":3,"failed":1}"#).unwrap();
     let text = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<WarmReport>(&text).unwrap(), report);
     assert_eq!(

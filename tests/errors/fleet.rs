@@ -30,7 +30,7 @@ async fn fleet(redis: &RedisServer) -> Vec<Cache> {
 /// Starts this number of calls of one key in each process.
 ///
 /// Returns their handles when all of them wait, and the first load has begun.
-async fn gather<T: Send + 'static, F>(
+async fn start_calls<T: Send + 'static, F>(
     redis: &RedisServer,
     source: &Source,
     callers: usize,
@@ -43,8 +43,8 @@ where
     for cache in fleet(redis).await {
         calls.extend((0..callers).map(|_| tokio::spawn(call(cache.clone()))));
         // The first process holds the lease by then, and the leaders of the others know that it is taken.
-        let has_asked = || cache.stats_by_function().iter().any(|function| function.look.count > 0);
-        while cache.stats().waiting < callers as u64 - 1 || !has_asked() || source.runs() == 0 {
+        let has_looked_up = || cache.stats_by_function().iter().any(|function| function.look.count > 0);
+        while cache.stats().waiting < callers as u64 - 1 || !has_looked_up() || source.runs() == 0 {
             yield_now().await;
         }
     }
@@ -52,7 +52,7 @@ where
     calls
 }
 
-async fn join<T>(calls: Vec<JoinHandle<T>>) -> Vec<T> {
+async fn join_all<T>(calls: Vec<JoinHandle<T>>) -> Vec<T> {
     let mut results = Vec::new();
     for call in calls {
         results.push(call.await.unwrap());
@@ -61,26 +61,30 @@ async fn join<T>(calls: Vec<JoinHandle<T>>) -> Vec<T> {
 }
 
 /// Returns the results of all callers, if the first load ends while all of them wait.
-async fn wave<T: Send + 'static, F>(source: &Source, callers: usize, call: impl Fn(Cache) -> F) -> Vec<T>
+async fn call_concurrently<T: Send + 'static, F>(
+    source: &Source,
+    callers: usize,
+    call: impl Fn(Cache) -> F,
+) -> Vec<T>
 where
     F: Future<Output = T> + Send + 'static,
 {
     let redis = RedisServer::start();
-    let calls = gather(&redis, source, callers, call).await;
-    source.let_all_through();
-    join(calls).await
+    let calls = start_calls(&redis, source, callers, call).await;
+    source.release_all();
+    join_all(calls).await
 }
 
 #[cached("anyhow", ttl = "1h", cache = cache, skip(cache, source))]
-async fn of_anyhow(cache: Cache, source: Source) -> anyhow::Result<u32> {
+async fn fails_with_anyhow(cache: Cache, source: Source) -> anyhow::Result<u32> {
     source.run().await;
     Err(anyhow::Error::new(Closed).context("no rate"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_error_in_words_is_one_load_over_all_processes() {
-    let source = Source::held();
-    let results = wave(&source, 1_000, |cache| of_anyhow(cache, source.clone())).await;
+async fn displayable_error_is_loaded_once_over_all_processes() {
+    let source = Source::gated();
+    let results = call_concurrently(&source, 1_000, |cache| fails_with_anyhow(cache, source.clone())).await;
     assert_eq!((results.len(), source.runs()), (4_000, 1));
     for error in results.into_iter().map(Result::unwrap_err) {
         assert_eq!(format!("{error:#}"), "no rate: the bank is closed");
@@ -88,15 +92,15 @@ async fn an_error_in_words_is_one_load_over_all_processes() {
 }
 
 #[cached("io", ttl = "1h", cache = cache, skip(cache, source))]
-async fn of_io(cache: Cache, source: Source) -> io::Result<u32> {
+async fn fails_with_io(cache: Cache, source: Source) -> io::Result<u32> {
     source.run().await;
     Err(io::Error::new(io::ErrorKind::ConnectionRefused, "x".repeat(10_000)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shared_io_error_keeps_kind_and_truncates_text() {
-    let source = Source::held();
-    let results = wave(&source, 10, |cache| of_io(cache, source.clone())).await;
+    let source = Source::gated();
+    let results = call_concurrently(&source, 10, |cache| fails_with_io(cache, source.clone())).await;
     assert_eq!(source.runs(), 1);
     let mut whole = 0;
     for error in results.into_iter().map(Result::unwrap_err) {
@@ -113,16 +117,17 @@ struct Busy(usize);
 
 /// Fails until the load with the number `heal`.
 #[cached("clone:{heal}", ttl = "1h", cache = cache, skip(cache, source))]
-async fn of_clone(cache: Cache, source: Source, heal: usize) -> Result<usize, Busy> {
+async fn fails_with_busy(cache: Cache, source: Source, heal: usize) -> Result<usize, Busy> {
     let run = source.run().await;
     if run >= heal { Ok(run) } else { Err(Busy(run)) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_error_that_has_no_words_is_one_load_at_a_time_over_all_processes() {
-    let source = Source::held();
-    let results = wave(&source, 1_000, |cache| of_clone(cache, source.clone(), usize::MAX)).await;
-    assert_eq!((results.len(), source.most_at_once()), (4_000, 1));
+async fn clone_only_error_is_loaded_once_per_process() {
+    let source = Source::gated();
+    let results =
+        call_concurrently(&source, 1_000, |cache| fails_with_busy(cache, source.clone(), usize::MAX)).await;
+    assert_eq!((results.len(), source.max_running()), (4_000, 1));
     assert_eq!(source.runs(), CACHES, "each process has an error of its own");
     let is_of_a_load =
         |result: &Result<usize, Busy>| matches!(result, Err(Busy(run)) if *run <= source.runs());
@@ -130,45 +135,45 @@ async fn an_error_that_has_no_words_is_one_load_at_a_time_over_all_processes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_load_that_does_not_fail_is_the_last() {
-    let source = Source::held();
-    let results = wave(&source, 1_000, |cache| of_clone(cache, source.clone(), 2)).await;
-    assert_eq!((source.runs(), source.most_at_once()), (2, 1));
+async fn processes_share_the_first_successful_load() {
+    let source = Source::gated();
+    let results = call_concurrently(&source, 1_000, |cache| fails_with_busy(cache, source.clone(), 2)).await;
+    assert_eq!((source.runs(), source.max_running()), (2, 1));
     assert_eq!(results.iter().filter(|result| **result == Ok(2)).count(), 3_000);
 }
 
 #[derive(Debug)]
-struct Own;
+struct OpaqueError;
 
 #[cached("own", ttl = "1h", cache = cache, skip(cache, source))]
-async fn of_its_own(cache: Cache, source: Source) -> Result<u32, Own> {
+async fn fails_with_opaque_error(cache: Cache, source: Source) -> Result<u32, OpaqueError> {
     source.run().await;
-    Err(Own)
+    Err(OpaqueError)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_error_that_is_its_callers_own_is_one_load_at_a_time_over_all() {
-    let source = Source::held();
-    let results = wave(&source, 2, |cache| of_its_own(cache, source.clone())).await;
+async fn unshareable_error_is_loaded_one_at_a_time_over_all_processes() {
+    let source = Source::gated();
+    let results = call_concurrently(&source, 2, |cache| fails_with_opaque_error(cache, source.clone())).await;
     assert!(results.iter().all(Result::is_err));
-    assert_eq!((source.runs(), source.most_at_once()), (2 * CACHES, 1));
+    assert_eq!((source.runs(), source.max_running()), (2 * CACHES, 1));
 }
 
 /// Looks up a row that does not exist.
 #[cached("none", ttl = "1h", cache = cache, skip(cache, source))]
-async fn of_none(cache: Cache, source: Source) -> Option<u32> {
+async fn returns_none(cache: Cache, source: Source) -> Option<u32> {
     source.run().await;
     None
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_load_concurrently_after_a_load_stores_nothing() {
-    let source = Source::held();
+    let source = Source::gated();
     let redis = RedisServer::start();
-    let calls = gather(&redis, &source, 10, |cache| of_none(cache, source.clone())).await;
-    source.let_through(1);
+    let calls = start_calls(&redis, &source, 10, |cache| returns_none(cache, source.clone())).await;
+    source.release(1);
     // No process waits for the load of another one a second time.
     eventually_async("all others load", async || source.running() == CACHES - 1).await;
-    source.let_all_through();
-    assert_eq!(join(calls).await, vec![None; 10 * CACHES]);
+    source.release_all();
+    assert_eq!(join_all(calls).await, vec![None; 10 * CACHES]);
 }

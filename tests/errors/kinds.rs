@@ -4,39 +4,42 @@ use std::{error::Error, fmt, io};
 
 use cached_aside::{Cache, SharedLoadError, cached};
 
-use crate::support::{Closed, NoRate, Source, cache, chain, wave};
+use crate::support::{Closed, NoRate, Source, cache, call_concurrently, error_chain};
 
 const CALLERS: usize = 1_000;
 
 #[cached("anyhow", ttl = "1h", cache = cache, skip(cache, source))]
-async fn of_anyhow(cache: Cache, source: Source) -> anyhow::Result<u32> {
+async fn fails_with_anyhow(cache: Cache, source: Source) -> anyhow::Result<u32> {
     source.run().await;
     Err(anyhow::Error::new(Closed).context("no rate"))
 }
 
 #[tokio::test]
-async fn anyhow_is_handed_on_with_its_causes() {
-    let (cache, source) = (cache(), Source::held());
-    let results = wave(&cache, &source, CALLERS, || of_anyhow(cache.clone(), source.clone())).await;
+async fn anyhow_error_is_shared_with_its_causes() {
+    let (cache, source) = (cache(), Source::gated());
+    let results =
+        call_concurrently(&cache, &source, CALLERS, || fails_with_anyhow(cache.clone(), source.clone()))
+            .await;
     let errors: Vec<_> = results.into_iter().map(Result::unwrap_err).collect();
     assert_eq!(source.runs(), 1);
     assert!(errors.iter().all(|error| format!("{error:#}") == "no rate: the bank is closed"));
     // The caller that loaded gets the original error, as it would without a cache.
-    let own = errors.iter().filter(|error| error.downcast_ref::<Closed>().is_some());
+    let original = errors.iter().filter(|error| error.downcast_ref::<Closed>().is_some());
     let shared = errors.iter().filter(|error| error.downcast_ref::<SharedLoadError>().is_some());
-    assert_eq!((own.count(), shared.count()), (1, CALLERS - 1));
+    assert_eq!((original.count(), shared.count()), (1, CALLERS - 1));
 }
 
 #[cached("eyre", ttl = "1h", cache = cache, skip(cache, source))]
-async fn of_eyre(cache: Cache, source: Source) -> eyre::Result<u32> {
+async fn fails_with_eyre(cache: Cache, source: Source) -> eyre::Result<u32> {
     source.run().await;
     Err(eyre::Report::new(Closed).wrap_err("no rate"))
 }
 
 #[tokio::test]
 async fn eyre_error_is_shared_with_its_causes() {
-    let (cache, source) = (cache(), Source::held());
-    let results = wave(&cache, &source, CALLERS, || of_eyre(cache.clone(), source.clone())).await;
+    let (cache, source) = (cache(), Source::gated());
+    let results =
+        call_concurrently(&cache, &source, CALLERS, || fails_with_eyre(cache.clone(), source.clone())).await;
     assert_eq!(source.runs(), 1);
     for error in results.into_iter().map(Result::unwrap_err) {
         assert_eq!(format!("{error:#}"), "no rate: the bank is closed");
@@ -44,47 +47,51 @@ async fn eyre_error_is_shared_with_its_causes() {
 }
 
 #[cached("boxed", ttl = "1h", cache = cache, skip(cache, source))]
-async fn of_box(cache: Cache, source: Source) -> Result<u32, Box<dyn Error + Send + Sync>> {
+async fn fails_with_box(cache: Cache, source: Source) -> Result<u32, Box<dyn Error + Send + Sync>> {
     source.run().await;
     Err(Box::new(NoRate(Closed)))
 }
 
 #[cached("boxed-here", ttl = "1h", cache = cache, skip(cache, source))]
-async fn of_box_that_stays(cache: Cache, source: Source) -> Result<u32, Box<dyn Error>> {
+async fn fails_with_local_box(cache: Cache, source: Source) -> Result<u32, Box<dyn Error>> {
     source.run().await;
     Err(Box::new(NoRate(Closed)))
 }
 
 #[tokio::test]
 async fn boxed_error_is_shared_with_its_causes() {
-    let (cache, source) = (cache(), Source::held());
-    let results = wave(&cache, &source, CALLERS, || of_box(cache.clone(), source.clone())).await;
+    let (cache, source) = (cache(), Source::gated());
+    let results =
+        call_concurrently(&cache, &source, CALLERS, || fails_with_box(cache.clone(), source.clone())).await;
     assert_eq!(source.runs(), 1);
     let errors: Vec<_> = results.into_iter().map(Result::unwrap_err).collect();
-    assert!(errors.iter().all(|error| chain(&**error) == "no rate: the bank is closed"));
+    assert!(errors.iter().all(|error| error_chain(&**error) == "no rate: the bank is closed"));
     assert_eq!(errors.iter().filter(|error| error.is::<NoRate>()).count(), 1);
 
-    let source = Source::held();
-    let results = wave(&cache, &source, CALLERS, || of_box_that_stays(cache.clone(), source.clone())).await;
+    let source = Source::gated();
+    let results =
+        call_concurrently(&cache, &source, CALLERS, || fails_with_local_box(cache.clone(), source.clone()))
+            .await;
     assert_eq!(source.runs(), 1);
     let errors: Vec<_> = results.into_iter().map(Result::unwrap_err).collect();
-    assert!(errors.iter().all(|error| chain(&**error) == "no rate: the bank is closed"));
+    assert!(errors.iter().all(|error| error_chain(&**error) == "no rate: the bank is closed"));
 }
 
 #[cached("io", ttl = "1h", cache = cache, skip(cache, source))]
-async fn of_io(cache: Cache, source: Source) -> io::Result<u32> {
+async fn fails_with_io(cache: Cache, source: Source) -> io::Result<u32> {
     source.run().await;
     Err(io::Error::new(io::ErrorKind::ConnectionRefused, NoRate(Closed)))
 }
 
 #[tokio::test]
 async fn io_error_is_shared_with_its_kind() {
-    let (cache, source) = (cache(), Source::held());
-    let results = wave(&cache, &source, CALLERS, || of_io(cache.clone(), source.clone())).await;
+    let (cache, source) = (cache(), Source::gated());
+    let results =
+        call_concurrently(&cache, &source, CALLERS, || fails_with_io(cache.clone(), source.clone())).await;
     assert_eq!(source.runs(), 1);
     for error in results.into_iter().map(Result::unwrap_err) {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-        assert_eq!(chain(&error), "no rate: the bank is closed");
+        assert_eq!(error_chain(&error), "no rate: the bank is closed");
     }
 }
 
@@ -113,15 +120,17 @@ impl From<SharedLoadError> for RateError {
 }
 
 #[cached("own", ttl = "1h", cache = cache, skip(cache, source))]
-async fn of_its_own(cache: Cache, source: Source) -> Result<u32, RateError> {
+async fn fails_with_rate_error(cache: Cache, source: Source) -> Result<u32, RateError> {
     source.run().await;
     Err(RateError::Own(Closed))
 }
 
 #[tokio::test]
 async fn error_made_from_shared_load_error_is_shared() {
-    let (cache, source) = (cache(), Source::held());
-    let results = wave(&cache, &source, CALLERS, || of_its_own(cache.clone(), source.clone())).await;
+    let (cache, source) = (cache(), Source::gated());
+    let results =
+        call_concurrently(&cache, &source, CALLERS, || fails_with_rate_error(cache.clone(), source.clone()))
+            .await;
     assert_eq!(source.runs(), 1);
     let errors: Vec<_> = results.into_iter().map(Result::unwrap_err).collect();
     assert!(errors.iter().all(|error| error.to_string() == "no rate, as the bank is closed"));
@@ -131,35 +140,37 @@ async fn error_made_from_shared_load_error_is_shared() {
 
 /// Failure that is neither an `Error` nor `Clone`.
 #[derive(Debug, PartialEq)]
-enum Plain {
+enum StatusError {
     Status(u16),
 }
 
 #[cached("said", ttl = "1h", cache = cache, skip(cache, source), share_err = |e| {
-    let Plain::Status(status) = e;
-    Plain::Status(*status)
+    let StatusError::Status(status) = e;
+    StatusError::Status(*status)
 })]
-async fn of_an_option(cache: Cache, source: Source) -> Result<u32, Plain> {
+async fn fails_with_status(cache: Cache, source: Source) -> Result<u32, StatusError> {
     source.run().await;
-    Err(Plain::Status(503))
+    Err(StatusError::Status(503))
 }
 
 #[cached("said-anyway", ttl = "1h", cache = cache, skip(cache, source), share_err = |e| format!("another's: {e}"))]
-async fn of_an_option_although_it_is_clone(cache: Cache, source: Source) -> Result<u32, String> {
+async fn fails_with_string(cache: Cache, source: Source) -> Result<u32, String> {
     source.run().await;
     Err("closed".to_owned())
 }
 
 #[tokio::test]
 async fn share_err_takes_precedence_over_clone() {
-    let (cache, source) = (cache(), Source::held());
-    let results = wave(&cache, &source, CALLERS, || of_an_option(cache.clone(), source.clone())).await;
+    let (cache, source) = (cache(), Source::gated());
+    let results =
+        call_concurrently(&cache, &source, CALLERS, || fails_with_status(cache.clone(), source.clone()))
+            .await;
     assert_eq!(source.runs(), 1);
-    assert!(results.iter().all(|result| *result == Err(Plain::Status(503))));
+    assert!(results.iter().all(|result| *result == Err(StatusError::Status(503))));
 
-    let source = Source::held();
-    let call = || of_an_option_although_it_is_clone(cache.clone(), source.clone());
-    let results = wave(&cache, &source, CALLERS, call).await;
+    let source = Source::gated();
+    let call = || fails_with_string(cache.clone(), source.clone());
+    let results = call_concurrently(&cache, &source, CALLERS, call).await;
     assert_eq!(source.runs(), 1);
     assert_eq!(results.iter().filter(|result| **result == Err("closed".to_owned())).count(), 1);
     let others = results.iter().filter_map(|result| result.as_ref().err());
@@ -168,32 +179,35 @@ async fn share_err_takes_precedence_over_clone() {
 
 /// Error with a text that cannot be read.
 #[derive(Debug)]
-struct Mute;
+struct PanickingDisplay;
 
-impl fmt::Display for Mute {
+impl fmt::Display for PanickingDisplay {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        panic!("it says nothing")
+        panic!("it has no text")
     }
 }
 
-impl Error for Mute {}
+impl Error for PanickingDisplay {}
 
-impl From<SharedLoadError> for Mute {
+impl From<SharedLoadError> for PanickingDisplay {
     fn from(_: SharedLoadError) -> Self {
         Self
     }
 }
 
 #[cached("mute", ttl = "1h", cache = cache, skip(cache, source))]
-async fn of_one_that_panics(cache: Cache, source: Source) -> Result<u32, Mute> {
+async fn fails_with_panicking_display(cache: Cache, source: Source) -> Result<u32, PanickingDisplay> {
     source.run().await;
-    Err(Mute)
+    Err(PanickingDisplay)
 }
 
 #[tokio::test]
 async fn an_error_whose_display_panics_still_reaches_its_callers() {
-    let (cache, source) = (cache(), Source::held());
-    let results = wave(&cache, &source, 10, || of_one_that_panics(cache.clone(), source.clone())).await;
+    let (cache, source) = (cache(), Source::gated());
+    let results = call_concurrently(&cache, &source, 10, || {
+        fails_with_panicking_display(cache.clone(), source.clone())
+    })
+    .await;
     assert!(results.iter().all(Result::is_err));
-    assert_eq!((source.runs(), source.most_at_once()), (10, 1));
+    assert_eq!((source.runs(), source.max_running()), (10, 1));
 }

@@ -2,8 +2,8 @@
 
 #![allow(unused_variables, reason = "an argument that only names the cache")]
 
-mod alone;
+mod cached;
 mod fleet;
-mod kept;
 mod kinds;
 mod support;
+mod unshared;

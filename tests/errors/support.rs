@@ -22,16 +22,16 @@ pub(crate) struct Source(Arc<Inner>);
 struct Inner {
     runs: AtomicUsize,
     running: AtomicUsize,
-    most: AtomicUsize,
+    max_running: AtomicUsize,
     gate: Semaphore,
 }
 
 impl Source {
-    pub(crate) fn held() -> Self {
+    pub(crate) fn gated() -> Self {
         Self(Arc::new(Inner {
             runs: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
-            most: AtomicUsize::new(0),
+            max_running: AtomicUsize::new(0),
             gate: Semaphore::new(0),
         }))
     }
@@ -40,18 +40,18 @@ impl Source {
     pub(crate) async fn run(&self) -> usize {
         let run = self.0.runs.fetch_add(1, SeqCst) + 1;
         let running = self.0.running.fetch_add(1, SeqCst) + 1;
-        self.0.most.fetch_max(running, SeqCst);
+        self.0.max_running.fetch_max(running, SeqCst);
         self.0.gate.acquire().await.unwrap().forget();
         self.0.running.fetch_sub(1, SeqCst);
         run
     }
 
-    pub(crate) fn let_through(&self, loads: usize) {
+    pub(crate) fn release(&self, loads: usize) {
         self.0.gate.add_permits(loads);
     }
 
-    pub(crate) fn let_all_through(&self) {
-        self.let_through(Semaphore::MAX_PERMITS / 2);
+    pub(crate) fn release_all(&self) {
+        self.release(Semaphore::MAX_PERMITS / 2);
     }
 
     /// Returns the number of loads that run now.
@@ -64,8 +64,8 @@ impl Source {
     }
 
     /// Returns the greatest number of loads that ran at the same time.
-    pub(crate) fn most_at_once(&self) -> usize {
-        self.0.most.load(SeqCst)
+    pub(crate) fn max_running(&self) -> usize {
+        self.0.max_running.load(SeqCst)
     }
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn cache() -> Cache {
 /// Makes this number of calls of one key, and returns their results.
 ///
 /// All calls are waiting before the first load ends.
-pub(crate) async fn wave<T: 'static, F>(
+pub(crate) async fn call_concurrently<T: 'static, F>(
     cache: &Cache,
     source: &Source,
     callers: usize,
@@ -93,7 +93,7 @@ where
         while cache.stats().waiting < callers as u64 - 1 {
             yield_now().await;
         }
-        source.let_all_through();
+        source.release_all();
         calls.join_all().await
     };
     LocalSet::new().run_until(begin).await
@@ -128,12 +128,12 @@ impl Error for NoRate {
 }
 
 /// Returns the text of an error with its sources, like `{:#}` of `anyhow`.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut said = error.to_string();
+pub(crate) fn error_chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        said = format!("{said}: {cause}");
+        text = format!("{text}: {cause}");
         next = cause.source();
     }
-    said
+    text
 }

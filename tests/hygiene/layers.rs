@@ -104,8 +104,8 @@ impl Sources {
             let name = path.strip_prefix(folder).ok()?.to_str()?.replace('\\', "/");
             let is_test =
                 name.split('/').any(|part| matches!(part, "tests" | "tests.rs" | "fuzzing" | "fuzzing.rs"));
-            let is_face = name == "lib.rs";
-            (!is_test && !is_face)
+            let is_crate_root = name == "lib.rs";
+            (!is_test && !is_crate_root)
                 .then(|| (name, stripped(&fs::read_to_string(path).expect("a source can be read"))))
         });
         Self { files: files.collect() }
@@ -238,7 +238,7 @@ fn groups_and_single_paths_are_read() {
 const PAGE: &str = include_str!("../../docs/architecture.md");
 
 #[test]
-fn the_page_has_the_same_tables() {
+fn page_has_the_tables_of_the_layers() {
     for layers in [CORE, REDIS] {
         for (room, rank) in layers {
             assert!(
@@ -253,7 +253,7 @@ fn the_page_has_the_same_tables() {
 }
 
 #[test]
-fn the_glossary_names_what_there_is() {
+fn glossary_names_existing_types_and_modules() {
     let (_, glossary) = PAGE.split_once("## Glossary").expect("a section");
     let (glossary, _) = glossary.split_once("\n## ").expect("a next section");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -196,11 +196,11 @@ mod blanket {
     }
 
     methods! {
-        part digest literal scope scope_value key kind hit empty sharing heap hold place lend mark load only boxed shared
+        part digest literal scope scope_value key kind hit empty sharing heap hold place lend ownership_mark load only boxed shared
         value error new get with refresh peek invalidate ttl ttl_from jitter cache_if cache_none cache_err empty_if
         share_errors restore_value needs_option needs_error needs_clone version max_entries local prefix templated
         detached to_owned borrow name_of tag tags tags_from bound coalesce_local entry pattern clear settle
-        invalidation and into_future poll counted keep keep_warm again warm
+        invalidation and into_future poll counted recipe keep keep_warm again warm
     }
 
     #[cached("blanket:{hash(x)}:{y}", ttl = "1m", cache_none, cache_err = "5s" if |()| true, version = 1)]
@@ -278,7 +278,7 @@ mod blanket {
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[tokio::test]
-async fn every_type_may_have_methods_of_the_same_names() {
+async fn blanket_methods_do_not_shadow_those_of_generated_code() {
     use blanket::{
         Bare, Repo, Unique, detached_load, generic_load, in_process, inline_load, kept, shared_tier,
     };
@@ -311,7 +311,7 @@ async fn every_type_may_have_methods_of_the_same_names() {
 }
 
 #[tokio::test]
-async fn names_of_the_prelude_may_mean_something_else() {
+async fn shadowed_prelude_names_do_not_affect_generated_code() {
     use shadowed::{Repo, blocking, fallible, generic, kept, template};
 
     let _turn = TURN.lock().await;

@@ -53,7 +53,8 @@ impl Graph {
             list(&metadata["packages"]).into_iter().map(|it| (text(&it, "id").to_owned(), it)).collect();
         let edges = list(&metadata["resolve"]["nodes"]).into_iter().map(|node| {
             let is_built = |kind: &Value| text(kind, "kind") != "dev";
-            let built = list(&node["deps"]).into_iter().filter(|it| list(&it["dep_kinds"]).iter().any(is_built));
+            let built =
+                list(&node["deps"]).into_iter().filter(|it| list(&it["dep_kinds"]).iter().any(is_built));
             (text(&node, "id").to_owned(), built.map(|it| text(&it, "pkg").to_owned()).collect())
         });
         Self { packages, edges: edges.collect() }
@@ -78,7 +79,8 @@ impl Graph {
 
 /// Returns the numbers of a Rust version such as `1.88`.
 fn numbers(version: &str) -> Vec<u32> {
-    let mut numbers: Vec<u32> = version.split('.').map(|it| it.parse().expect("a version has numbers")).collect();
+    let mut numbers: Vec<u32> =
+        version.split('.').map(|it| it.parse().expect("a version has numbers")).collect();
     numbers.resize(3, 0);
     numbers
 }
@@ -100,7 +102,8 @@ fn dependencies_need_no_newer_rust_than_the_packages_promise() {
 
 /// Returns the number of packages that cargo builds for the facade.
 fn packages_built(edges: &str, features: &[&str]) -> usize {
-    let mut args = vec!["tree", "--offline", "-p", "cached-aside", "--prefix=none", "--format={p}", "-e", edges];
+    let mut args =
+        vec!["tree", "--offline", "-p", "cached-aside", "--prefix=none", "--format={p}", "-e", edges];
     args.extend(features);
     cargo(&args).lines().map(|line| line.trim_end_matches(" (*)")).collect::<BTreeSet<_>>().len()
 }

@@ -139,16 +139,16 @@ fn a_comment_describes_its_own_item_in_whole_sentences() {
     for file in SOURCES.iter().flat_map(|folder| files(folder, "rs")) {
         let mut before: Option<Comment> = None;
         for comment in comments(&read(&file)) {
-            let goes_on = before
+            let is_continued = before
                 .as_ref()
                 .is_some_and(|before| before.line + 1 == comment.line && before.kind == comment.kind);
             let text = comment.text.trim();
-            let begins_so =
+            let begins_with =
                 |begin: &&str| text.strip_prefix(*begin).is_some_and(|rest| rest.starts_with([' ', ',']));
-            let is_first = comment.kind == Kind::Item && !goes_on && !text.is_empty();
-            let is_torn =
-                BEGINNINGS.iter().any(begins_so) || text.starts_with(|first: char| first.is_lowercase());
-            if is_first && is_torn {
+            let is_first = comment.kind == Kind::Item && !is_continued && !text.is_empty();
+            let is_fragment =
+                BEGINNINGS.iter().any(begins_with) || text.starts_with(|first: char| first.is_lowercase());
+            if is_first && is_fragment {
                 wrong.push(format!("{}:{}: {text}", file.display(), comment.line));
             }
             before = Some(comment);
@@ -160,19 +160,19 @@ fn a_comment_describes_its_own_item_in_whole_sentences() {
 #[test]
 fn no_two_types_of_a_crate_have_the_same_name() {
     for folder in CRATES {
-        let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut files_by_type: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for file in files(folder, "rs") {
             let shown = file.display().to_string();
             // Stubs for features that are off have the names of the types that they replace.
             let is_other = shown.ends_with("disabled.rs") || shown.contains("/tests");
             if !is_other {
                 for name in types(&read(&file)) {
-                    places.entry(name).or_default().push(shown.clone());
+                    files_by_type.entry(name).or_default().push(shown.clone());
                 }
             }
         }
-        places.retain(|_, places| places.len() > 1);
-        assert!(places.is_empty(), "in {folder}: {places:#?}");
+        files_by_type.retain(|_, files| files.len() > 1);
+        assert!(files_by_type.is_empty(), "in {folder}: {files_by_type:#?}");
     }
 }
 
@@ -267,11 +267,11 @@ fn comments(source: &str) -> Vec<Comment> {
 /// Returns the types that a file defines outside of other items.
 fn types(source: &str) -> Vec<String> {
     let source = source.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
-    let mut is_elsewhere = false;
+    let mut is_stub = false;
     let mut all = Vec::new();
     for line in source.lines() {
         if line.starts_with("#[cfg(not(") {
-            is_elsewhere = true;
+            is_stub = true;
         } else if !line.starts_with("#[") && !line.starts_with("//") {
             let words: Vec<_> = line
                 .split(|letter: char| !(letter.is_alphanumeric() || letter == '_'))
@@ -282,11 +282,11 @@ fn types(source: &str) -> Vec<String> {
             let after: Vec<_> = after.copied().take(2).collect();
             let is_top = !line.starts_with(char::is_whitespace);
             if let (true, false, ["struct" | "enum" | "trait" | "type" | "union", name]) =
-                (is_top, is_elsewhere, &after[..])
+                (is_top, is_stub, &after[..])
             {
                 all.push((*name).to_owned());
             }
-            is_elsewhere = false;
+            is_stub = false;
         }
     }
     all

@@ -69,32 +69,32 @@ fn hit<T>(call: impl Future<Output = T>) -> T {
     }
 }
 
-fn assert_no_allocations(what: &str, call: impl Fn()) {
-    assert_allocations(what, 0, call);
+fn assert_no_allocations(description: &str, call: impl Fn()) {
+    assert_allocations(description, 0, call);
 }
 
-fn assert_allocations(what: &str, most: u64, call: impl Fn()) {
+fn assert_allocations(description: &str, most: u64, call: impl Fn()) {
     const HITS: u64 = 10_000;
     // The first hit that Moka answers creates the thread cache. If a test has cleared a cache before, the next hits
     // sweep the thread cache for it, and every fourth of them goes to Moka meanwhile.
     const SWEEP: u64 = 64;
     (0..SWEEP).for_each(|_| call());
     let count = measure(|| (0..HITS).for_each(|_| call())).count_total;
-    assert!(count <= most, "{count} allocations in {HITS} hits of {what}");
+    assert!(count <= most, "{count} allocations in {HITS} hits of {description}");
 }
 
 /// Lock that is held while allocations are counted.
 ///
 /// Meanwhile, no other test may clear a cache: each thread of the process sweeps its thread cache once after that.
-static COUNTS: Mutex<()> = Mutex::new(());
+static COUNTING: Mutex<()> = Mutex::new(());
 
-fn alone() -> MutexGuard<'static, ()> {
-    COUNTS.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock_counting() -> MutexGuard<'static, ()> {
+    COUNTING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[test]
 fn a_hit_allocates_nothing() {
-    let _alone = alone();
+    let _counting = lock_counting();
     let client = Client { settings: vec![0; 1 << 20] };
     let prompt = "why? ".repeat(400);
     pollster::block_on(by_number(7));
@@ -129,7 +129,7 @@ async fn a_hit_of_a_function_that_keeps_keys_warm_allocates_nothing() {
         }
     }
     kept_warm(&client, "ada", 70).await;
-    let _alone = alone();
+    let _counting = lock_counting();
     assert_no_allocations("one that is kept", || {
         hit(kept_warm(&client, "ada", 7));
     });
@@ -141,10 +141,10 @@ async fn a_hit_of_a_function_that_keeps_keys_warm_allocates_nothing() {
 
 /// The count includes the allocations of the tier, which is in this process.
 #[test]
-fn a_hit_in_the_shared_tier_allocates_no_more_than_it_did() {
+fn hit_in_the_shared_tier_stays_within_measured_allocations() {
     const HITS: u64 = 1_000;
     const MOST: u64 = 27;
-    let _alone = alone();
+    let _counting = lock_counting();
     let runtime = Builder::new_current_thread().build().unwrap();
     let clock = ManualClock::new();
     let tier = FakeTier::new(&clock);
@@ -163,15 +163,15 @@ fn a_hit_in_the_shared_tier_allocates_no_more_than_it_did() {
 }
 
 #[test]
-fn the_future_of_a_call_is_small_whatever_the_body_is() {
+fn future_of_a_call_is_small_for_any_body() {
     let client = Client { settings: Vec::new() };
     // Each future holds its arguments, one pointer, and its state.
-    for (what, size, most) in [
+    for (name, size, most) in [
         ("by_number", size_of_val(&by_number(7)), 40),
         ("by_name, whose body holds 8 KiB", size_of_val(&by_name(&client, "ada", 7)), 56),
         ("a method", size_of_val(&SERVICE.length("ada")), 56),
     ] {
-        println!("{what}: {size} bytes");
-        assert!(size <= most, "{what}: {size} bytes");
+        println!("{name}: {size} bytes");
+        assert!(size <= most, "{name}: {size} bytes");
     }
 }

@@ -28,7 +28,7 @@ struct Source(Arc<Inner>);
 
 struct Inner {
     runs: AtomicUsize,
-    begun: Notify,
+    started: Notify,
     gate: Semaphore,
 }
 
@@ -38,14 +38,14 @@ impl Source {
     }
 
     /// Creates a source with loads that wait until they are let through.
-    fn held() -> Self {
+    fn gated() -> Self {
         Self::with_permits(0)
     }
 
     fn with_permits(permits: usize) -> Self {
         Self(Arc::new(Inner {
             runs: AtomicUsize::new(0),
-            begun: Notify::new(),
+            started: Notify::new(),
             gate: Semaphore::new(permits),
         }))
     }
@@ -53,16 +53,16 @@ impl Source {
     /// Returns the number of this run, from 1, when it is let through.
     async fn run(&self) -> usize {
         let run = self.0.runs.fetch_add(1, SeqCst) + 1;
-        self.0.begun.notify_one();
+        self.0.started.notify_one();
         self.0.gate.acquire().await.unwrap().forget();
         run
     }
 
-    async fn begun(&self) {
-        self.0.begun.notified().await;
+    async fn wait_for_start(&self) {
+        self.0.started.notified().await;
     }
 
-    fn let_through(&self, loads: usize) {
+    fn release(&self, loads: usize) {
         self.0.gate.add_permits(loads);
     }
 
@@ -98,14 +98,14 @@ async fn inline(cache: &Cache, source: &Borrowed, key: u32) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn ten_thousand_callers_of_a_cold_key_are_one_load() {
-    let (cache, source) = (cache(), Source::held());
+    let (cache, source) = (cache(), Source::gated());
     let mut callers = JoinSet::new();
     for _ in 0..10_000 {
         let (cache, source) = (cache.clone(), source.clone());
         callers.spawn(async move { detached(&cache, &source, 7).await });
     }
-    source.begun().await;
-    source.let_through(1);
+    source.wait_for_start().await;
+    source.release(1);
     assert!(callers.join_all().await.into_iter().all(|run| run == 1));
     assert_eq!(source.runs(), 1);
     let stats = cache.stats();
@@ -114,7 +114,7 @@ async fn ten_thousand_callers_of_a_cold_key_are_one_load() {
 }
 
 #[test]
-fn threads_that_call_a_sync_function_are_one_load() {
+fn concurrent_sync_calls_are_one_load() {
     #[cached("sync", ttl = "1h", local, cache = cache, skip(cache, runs))]
     fn slow(cache: &Cache, runs: &AtomicUsize, key: u32) -> usize {
         runs.fetch_add(1, SeqCst);
@@ -135,36 +135,36 @@ fn threads_that_call_a_sync_function_are_one_load() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_does_not_end_the_load() {
-    let (cache, source) = (cache(), Source::held());
+async fn load_continues_when_its_caller_is_dropped() {
+    let (cache, source) = (cache(), Source::gated());
     let leader = tokio::spawn({
         let (cache, source) = (cache.clone(), source.clone());
         async move { detached(&cache, &source, 7).await }
     });
-    source.begun().await;
+    source.wait_for_start().await;
     leader.abort();
     assert!(leader.await.unwrap_err().is_cancelled());
-    source.let_through(1);
+    source.release(1);
     assert_eq!(detached(&cache, &source, 7).await, 1);
     assert_eq!(source.runs(), 1);
 }
 
 #[tokio::test]
-async fn when_a_borrowing_leader_goes_away_one_follower_loads() {
-    let (cache, source) = (cache(), Source::held());
+async fn one_follower_loads_when_a_borrowing_leader_is_dropped() {
+    let (cache, source) = (cache(), Source::gated());
     let borrowed = Arc::new(Borrowed(source.clone()));
     let call = || {
         let (cache, borrowed) = (cache.clone(), borrowed.clone());
         tokio::spawn(async move { inline(&cache, &borrowed, 7).await })
     };
     let leader = call();
-    source.begun().await;
+    source.wait_for_start().await;
     let followers: Vec<_> = (0..100).map(|_| call()).collect();
     settle().await;
     assert_eq!(source.runs(), 1);
     leader.abort();
-    source.begun().await;
-    source.let_through(1);
+    source.wait_for_start().await;
+    source.release(1);
     for follower in followers {
         assert_eq!(follower.await.unwrap(), 2);
     }
@@ -174,12 +174,12 @@ async fn when_a_borrowing_leader_goes_away_one_follower_loads() {
 
 #[tokio::test]
 async fn a_leader_that_is_not_polled_is_overtaken() {
-    let (cache, source) = (cache(), Source::held());
+    let (cache, source) = (cache(), Source::gated());
     let borrowed = Borrowed(source.clone());
     let mut parked = Box::pin(inline(&cache, &borrowed, 7));
     // The leader begins its load, is woken, and is never polled again.
     assert!(poll_fn(|cx| Poll::Ready(parked.as_mut().poll(cx).is_pending())).await);
-    source.let_through(2);
+    source.release(2);
     assert_eq!(inline(&cache, &borrowed, 7).await, 2);
     assert_eq!(source.runs(), 2);
     drop(parked);
@@ -187,8 +187,8 @@ async fn a_leader_that_is_not_polled_is_overtaken() {
 }
 
 #[tokio::test]
-async fn a_leader_whose_runtime_is_gone_is_overtaken() {
-    let (cache, source) = (cache(), Source::held());
+async fn leader_on_an_idle_runtime_is_overtaken() {
+    let (cache, source) = (cache(), Source::gated());
     // A runtime that is alive, but not driven.
     let idle = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let leader = idle.spawn({
@@ -196,9 +196,9 @@ async fn a_leader_whose_runtime_is_gone_is_overtaken() {
         async move { detached(&cache, &source, 7).await }
     });
     thread::scope(|scope| {
-        scope.spawn(|| idle.block_on(source.begun()));
+        scope.spawn(|| idle.block_on(source.wait_for_start()));
     });
-    source.let_through(2);
+    source.release(2);
     assert_eq!(detached(&cache, &source, 7).await, 2);
     drop(leader);
     thread::spawn(move || drop(idle)).join().unwrap();
@@ -228,17 +228,17 @@ async fn a_panic_costs_at_most_one_further_run() {
         let run = source.run().await;
         panic!("run {run}")
     }
-    let (cache, source) = (cache(), Source::held());
+    let (cache, source) = (cache(), Source::gated());
     let mut callers = JoinSet::new();
     for _ in 0..300 {
         let (cache, source) = (cache.clone(), source.clone());
         callers.spawn(async move { panics(&cache, &source, 7).await });
     }
-    source.begun().await;
+    source.wait_for_start().await;
     while cache.stats().waiting < 299 {
         yield_now().await;
     }
-    source.let_through(300);
+    source.release(300);
     while let Some(end) = callers.join_next().await {
         assert!(end.unwrap_err().is_panic());
     }
@@ -247,23 +247,23 @@ async fn a_panic_costs_at_most_one_further_run() {
 }
 
 #[tokio::test]
-async fn a_panic_that_does_not_repeat_is_survived_by_the_followers() {
+async fn followers_succeed_when_a_panic_is_not_repeated() {
     #[cached("once", ttl = "1h", cache = cache, skip(cache, source))]
     async fn once(cache: &Cache, source: &Source, key: u32) -> usize {
         let run = source.run().await;
         assert!(run > 1, "the first run fails");
         run
     }
-    let (cache, source) = (cache(), Source::held());
+    let (cache, source) = (cache(), Source::gated());
     let call = || {
         let (cache, source) = (cache.clone(), source.clone());
         tokio::spawn(async move { once(&cache, &source, 7).await })
     };
     let leader = call();
-    source.begun().await;
+    source.wait_for_start().await;
     let followers: Vec<_> = (0..100).map(|_| call()).collect();
     settle().await;
-    source.let_through(2);
+    source.release(2);
     let panic = leader.await.unwrap_err().into_panic();
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"the first run fails"));
     for follower in followers {
@@ -276,7 +276,7 @@ async fn a_panic_that_does_not_repeat_is_survived_by_the_followers() {
 async fn keyspace_followers_get_a_typed_error_when_leader_panics() {
     let cache = cache();
     let keyspace = cache.keyspace::<u32, u32>("panics", Duration::from_secs(60)).unwrap();
-    let source = Source::held();
+    let source = Source::gated();
     let call = || {
         let (keyspace, source) = (keyspace.clone(), source.clone());
         tokio::spawn(async move {
@@ -291,10 +291,10 @@ async fn keyspace_followers_get_a_typed_error_when_leader_panics() {
         })
     };
     let leader = call();
-    source.begun().await;
+    source.wait_for_start().await;
     let followers: Vec<_> = (0..10).map(|_| call()).collect();
     settle().await;
-    source.let_through(10);
+    source.release(10);
     assert!(leader.await.unwrap_err().is_panic());
     let mut typed = 0;
     for follower in followers {
@@ -316,26 +316,26 @@ async fn an_error_that_can_be_cloned_is_shared() {
     async fn fails(cache: &Cache, source: &Source, key: u32) -> Result<u32, Shareable> {
         Err(Shareable(source.run().await))
     }
-    let (cache, source) = (cache(), Source::held());
+    let (cache, source) = (cache(), Source::gated());
     let callers: Vec<_> = (0..100)
         .map(|_| {
             let (cache, source) = (cache.clone(), source.clone());
             tokio::spawn(async move { fails(&cache, &source, 7).await })
         })
         .collect();
-    source.begun().await;
+    source.wait_for_start().await;
     settle().await;
-    source.let_through(1);
+    source.release(1);
     for caller in callers {
         assert_eq!(caller.await.unwrap(), Err(Shareable(1)));
     }
     // The error is not cached.
-    source.let_through(1);
+    source.release(1);
     assert_eq!(fails(&cache, &source, 7).await, Err(Shareable(2)));
 }
 
 #[tokio::test]
-async fn a_load_that_asks_for_its_own_key_runs_the_body() {
+async fn load_that_calls_its_own_key_runs_the_body() {
     #[cached("recursive", ttl = "1h", cache = cache, skip(cache, source, depth), detach = false)]
     async fn recursive(cache: &Cache, source: &Source, depth: u32, key: u32) -> usize {
         let run = source.run().await;
@@ -350,7 +350,7 @@ async fn a_load_that_asks_for_its_own_key_runs_the_body() {
 }
 
 #[tokio::test]
-async fn recursion_is_seen_through_the_task_of_a_nested_load() {
+async fn recursion_is_detected_across_the_task_of_a_nested_load() {
     #[cached("outer", ttl = "1h", cache = cache, skip(cache, source, depth))]
     fn outer(
         cache: Cache,
@@ -373,20 +373,20 @@ async fn recursion_is_seen_through_the_task_of_a_nested_load() {
 }
 
 #[tokio::test]
-async fn an_invalidation_beats_the_load_under_way() {
-    let (cache, source) = (cache(), Source::held());
+async fn invalidation_supersedes_a_running_load() {
+    let (cache, source) = (cache(), Source::gated());
     let call = || {
         let (cache, source) = (cache.clone(), source.clone());
         tokio::spawn(async move { detached::with(CacheControl::new(), &cache, &source, 7).await })
     };
     let leader = call();
-    source.begun().await;
+    source.wait_for_start().await;
     let follower = call();
     settle().await;
     detached::invalidate(&cache, &source, 7).await.unwrap();
     // The follower does not wait for the old load, but leads a new one.
-    source.begun().await;
-    source.let_through(2);
+    source.wait_for_start().await;
+    source.release(2);
     let (old, new) = (leader.await.unwrap(), follower.await.unwrap());
     assert_eq!((old.value, old.outcome), (1, CacheOutcome::Miss));
     assert_eq!((new.value, new.outcome), (2, CacheOutcome::Miss));
@@ -397,18 +397,18 @@ async fn an_invalidation_beats_the_load_under_way() {
 
 #[tokio::test]
 async fn a_refresh_joins_no_older_load_and_is_not_overwritten_by_it() {
-    let (cache, source) = (cache(), Source::held());
+    let (cache, source) = (cache(), Source::gated());
     let old = tokio::spawn({
         let (cache, source) = (cache.clone(), source.clone());
         async move { detached(&cache, &source, 7).await }
     });
-    source.begun().await;
+    source.wait_for_start().await;
     let fresh = tokio::spawn({
         let (cache, source) = (cache.clone(), source.clone());
         async move { detached::refresh(&cache, &source, 7).await }
     });
-    source.begun().await;
-    source.let_through(2);
+    source.wait_for_start().await;
+    source.release(2);
     assert_eq!((old.await.unwrap(), fresh.await.unwrap()), (1, 2));
     assert_eq!(detached(&cache, &source, 7).await, 2);
 }
@@ -467,8 +467,8 @@ async fn an_argument_that_is_no_key_bypasses_the_cache() {
 }
 
 #[test]
-fn a_runtime_without_timers_will_do() {
-    let (cache, source) = (cache(), Source::held());
+fn single_flight_needs_no_timers() {
+    let (cache, source) = (cache(), Source::gated());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let mut callers = JoinSet::new();
@@ -477,7 +477,7 @@ fn a_runtime_without_timers_will_do() {
             callers.spawn(async move { detached(&cache, &source, 7).await });
         }
         settle().await;
-        source.let_through(1);
+        source.release(1);
         assert!(callers.join_all().await.into_iter().all(|run| run == 1));
     });
 }
@@ -488,15 +488,15 @@ async fn a_panic_in_a_policy_costs_no_more_than_one_in_the_load() {
     async fn judged(cache: &Cache, source: &Source, key: u32) -> usize {
         source.run().await
     }
-    let (cache, source) = (cache(), Source::held());
+    let (cache, source) = (cache(), Source::gated());
     let mut callers = JoinSet::new();
     for _ in 0..50 {
         let (cache, source) = (cache.clone(), source.clone());
         callers.spawn(async move { judged(&cache, &source, 7).await });
     }
-    source.begun().await;
+    source.wait_for_start().await;
     settle().await;
-    source.let_through(50);
+    source.release(50);
     while let Some(end) = callers.join_next().await {
         assert!(end.unwrap_err().is_panic());
     }
@@ -504,7 +504,7 @@ async fn a_panic_in_a_policy_costs_no_more_than_one_in_the_load() {
 }
 
 #[tokio::test]
-async fn a_ttl_beyond_all_measure_is_for_ever() {
+async fn maximal_ttl_never_expires() {
     #[cached("long", ttl = Duration::MAX, jitter = 0.5, cache = cache, skip(cache, source))]
     async fn long(cache: &Cache, source: &Source) -> usize {
         source.run().await
@@ -515,7 +515,7 @@ async fn a_ttl_beyond_all_measure_is_for_ever() {
 }
 
 #[tokio::test]
-async fn loads_that_ask_for_each_other_end() {
+async fn loads_that_call_each_other_end() {
     #[cached("circle:{key}", ttl = "1h", cache = cache, skip(cache, source, meet, depth))]
     fn circle(
         cache: Cache,
@@ -556,30 +556,30 @@ async fn second_version(cache: &Cache, source: &Source, id: u32) -> usize {
 
 #[tokio::test]
 async fn two_versions_share_no_load() {
-    let (cache, source) = (cache(), Source::held());
+    let (cache, source) = (cache(), Source::gated());
     let loading = tokio::spawn({
         let (cache, source) = (cache.clone(), source.clone());
         async move { first_version(&cache, &source, 7).await }
     });
-    source.begun().await;
+    source.wait_for_start().await;
     let open = Source::open();
     let other = second_version(&cache, &open, 7);
     assert_eq!(tokio::time::timeout(Duration::from_secs(20), other).await, Ok(108));
-    source.let_through(1);
+    source.release(1);
     assert_eq!(loading.await.unwrap(), 8);
     assert_eq!((source.runs(), open.runs()), (1, 1));
 }
 
 /// Value that calls a cached function when it is dropped.
 #[derive(Clone)]
-struct Last(#[allow(dead_code, reason = "it is dropped")] Arc<Calls>);
+struct CallsOnDrop(#[allow(dead_code, reason = "it is dropped")] Arc<CallsOnDropInner>);
 
-struct Calls {
+struct CallsOnDropInner {
     cache: Cache,
     dropped: Arc<AtomicUsize>,
 }
 
-impl Drop for Calls {
+impl Drop for CallsOnDropInner {
     fn drop(&mut self) {
         // Whichever lock is held, one of these keys is under it.
         for key in 0..1_000 {
@@ -595,8 +595,8 @@ fn plain(cache: &Cache, key: u32) -> u32 {
 }
 
 #[cached("last", ttl = "1m", local, max_entries = 10, cache = cache, skip(cache, dropped))]
-fn last(cache: &Cache, dropped: &Arc<AtomicUsize>, key: u32) -> Last {
-    Last(Arc::new(Calls { cache: cache.clone(), dropped: dropped.clone() }))
+fn last(cache: &Cache, dropped: &Arc<AtomicUsize>, key: u32) -> CallsOnDrop {
+    CallsOnDrop(Arc::new(CallsOnDropInner { cache: cache.clone(), dropped: dropped.clone() }))
 }
 
 #[test]

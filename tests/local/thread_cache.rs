@@ -33,22 +33,22 @@ async fn x(cache: &Cache, source: &Source, n: u32) -> u64 {
 }
 
 /// Another thread that has the entry in its thread cache.
-struct Other {
-    ask: std::sync::mpsc::Sender<()>,
-    told: std::sync::mpsc::Receiver<u64>,
+struct OtherThread {
+    requests: std::sync::mpsc::Sender<()>,
+    replies: std::sync::mpsc::Receiver<u64>,
 }
 
-impl Other {
+impl OtherThread {
     fn new(cache: &Cache, source: &Arc<Source>) -> Self {
-        let (ask, asked) = std::sync::mpsc::channel();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (requests, request_receiver) = std::sync::mpsc::channel();
+        let (reply_sender, replies) = std::sync::mpsc::channel();
         let (cache, source) = (cache.clone(), source.clone());
         thread::spawn(move || {
-            for () in asked {
-                tell.send(block_on(x(&cache, &source, 1))).unwrap();
+            for () in request_receiver {
+                reply_sender.send(block_on(x(&cache, &source, 1))).unwrap();
             }
         });
-        let other = Self { ask, told };
+        let other = Self { requests, replies };
         // The second lookup puts the entry into the thread cache.
         other.get();
         other.get();
@@ -56,8 +56,8 @@ impl Other {
     }
 
     fn get(&self) -> u64 {
-        self.ask.send(()).unwrap();
-        self.told.recv().unwrap()
+        self.requests.send(()).unwrap();
+        self.replies.recv().unwrap()
     }
 }
 
@@ -70,7 +70,7 @@ fn cache() -> (Cache, ManualClock) {
 fn entry_that_ends_leaves_other_threads_caches() {
     let (cache, clock) = cache();
     let source = Arc::default();
-    let other = Other::new(&cache, &source);
+    let other = OtherThread::new(&cache, &source);
     assert_eq!(other.get(), 1);
     block_on(x::invalidate(&cache, &source, 1)).unwrap();
     assert_eq!(other.get(), 2, "invalidated");
@@ -111,7 +111,7 @@ fn after(cache: &Cache, n: u32) -> u32 {
 }
 
 #[test]
-fn of_two_versions_of_a_function_neither_gets_what_is_the_others() {
+fn versions_of_a_function_do_not_share_entries() {
     let cache = cache().0;
     for _ in 0..3 {
         (0..3).for_each(|_| assert_eq!(before(&cache, 1), 1));
@@ -175,15 +175,15 @@ fn dropped_caches_and_cleared_entries_are_released_by_thread_caches() {
     // A thread that ends drops all entries of its thread cache.
     let entries = 1000;
     thread::scope(|scope| {
-        let look = || (0..3 * entries).for_each(|n| drop(counted(&kept, &alive, n % entries)));
+        let fill = || (0..3 * entries).for_each(|n| drop(counted(&kept, &alive, n % entries)));
         // A scope alone does not wait for the destructors of thread-locals.
-        scope.spawn(look).join().unwrap();
+        scope.spawn(fill).join().unwrap();
     });
     kept.clear_local();
     // When new entries arrive, Moka frees those that other threads might still look at. A thread that stands
     // still delays this.
     let mut n = entries;
-    eventually("what was cleared is not held any more", || {
+    eventually("cleared entries are not held any more", || {
         drop(counted(&kept, &alive, n));
         n += 1;
         kept.stats().l1_retired_bytes < 100_000
@@ -191,7 +191,7 @@ fn dropped_caches_and_cleared_entries_are_released_by_thread_caches() {
 }
 
 #[test]
-fn a_thread_that_only_misses_lets_go_as_well() {
+fn misses_release_the_entries_of_dropped_caches() {
     let alive = Arc::new(AtomicU64::new(0));
     let (missing, dropped) = (cache().0, cache().0);
     (0..2).for_each(|_| drop(counted(&dropped, &alive, 0)));
@@ -216,23 +216,23 @@ fn evicted_values_are_released_by_the_thread_cache() {
 
 /// Value that panics when it is dropped at the end of its thread.
 #[derive(Clone)]
-struct Fragile;
+struct PanicsOnDrop;
 
 thread_local!(static IS_ENDING: Cell<bool> = const { Cell::new(false) });
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
-impl Drop for Fragile {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
         if IS_ENDING.get() {
             PANICS.fetch_add(1, Ordering::SeqCst);
-            panic!("as it was told");
+            panic!("as planned");
         }
     }
 }
 
 #[cached("fragile", ttl = "1m", local, cache = cache, skip(cache))]
-fn fragile(cache: &Cache) -> Fragile {
-    Fragile
+fn fragile(cache: &Cache) -> PanicsOnDrop {
+    PanicsOnDrop
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn thread_exits_cleanly_when_a_thread_cache_value_panics_on_drop() {
 }
 
 #[test]
-fn an_entry_is_never_absent_while_another_takes_its_place() {
+fn entry_is_never_absent_while_it_is_replaced() {
     let cache = Cache::builder().build().unwrap();
     let (source, is_over) = (Source::default(), std::sync::atomic::AtomicBool::new(false));
     block_on(x(&cache, &source, 1));
@@ -271,12 +271,12 @@ fn an_entry_is_never_absent_while_another_takes_its_place() {
 fn evict(may_use: impl Fn(&Cache, u32) -> bool + Send + Sync + 'static) -> u64 {
     let here = Arc::new(std::sync::OnceLock::<Cache>::new());
     let (there, uses) = (here.clone(), Arc::new(AtomicU64::new(0)));
-    let (count, told) = (uses.clone(), AtomicU32::new(0));
+    let (count, evictions) = (uses.clone(), AtomicU32::new(0));
     let cache = Cache::builder().l1_max_bytes(10_000).on_event(move |event| {
         if event.kind == cached_aside::EventKind::Evict
             && let Some(cache) = there.get()
         {
-            let may_use = may_use(cache, told.fetch_add(1, Ordering::SeqCst));
+            let may_use = may_use(cache, evictions.fetch_add(1, Ordering::SeqCst));
             count.fetch_add(may_use.into(), Ordering::SeqCst);
         }
     });
@@ -299,7 +299,7 @@ fn eviction_observer_may_use_the_cache() {
 #[test]
 fn eviction_observer_may_cause_another_eviction() {
     let load = |cache: &Cache, n| block_on(x(cache, &Source::default(), 1_000 + n)) == 1;
-    assert_eq!(evict(move |cache, told| told < 50 && load(cache, told)), 50);
+    assert_eq!(evict(move |cache, count| count < 50 && load(cache, count)), 50);
 }
 
 /// Type that calls a cached function when it is cloned as a value, and when it is serialized as a key.
@@ -341,23 +341,23 @@ fn arguments_and_values_may_call_cached_functions() {
 }
 
 /// Key with a serialization that fails on demand.
-struct Moody(u64);
+struct FailingKey(u64);
 
 /// Outcome of the serialization after a number of successful ones.
 #[derive(Clone, Copy)]
-enum Mood {
+enum Failure {
     Fail,
     Panic,
 }
 
-thread_local!(static MOOD: Cell<Option<(u32, Mood)>> = const { Cell::new(None) });
+thread_local!(static PLANNED_FAILURE: Cell<Option<(u32, Failure)>> = const { Cell::new(None) });
 
-impl Serialize for Moody {
+impl Serialize for FailingKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match MOOD.get() {
-            Some((0, Mood::Fail)) => return Err(serde::ser::Error::custom("as it was told")),
-            Some((0, Mood::Panic)) => panic!("as it was told"),
-            Some((left, mood)) => MOOD.set(Some((left - 1, mood))),
+        match PLANNED_FAILURE.get() {
+            Some((0, Failure::Fail)) => return Err(serde::ser::Error::custom("as planned")),
+            Some((0, Failure::Panic)) => panic!("as planned"),
+            Some((left, mood)) => PLANNED_FAILURE.set(Some((left - 1, mood))),
             None => {}
         }
         // The text is composed piece by piece, so the serializer never has it as one string.
@@ -366,7 +366,7 @@ impl Serialize for Moody {
 }
 
 #[cached("moody", ttl = "1m", local, cache = cache, skip(cache))]
-fn moody(cache: &Cache, n: &Moody) -> u64 {
+fn moody(cache: &Cache, n: &FailingKey) -> u64 {
     LOADS.set(LOADS.get() + 1);
     n.0
 }
@@ -374,19 +374,19 @@ fn moody(cache: &Cache, n: &Moody) -> u64 {
 #[test]
 fn failed_key_serialization_leaves_the_cache_usable() {
     let cache = cache().0;
-    let get = |n| moody(&cache, &Moody(n));
+    let get = |n| moody(&cache, &FailingKey(n));
     for n in [1, 1, 1, 2, 2, 2] {
         assert_eq!(get(n), n);
     }
     let loads = || LOADS.replace(0);
     assert_eq!(loads(), 2);
     for after in 0..8 {
-        MOOD.set(Some((after, Mood::Fail)));
+        PLANNED_FAILURE.set(Some((after, Failure::Fail)));
         assert_eq!(get(1), 1, "after {after}");
-        MOOD.set(Some((after, Mood::Panic)));
+        PLANNED_FAILURE.set(Some((after, Failure::Panic)));
         let out = catch_unwind(AssertUnwindSafe(|| get(1)));
         assert!(out.map_or(after < 4, |n| n == 1), "after {after}");
-        MOOD.set(None);
+        PLANNED_FAILURE.set(None);
         loads();
         assert_eq!((get(1), get(2), get(1)), (1, 2, 1));
         assert_eq!(loads(), 0, "after {after}");
@@ -397,14 +397,14 @@ fn failed_key_serialization_leaves_the_cache_usable() {
 fn thread_cache_serves_no_value_older_than_a_finished_invalidation() {
     const ROUNDS: u64 = 2_000;
     let cache = Cache::builder().build().unwrap();
-    let (source, told) = (Arc::new(Source::default()), Arc::new(AtomicU64::new(0)));
+    let (source, invalidated) = (Arc::new(Source::default()), Arc::new(AtomicU64::new(0)));
     let start = Barrier::new(3);
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 start.wait();
-                while told.load(Ordering::SeqCst) < ROUNDS {
-                    let least = told.load(Ordering::SeqCst);
+                while invalidated.load(Ordering::SeqCst) < ROUNDS {
+                    let least = invalidated.load(Ordering::SeqCst);
                     let value = block_on(x(&cache, &source, 1));
                     assert!(
                         value > least,
@@ -415,11 +415,11 @@ fn thread_cache_serves_no_value_older_than_a_finished_invalidation() {
         }
         scope.spawn(|| {
             start.wait();
-            while told.load(Ordering::SeqCst) < ROUNDS {
+            while invalidated.load(Ordering::SeqCst) < ROUNDS {
                 // Every value loaded until now is outdated when the invalidation is over.
                 let outdated = source.0.load(Ordering::SeqCst);
                 block_on(x::invalidate(&cache, &source, 1)).unwrap();
-                told.fetch_max(outdated, Ordering::SeqCst);
+                invalidated.fetch_max(outdated, Ordering::SeqCst);
             }
         });
     });

@@ -13,7 +13,7 @@ fn quoted(words: &[&str]) -> String {
 }
 
 #[test]
-fn the_table_of_metrics_is_that_of_the_code() {
+fn table_of_metrics_matches_the_code() {
     let of_code: Vec<_> = METRICS
         .iter()
         .map(|m| {
@@ -26,7 +26,7 @@ fn the_table_of_metrics_is_that_of_the_code() {
 }
 
 #[test]
-fn the_table_of_spans_is_that_of_the_code() {
+fn table_of_spans_matches_the_code() {
     let of_code: Vec<_> = SPANS
         .iter()
         .map(|span| format!("| `{}` | {} | {} |", span.name, span.level, quoted(span.outcomes)))

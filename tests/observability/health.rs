@@ -9,19 +9,19 @@ use cached_aside::{
 };
 use tokio::task::spawn;
 
-use crate::support::{Set, until};
+use crate::support::{TestCache, wait_until};
 
 #[cached("slow:{id}", ttl = "1m", cache = cache, skip(cache))]
 async fn slow(cache: &Cache, id: u64) -> u64 {
-    until(|| cache.health().waiting == 2 && cache.health().in_flight == 1).await;
+    wait_until(|| cache.health().waiting == 2 && cache.health().in_flight == 1).await;
     id
 }
 
 #[tokio::test]
 async fn health_reports_current_jobs_tier_state_and_mode() {
-    let set = Set::new();
+    let set = TestCache::new();
     let cache = set.cache.clone();
-    assert!(cache.health().is_well());
+    assert!(cache.health().is_healthy());
     set.tier.hold_writes(true);
     let calls: Vec<_> = (0..3)
         .map(|_| {
@@ -37,60 +37,60 @@ async fn health_reports_current_jobs_tier_state_and_mode() {
     cache.flush().await;
     let health = cache.health();
     assert_eq!((health.in_flight, health.waiting, health.background_jobs, health.l1_entries), (0, 0, 0, 1));
-    assert!(health.l1_bytes > 0 && health.is_well() && health.is_tier_ready);
+    assert!(health.l1_bytes > 0 && health.is_healthy() && health.is_tier_ready);
     assert_eq!(health.tier, Some(TierHealth::new(TierState::Up)));
 
     set.tier.set_down(true);
     slow::invalidate(&cache, 1).await.unwrap_err();
     let health = cache.health();
     assert_eq!(health.tier, Some(TierHealth::new(TierState::Down)));
-    assert!(health.pending_invalidations == 1 && !health.is_tier_ready && !health.is_well());
+    assert!(health.pending_invalidations == 1 && !health.is_tier_ready && !health.is_healthy());
 
     set.tier.set_down(false);
     cache.set_mode(Mode::LocalOnly);
-    assert!(!cache.health().is_well() && cache.health().mode == Mode::LocalOnly);
+    assert!(!cache.health().is_healthy() && cache.health().mode == Mode::LocalOnly);
     let json = serde_json::to_value(cache.health()).unwrap();
     assert_eq!((json["mode"].as_str(), json["tier"]["state"].as_str()), (Some("local_only"), Some("up")));
     assert_eq!(serde_json::from_value::<Health>(json).unwrap(), cache.health());
 }
 
 #[test]
-fn without_a_shared_tier_there_is_none_to_be_ill() {
+fn cache_without_a_shared_tier_is_healthy() {
     let health = Cache::builder().build().unwrap().health();
-    assert!(health.tier.is_none() && !health.is_tier_ready && health.is_well());
+    assert!(health.tier.is_none() && !health.is_tier_ready && health.is_healthy());
 }
 
 /// Tier that reports the health that a test has set.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Says {
-    word: Arc<Mutex<Option<TierHealth>>>,
-    watcher: Arc<OnceLock<Arc<dyn ChangeListener>>>,
+pub(crate) struct FixedHealthTier {
+    health: Arc<Mutex<Option<TierHealth>>>,
+    listener: Arc<OnceLock<Arc<dyn ChangeListener>>>,
 }
 
-impl Says {
-    pub(crate) fn new(word: Option<TierHealth>) -> Self {
-        Self { word: Arc::new(Mutex::new(word)), ..Self::default() }
+impl FixedHealthTier {
+    pub(crate) fn new(health: Option<TierHealth>) -> Self {
+        Self { health: Arc::new(Mutex::new(health)), ..Self::default() }
     }
 
     /// Changes the reported health.
-    pub(crate) fn change(&self, word: TierHealth) {
-        *self.word.lock().unwrap() = Some(word);
-        self.watcher.get().unwrap().standing_changed();
+    pub(crate) fn set_health(&self, health: TierHealth) {
+        *self.health.lock().unwrap() = Some(health);
+        self.listener.get().unwrap().status_changed();
     }
 }
 
 #[async_trait]
-impl Tier for Says {
+impl Tier for FixedHealthTier {
     fn attach(&self, attachment: Attachment) {
-        assert!(self.watcher.set(attachment.watcher).is_ok());
+        assert!(self.listener.set(attachment.listener).is_ok());
     }
 
     fn health(&self) -> TierHealth {
-        let word = self.word.lock().unwrap().clone();
-        word.expect("a tier that panics")
+        let health = self.health.lock().unwrap().clone();
+        health.expect("a tier that panics")
     }
 
-    async fn look(&self, _: &[Lookup<'_>], _: &[String]) -> Result<Found, TierError> {
+    async fn lookup(&self, _: &[Lookup<'_>], _: &[String]) -> Result<Found, TierError> {
         Err(TierError::Unavailable)
     }
 
@@ -98,7 +98,7 @@ impl Tier for Says {
         Err(TierError::Unavailable)
     }
 
-    async fn adopt(
+    async fn claim_tags(
         &self,
         _: &[String],
         _: std::time::Duration,
@@ -138,10 +138,10 @@ impl Tier for Says {
 
 #[test]
 fn tier_health_is_forwarded_and_a_panic_counts_as_down() {
-    let word = TierHealth::new(TierState::Degraded).reconnects(3).breaker_open(true);
-    let build = |word| Cache::builder().tier(Says::new(word)).build().unwrap().health();
-    let health = build(Some(word.clone()));
-    assert!(health.tier == Some(word) && health.is_tier_ready && !health.is_well());
+    let tier_health = TierHealth::new(TierState::Degraded).reconnects(3).breaker_open(true);
+    let build = |health| Cache::builder().tier(FixedHealthTier::new(health)).build().unwrap().health();
+    let health = build(Some(tier_health.clone()));
+    assert!(health.tier == Some(tier_health) && health.is_tier_ready && !health.is_healthy());
     assert_eq!(build(None).tier, Some(TierHealth::new(TierState::Down)));
     assert_eq!(TierState::Degraded.name(), "degraded");
 }

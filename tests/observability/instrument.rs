@@ -151,7 +151,7 @@ impl Objects for Object {
 
 /// Checks the spans of one function after a miss and a hit.
 fn check(function: &str, name: &str, parent: Option<&str>) {
-    let all = Watch::installed().of(function);
+    let all = Watch::installed().spans_of(function);
     let names: Vec<_> = all.iter().map(|span| (span.name, span.parent)).collect();
     assert_eq!(names, [("inside", Some(name)), (name, parent)], "{function}");
 }

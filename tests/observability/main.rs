@@ -6,7 +6,7 @@ mod instrument;
 mod metrics;
 mod recorder;
 mod spans;
-mod standing;
 mod stats;
+mod status;
 mod support;
 mod watch;

@@ -11,7 +11,7 @@ use metrics::with_local_recorder;
 
 use crate::{
     recorder::Memory,
-    support::{SECOND, Set},
+    support::{SECOND, TestCache},
 };
 
 #[cached("slow:{id}", ttl = "1m", cache = cache, skip(cache, clock))]
@@ -27,7 +27,7 @@ fn quick(cache: &Cache, id: u64) -> u64 {
 
 #[tokio::test]
 async fn each_count_is_exported_once() {
-    let (memory, set) = (Memory::default(), Set::new());
+    let (memory, set) = (Memory::default(), TestCache::new());
     let (cache, clock) = (&set.cache, &set.clock);
     let export = || with_local_recorder(&memory, || cache.export_metrics());
     for _ in 0..3 {
@@ -63,11 +63,11 @@ async fn each_count_is_exported_once() {
 }
 
 #[tokio::test]
-async fn gauges_say_how_it_is_now() {
-    let (memory, set) = (Memory::default(), Set::new());
+async fn gauges_report_the_current_state() {
+    let (memory, set) = (Memory::default(), TestCache::new());
     let export = || with_local_recorder(&memory, || set.cache.export_metrics());
     let last =
-        |name: &str| *memory.told.lock().unwrap()[&format!("{name}{{namespace=test}}")].last().unwrap();
+        |name: &str| *memory.values.lock().unwrap()[&format!("{name}{{namespace=test}}")].last().unwrap();
     let is = |name: &str, value: f64| assert!((last(name) - value).abs() < 1e-9, "{name}: {}", last(name));
     slow(&set.cache, &set.clock, 1).await.unwrap();
     set.cache.flush().await;
@@ -83,13 +83,13 @@ async fn gauges_say_how_it_is_now() {
 
     let alone = Memory::default();
     with_local_recorder(&alone, || Cache::builder().build().unwrap().export_metrics());
-    let told = alone.told.lock().unwrap();
-    assert!(told.contains_key("cached_aside_in_flight{namespace=cached-aside}"));
-    assert!(!told.keys().any(|series| series.contains("tier")), "{told:?}");
+    let values = alone.values.lock().unwrap();
+    assert!(values.contains_key("cached_aside_in_flight{namespace=cached-aside}"));
+    assert!(!values.keys().any(|series| series.contains("tier")), "{values:?}");
 }
 
 #[test]
-fn hits_are_handed_on_from_the_counters_of_all_threads() {
+fn hits_of_all_threads_are_exported() {
     let (memory, cache) = (Memory::default(), Cache::builder().build().unwrap());
     quick(&cache, 1);
     thread::scope(|scope| {
@@ -99,12 +99,12 @@ fn hits_are_handed_on_from_the_counters_of_all_threads() {
     });
     with_local_recorder(&memory, || cache.export_metrics());
     assert!((memory.sum("cached_aside_hits_total{function=quick,tier=l1}") - 4_000.0).abs() < 0.5);
-    let timed = memory.told.lock().unwrap()["cached_aside_hit_seconds{function=quick}"].clone();
+    let timed = memory.values.lock().unwrap()["cached_aside_hit_seconds{function=quick}"].clone();
     assert!((40..=90).contains(&timed.len()) && timed.iter().all(|seconds| *seconds < 1.0), "{timed:?}");
 }
 
 #[test]
-fn every_metric_is_described_and_none_else_is_there() {
+fn described_metrics_are_those_of_the_table() {
     let (memory, cache) = (Memory::default(), Cache::builder().build().unwrap());
     with_local_recorder(&memory, || cache.export_metrics());
     let described: Vec<_> = memory.described.lock().unwrap().keys().cloned().collect();
@@ -133,26 +133,26 @@ fn a_publisher_exports_for_as_long_as_the_cache_lives() {
     let memory = installed();
     let build = || Cache::builder().namespace("published");
     let cache = build().publish_metrics(Duration::from_millis(1)).build().unwrap();
-    let told = || {
-        memory.told.lock().unwrap().get("cached_aside_l1_entries{namespace=published}").map_or(0, Vec::len)
+    let exports = || {
+        memory.values.lock().unwrap().get("cached_aside_l1_entries{namespace=published}").map_or(0, Vec::len)
     };
     let began = Instant::now();
-    while told() < 3 {
+    while exports() < 3 {
         assert!(began.elapsed() < SECOND * 20, "it does not publish");
         thread::yield_now();
     }
     drop(cache);
     // The publisher has ended when it publishes nothing for a hundred of its periods.
-    let mut last = (told(), Instant::now());
+    let mut last = (exports(), Instant::now());
     while last.1.elapsed() < Duration::from_millis(100) {
         assert!(began.elapsed() < SECOND * 20, "it does not end");
-        if told() != last.0 {
-            last = (told(), Instant::now());
+        if exports() != last.0 {
+            last = (exports(), Instant::now());
         }
         thread::yield_now();
     }
     let never = build().namespace("never").publish_metrics(Duration::ZERO).build().unwrap();
     thread::sleep(Duration::from_millis(10));
     drop(never);
-    assert!(!memory.told.lock().unwrap().keys().any(|series| series.contains("never")));
+    assert!(!memory.values.lock().unwrap().keys().any(|series| series.contains("never")));
 }

@@ -17,14 +17,14 @@ type Table = Arc<Mutex<BTreeMap<String, Vec<f64>>>>;
 /// The name of a series includes its labels.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
-    pub(crate) told: Table,
+    pub(crate) values: Table,
     pub(crate) described: Table,
 }
 
 struct Series(String, Table);
 
 impl Series {
-    fn tell(&self, value: f64) {
+    fn push(&self, value: f64) {
         self.1.lock().unwrap().entry(self.0.clone()).or_default().push(value);
     }
 }
@@ -32,7 +32,7 @@ impl Series {
 impl CounterFn for Series {
     #[allow(clippy::cast_precision_loss, reason = "tests count to thousands")]
     fn increment(&self, value: u64) {
-        self.tell(value as f64);
+        self.push(value as f64);
     }
 
     fn absolute(&self, _: u64) {
@@ -50,26 +50,26 @@ impl GaugeFn for Series {
     }
 
     fn set(&self, value: f64) {
-        self.tell(value);
+        self.push(value);
     }
 }
 
 impl HistogramFn for Series {
     fn record(&self, value: f64) {
-        self.tell(value);
+        self.push(value);
     }
 }
 
 impl Memory {
     fn series(&self, key: &Key) -> Arc<Series> {
         let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
-        Arc::new(Series(format!("{}{{{}}}", key.name(), labels.join(",")), self.told.clone()))
+        Arc::new(Series(format!("{}{{{}}}", key.name(), labels.join(",")), self.values.clone()))
     }
 
     /// Returns the sum of all values in series with this prefix.
     pub(crate) fn sum(&self, series: &str) -> f64 {
-        let told = self.told.lock().unwrap();
-        told.iter().filter(|(name, _)| name.starts_with(series)).flat_map(|(_, values)| values).sum()
+        let series_values = self.values.lock().unwrap();
+        series_values.iter().filter(|(name, _)| name.starts_with(series)).flat_map(|(_, values)| values).sum()
     }
 
     fn describe(&self, name: &KeyName, help: &SharedString) {

@@ -8,8 +8,8 @@ use tracing::{Instrument, info_span, subscriber::set_default};
 use tracing_subscriber::{filter::filter_fn, layer::SubscriberExt, registry};
 
 use crate::{
-    support::{SECOND, Set, until},
-    watch::{Ended, Watch},
+    support::{SECOND, TestCache, wait_until},
+    watch::{EndedSpan, Watch},
 };
 
 #[cached("spans:{id}", ttl = "1m", cache = cache, skip(cache))]
@@ -17,7 +17,7 @@ async fn detached(cache: &Cache, id: u64) -> Result<u64, u64> {
     info_span!("inside of the load", function = "spans:{}").in_scope(|| ());
     match id {
         0..10 => Ok(id),
-        10 => panic!("as it was told"),
+        10 => panic!("as planned"),
         _ => Err(id),
     }
 }
@@ -31,25 +31,25 @@ impl Service {
     }
 }
 
-fn named<'a>(all: &'a [Ended], name: &str) -> Vec<&'a Ended> {
+fn named<'a>(all: &'a [EndedSpan], name: &str) -> Vec<&'a EndedSpan> {
     all.iter().filter(|span| span.name == name).collect()
 }
 
-fn outcomes(all: &[Ended], name: &str) -> Vec<String> {
+fn outcomes(all: &[EndedSpan], name: &str) -> Vec<String> {
     named(all, name).iter().map(|span| span.fields.get("outcome").cloned().unwrap_or_default()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_step_has_a_span_and_a_load_is_a_child_of_its_caller() {
-    let (watch, set) = (Watch::installed(), Set::new());
+    let (watch, set) = (Watch::installed(), TestCache::new());
     let (cache, request) = (&set.cache, || info_span!("request"));
     detached(cache, 1).instrument(request()).await.unwrap();
     cache.flush().await;
-    assert_eq!(watch.of("spans:{}").len(), 4, "a load and what is inside of it, a look and a fill");
+    assert_eq!(watch.spans_of("spans:{}").len(), 4, "a load and the span inside of it, a lookup and a fill");
     for _ in 0..100 {
         detached(cache, 1).await.unwrap();
     }
-    assert_eq!(watch.of("spans:{}").len(), 4, "a hit has no span");
+    assert_eq!(watch.spans_of("spans:{}").len(), 4, "a hit has no span");
     detached(cache, 11).instrument(request()).await.unwrap_err();
     let panicked = {
         let cache = cache.clone();
@@ -64,7 +64,7 @@ async fn each_step_has_a_span_and_a_load_is_a_child_of_its_caller() {
     detached::invalidate(cache, 1).await.unwrap_err();
     cache.flush().await;
 
-    let all = watch.of("spans:{}");
+    let all = watch.spans_of("spans:{}");
     assert_eq!(outcomes(&all, "cached_aside.load"), ["ok", "error", "panic"]);
     assert_eq!(named(&all, "cached_aside.load")[0].parent, Some("request"));
     assert_eq!(named(&all, "cached_aside.load")[2].parent, None);
@@ -83,14 +83,14 @@ async fn a_load_that_its_caller_drops_is_cancelled_and_not_timed() {
     select! {
         biased;
         _ = Service.inline(&cache, 7) => panic!("it never ends"),
-        () = until({ let mut turns = 0; move || { turns += 1; turns > 5 } }) => {}
+        () = wait_until({ let mut turns = 0; move || { turns += 1; turns > 5 } }) => {}
     }
-    let all = watch.of("inline:{}");
+    let all = watch.spans_of("inline:{}");
     assert_eq!(outcomes(&all, "cached_aside.load"), ["cancelled"]);
     Service.inline(&cache, 1).await;
-    assert_eq!(outcomes(&watch.of("inline:{}"), "cached_aside.load"), ["cancelled", "ok"]);
-    assert_eq!(crate::support::of(&cache, "inline:{}").load.count, 1);
-    check_form(&watch.of("inline:{}"));
+    assert_eq!(outcomes(&watch.spans_of("inline:{}"), "cached_aside.load"), ["cancelled", "ok"]);
+    assert_eq!(crate::support::stats_of(&cache, "inline:{}").load.count, 1);
+    check_form(&watch.spans_of("inline:{}"));
 }
 
 #[tokio::test]
@@ -102,19 +102,19 @@ async fn load_runs_in_the_callers_span_when_filter_disables_own_spans() {
     let is_wanted = filter_fn(|metadata| metadata.target() != "cached_aside");
     let _default = set_default(registry().with(watch.clone()).with(is_wanted));
     detached(&cache, 1).instrument(info_span!("request")).await.unwrap();
-    let all = watch.of("spans:{}");
-    let seen: Vec<_> = all.iter().map(|span| (span.name, span.parent)).collect();
-    assert_eq!(seen, [("inside of the load", Some("request"))]);
+    let all = watch.spans_of("spans:{}");
+    let names: Vec<_> = all.iter().map(|span| (span.name, span.parent)).collect();
+    assert_eq!(names, [("inside of the load", Some("request"))]);
     let request = &watch.all()[1];
     assert_eq!(
         (request.name, request.fields.len()),
         ("request", 0),
-        "what we tell of our span is not told of his"
+        "outcomes of the library's spans are not recorded in the caller's span"
     );
 }
 
 /// Checks that the spans have the documented form.
-fn check_form(all: &[Ended]) {
+fn check_form(all: &[EndedSpan]) {
     for span in all.iter().filter(|span| span.name.starts_with("cached_aside")) {
         let known = SPANS.iter().find(|known| known.name == span.name).unwrap();
         assert_eq!((span.target, &*span.level), ("cached_aside", known.level));

@@ -4,14 +4,14 @@ use cached_aside::{Cache, FunctionStats, cached, testing::ManualClock};
 use serde_json::{Value, to_value};
 use tokio::task::spawn;
 
-use crate::support::{SECOND, Set, of, until};
+use crate::support::{SECOND, TestCache, stats_of, wait_until};
 
 #[cached("one:{id}", ttl = "1m", cache = cache, skip(cache, clock), tags = ["one"])]
 async fn one(cache: &Cache, clock: &ManualClock, id: u64) -> Result<u64, u64> {
     clock.advance(SECOND * 3);
     match id {
         0..100 => Ok(id),
-        100 => panic!("as it was told"),
+        100 => panic!("as planned"),
         _ => Err(id),
     }
 }
@@ -28,7 +28,7 @@ fn refused(cache: &Cache, id: f64) -> f64 {
 
 #[tokio::test]
 async fn each_function_has_its_own_counters_and_they_add_up_to_the_total() {
-    let set = Set::new();
+    let set = TestCache::new();
     let (cache, clock) = (&set.cache, &set.clock);
     for _ in 0..3 {
         one(cache, clock, 1).await.unwrap();
@@ -44,28 +44,28 @@ async fn each_function_has_its_own_counters_and_they_add_up_to_the_total() {
     one::invalidate(cache, clock, 1).await.unwrap();
     refused(cache, f64::NAN);
 
-    let stats = of(cache, "one:{}");
+    let stats = stats_of(cache, "one:{}");
     assert_eq!((stats.hits_l1, stats.misses, stats.loads), (2, 3, 3));
     assert_eq!((stats.load_errors, stats.load_panics), (1, 1));
     assert_eq!((stats.fills, stats.shared_fills, stats.invalidations), (1, 1, 1));
-    let stats = of(cache, "two");
+    let stats = stats_of(cache, "two");
     assert_eq!((stats.hits_l1, stats.misses, stats.fills, stats.invalidations), (0, 1, 1, 0));
-    assert_eq!((of(cache, "refused:{}").keys_refused, of(cache, "refused:{}").bypassed), (1, 1));
+    assert_eq!((stats_of(cache, "refused:{}").keys_refused, stats_of(cache, "refused:{}").bypassed), (1, 1));
 
     // Another process.
     let other = set.other();
     two(&other, 1).await;
-    assert_eq!((of(&other, "two").hits_l2, of(&other, "two").loads), (1, 0));
+    assert_eq!((stats_of(&other, "two").hits_l2, stats_of(&other, "two").loads), (1, 0));
 
     // An outage. Some counts of it belong to one function, and some to none.
     set.tier.set_down(true);
     clock.advance(SECOND * 2);
     two(cache, 1).await;
     one(cache, clock, 2).await.unwrap();
-    assert_eq!(of(cache, "two").served_in_outage, 1);
-    assert!(of(cache, "one:{}").shared_skipped > 0);
+    assert_eq!(stats_of(cache, "two").served_in_outage, 1);
+    assert!(stats_of(cache, "one:{}").shared_skipped > 0);
     two::invalidate(cache, 1).await.unwrap_err();
-    assert_eq!(of(cache, "two").not_propagated, 1);
+    assert_eq!(stats_of(cache, "two").not_propagated, 1);
     cache.invalidate_tag("one", &[]).await.unwrap_err();
 
     let all: Vec<Value> = cache.stats_by_function().iter().map(|one| to_value(one).unwrap()).collect();
@@ -90,18 +90,18 @@ fn names(cache: &Cache) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn loads_and_looks_are_timed_by_the_clock_of_the_cache() {
-    let set = Set::new();
+async fn loads_and_lookups_are_timed_by_the_clock_of_the_cache() {
+    let set = TestCache::new();
     for id in 0..9 {
         one(&set.cache, &set.clock, id).await.unwrap();
     }
     set.tier.hold_reads(true);
-    let asks = {
+    let waiting_call = {
         let (cache, clock) = (set.cache.clone(), set.clock.clone());
         spawn(async move { one(&cache, &clock, 10).await })
     };
-    until(|| set.cache.stats().in_flight == 1).await;
-    until({
+    wait_until(|| set.cache.stats().in_flight == 1).await;
+    wait_until({
         let mut turns = 0;
         move || {
             turns += 1;
@@ -111,15 +111,15 @@ async fn loads_and_looks_are_timed_by_the_clock_of_the_cache() {
     .await;
     set.clock.advance(SECOND * 20);
     set.tier.hold_reads(false);
-    asks.await.unwrap().unwrap();
+    waiting_call.await.unwrap().unwrap();
 
-    let stats = of(&set.cache, "one:{}");
+    let stats = stats_of(&set.cache, "one:{}");
     assert_eq!((stats.load.count, stats.load.max_ns), (10, 3_000_000_000));
     assert!(stats.load.p50_ns.abs_diff(3_000_000_000) < 200_000_000, "{:?}", stats.load);
     assert_eq!((stats.look.p50_ns, stats.look.max_ns), (0, 20_000_000_000), "{:?}", stats.look);
     assert_eq!(stats.look.count, 10);
     assert!(stats.look.p99_ns > 18_000_000_000);
-    assert_eq!((stats.hit.count, of(&set.cache, "two").look.count), (0, 0));
+    assert_eq!((stats.hit.count, stats_of(&set.cache, "two").look.count), (0, 0));
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn one_plain_hit_in_64_is_timed() {
     for _ in 0..6_401 {
         two(&cache, 1).await;
     }
-    let stats = of(&cache, "two");
+    let stats = stats_of(&cache, "two");
     assert_eq!(stats.hits_l1, 6_400);
     assert!((90..=110).contains(&stats.hit.count), "{:?}", stats.hit);
     assert!(stats.hit.p50_ns > 0 && stats.hit.p50_ns < 100_000, "{:?}", stats.hit);
@@ -136,8 +136,8 @@ async fn one_plain_hit_in_64_is_timed() {
 }
 
 #[tokio::test]
-async fn a_snapshot_can_be_read_again_also_one_of_an_older_version() {
-    let set = Set::new();
+async fn snapshots_can_be_deserialized_including_older_ones() {
+    let set = TestCache::new();
     one(&set.cache, &set.clock, 1).await.unwrap();
     let all = set.cache.stats_by_function();
     let text = serde_json::to_string(&all).unwrap();

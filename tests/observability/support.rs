@@ -10,13 +10,13 @@ use cached_aside::{
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// A cache with its tier and its clock.
-pub(crate) struct Set {
+pub(crate) struct TestCache {
     pub(crate) cache: Cache,
     pub(crate) tier: FakeTier,
     pub(crate) clock: ManualClock,
 }
 
-impl Set {
+impl TestCache {
     pub(crate) fn new() -> Self {
         Self::with(|builder| builder)
     }
@@ -34,13 +34,13 @@ impl Set {
     }
 }
 
-pub(crate) fn of(cache: &Cache, function: &str) -> FunctionStats {
+pub(crate) fn stats_of(cache: &Cache, function: &str) -> FunctionStats {
     let all = cache.stats_by_function();
     all.into_iter().find(|one| one.function == function).unwrap_or_default()
 }
 
 /// Lets other tasks run until `condition` is true.
-pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
+pub(crate) async fn wait_until(mut condition: impl FnMut() -> bool) {
     while !condition() {
         tokio::task::yield_now().await;
     }

@@ -20,7 +20,7 @@ use tracing_subscriber::{
 
 /// A span that has ended.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ended {
+pub(crate) struct EndedSpan {
     pub(crate) name: &'static str,
     pub(crate) target: &'static str,
     pub(crate) level: String,
@@ -30,7 +30,7 @@ pub(crate) struct Ended {
 
 #[derive(Clone, Default)]
 pub(crate) struct Watch {
-    ended: Arc<Mutex<Vec<Ended>>>,
+    ended: Arc<Mutex<Vec<EndedSpan>>>,
     text: Text,
 }
 
@@ -67,12 +67,12 @@ impl Watch {
     }
 
     /// Returns the spans of one function.
-    pub(crate) fn of(&self, function: &str) -> Vec<Ended> {
-        let is_of = |span: &&Ended| span.fields.get("function").is_some_and(|name| name == function);
+    pub(crate) fn spans_of(&self, function: &str) -> Vec<EndedSpan> {
+        let is_of = |span: &&EndedSpan| span.fields.get("function").is_some_and(|name| name == function);
         self.all().iter().filter(is_of).cloned().collect()
     }
 
-    pub(crate) fn all(&self) -> Vec<Ended> {
+    pub(crate) fn all(&self) -> Vec<EndedSpan> {
         self.ended.lock().unwrap().clone()
     }
 
@@ -82,7 +82,7 @@ impl Watch {
     }
 }
 
-impl Visit for Ended {
+impl Visit for EndedSpan {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         self.fields.insert(field.name(), format!("{value:?}"));
     }
@@ -96,26 +96,26 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Watch {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let span = context.span(id).unwrap();
         let metadata = span.metadata();
-        let mut seen = Ended {
+        let mut ended = EndedSpan {
             name: metadata.name(),
             target: metadata.target(),
             level: metadata.level().to_string().to_lowercase(),
             parent: span.parent().map(|parent| parent.name()),
-            ..Ended::default()
+            ..EndedSpan::default()
         };
-        attributes.record(&mut seen);
-        span.extensions_mut().insert(seen);
+        attributes.record(&mut ended);
+        span.extensions_mut().insert(ended);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
         let span = context.span(id).unwrap();
-        if let Some(seen) = span.extensions_mut().get_mut::<Ended>() {
-            values.record(seen);
+        if let Some(ended) = span.extensions_mut().get_mut::<EndedSpan>() {
+            values.record(ended);
         }
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        let seen = context.span(&id).unwrap().extensions_mut().remove::<Ended>();
-        self.ended.lock().unwrap().extend(seen);
+        let ended = context.span(&id).unwrap().extensions_mut().remove::<EndedSpan>();
+        self.ended.lock().unwrap().extend(ended);
     }
 }

@@ -39,7 +39,7 @@ async fn user(cache: &Cache, runs: &AtomicUsize, id: u32) -> String {
 }
 
 #[tokio::test]
-async fn two_caches_share_a_value_with_the_time_it_has_left() {
+async fn shared_value_keeps_its_remaining_ttl() {
     let redis = RedisServer::start();
     let (a, b, runs) = (cache_on(&redis.url()), cache_on(&redis.url()), AtomicUsize::new(0));
     user(&a, &runs, 7).await;
@@ -61,7 +61,7 @@ async fn image(cache: &Cache, runs: &AtomicUsize, id: u32) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn bytes_travel_as_bytes() {
+async fn byte_vector_is_stored_without_overhead() {
     let redis = RedisServer::start();
     let (a, b, runs) = (cache_on(&redis.url()), cache_on(&redis.url()), AtomicUsize::new(0));
     let first = image(&a, &runs, 200).await;
@@ -83,10 +83,10 @@ async fn atlas(cache: &Cache, runs: &AtomicUsize, id: u32) -> Vec<String> {
 #[tokio::test]
 async fn oversized_value_is_loaded_once_per_process_and_invalidated_in_all() {
     let redis = RedisServer::start();
-    let narrow = || builder_on(&redis.url()).max_value_bytes(1_000).build().unwrap();
-    let (a, b, runs) = (narrow(), narrow(), AtomicUsize::new(0));
+    let small = || builder_on(&redis.url()).max_value_bytes(1_000).build().unwrap();
+    let (a, b, runs) = (small(), small(), AtomicUsize::new(0));
     let mut expected = 0;
-    for way in ["key", "tag", "told tag", "a foreign program"] {
+    for cause in ["key", "tag", "value tag", "a foreign program"] {
         expected += 2;
         for cache in [&a, &b, &a, &b] {
             atlas(cache, &runs, 7).await;
@@ -105,11 +105,11 @@ async fn oversized_value_is_loaded_once_per_process_and_invalidated_in_all() {
             atlas(cache, &runs, 7).await;
             cache.flush().await;
         }
-        assert_eq!(runs.load(SeqCst), expected, "before {way}");
-        match way {
+        assert_eq!(runs.load(SeqCst), expected, "before {cause}");
+        match cause {
             "key" => atlas::invalidate(&b, &runs, 7).confirmed().await.unwrap(),
             "tag" => a.invalidate_tag("atlas:{}", &[&7]).confirmed().await.unwrap(),
-            "told tag" => b.invalidate_tag("pages:{}", &[&2]).confirmed().await.unwrap(),
+            "value tag" => b.invalidate_tag("pages:{}", &[&2]).confirmed().await.unwrap(),
             _ => {
                 redis.cli(&["DEL", "test:atlas:7"]);
                 // A process that acknowledges this invalidation has been notified of the other change before.
@@ -127,20 +127,21 @@ async fn foreign_bytes_under_a_key_are_a_miss_and_are_replaced() {
     let redis = RedisServer::start();
     let (cache, runs) = (cache_on(&redis.url()), AtomicUsize::new(0));
     let name = "test:user:7";
-    let lies: [&[&str]; 3] = [&["SET", name, "foreign"], &["SET", name, ""], &["SETRANGE", name, "30", "xx"]];
-    for lie in lies {
-        if lie[0] != "SETRANGE" {
+    let foreign_values: [&[&str]; 3] =
+        [&["SET", name, "foreign"], &["SET", name, ""], &["SETRANGE", name, "30", "xx"]];
+    for foreign in foreign_values {
+        if foreign[0] != "SETRANGE" {
             redis.cli(&["DEL", name]);
         }
-        redis.cli(lie);
+        redis.cli(foreign);
         cache.clear_local();
         let before = runs.load(SeqCst);
         assert_eq!(user(&cache, &runs, 7).await, "user 7");
         cache.flush().await;
-        assert_eq!(runs.load(SeqCst), before + 1, "{lie:?}");
+        assert_eq!(runs.load(SeqCst), before + 1, "{foreign:?}");
         cache.clear_local();
         assert_eq!(user(&cache, &runs, 7).await, "user 7");
-        assert_eq!(runs.load(SeqCst), before + 1, "{lie:?} was not replaced");
+        assert_eq!(runs.load(SeqCst), before + 1, "{foreign:?} was not replaced");
     }
     let stats = cache.stats();
     // Redis gives the same reply for an empty string and for an absent key.
@@ -214,10 +215,10 @@ async fn operations_take_the_expected_number_of_redis_round_trips() {
     let keyspace = a.keyspace::<u32, u32>("n", Duration::from_secs(60)).unwrap();
     keyspace.set_many([(&1, 1), (&2, 2), (&3, 3)]).await.unwrap();
     assert_eq!(trips(), 2, "values that are set");
-    assert_eq!(redis.cli(&["EXISTS", &keyspace.key(&1).unwrap()]), "1", "the name is what Redis knows it by");
+    assert_eq!(redis.cli(&["EXISTS", &keyspace.key(&1).unwrap()]), "1", "it is stored under this name");
     let keyspace = b.keyspace::<u32, u32>("n", Duration::from_secs(60)).unwrap();
     assert_eq!(keyspace.get_many(&[3, 2, 1, 0]).await, [Some(3), Some(2), Some(1), None]);
-    assert_eq!(trips(), 1, "values that are asked for together");
+    assert_eq!(trips(), 1, "values that are looked up together");
 }
 
 #[tokio::test]
@@ -234,10 +235,8 @@ async fn calls_succeed_and_invalidation_is_not_propagated_when_redis_freezes() {
     assert!(user::with(CacheControl::new(), &cache, &runs, 1).await.outcome.is_hit());
     assert!(user::invalidate(&cache, &runs, 1).await.unwrap_err().is_not_propagated());
     redis.thaw();
-    eventually_async("invalidations are told again", async || {
-        user::invalidate(&cache, &runs, 1).await.is_ok()
-    })
-    .await;
+    eventually_async("invalidations are resent", async || user::invalidate(&cache, &runs, 1).await.is_ok())
+        .await;
 }
 
 #[tokio::test]
@@ -307,7 +306,7 @@ async fn a_load_that_fails_does_not_take_away_the_stale_value_that_it_was_to_rep
 
 /// Two processes warm the same keys at the same time.
 #[tokio::test]
-async fn each_key_is_warmed_once_over_all() {
+async fn each_key_is_warmed_once_over_all_processes() {
     let redis = RedisServer::start();
     let runs = Arc::new(AtomicUsize::new(0));
     let of = |cache: Cache| {
@@ -343,7 +342,7 @@ async fn hot(cache: &Cache, runs: &Arc<AtomicUsize>, id: u32) -> usize {
 
 /// Two processes use a key. One of them loads it again, and both get the new value.
 #[tokio::test]
-async fn a_key_is_kept_warm_by_one_load_over_all() {
+async fn hot_key_is_renewed_by_one_load_over_all_processes() {
     let redis = RedisServer::start();
     let (clock, runs) = (ManualClock::new(), Arc::new(AtomicUsize::new(0)));
     let cache = || {
@@ -370,7 +369,7 @@ async fn a_key_is_kept_warm_by_one_load_over_all() {
 }
 
 #[test]
-fn the_same_settings_again_are_the_same_cache() {
+fn use_redis_returns_the_same_cache_for_equal_settings() {
     // Nothing is requested from these addresses.
     let use_redis =
         |port: u16, namespace| cached_aside::use_redis(&format!("redis://127.0.0.1:{port}"), namespace);
@@ -383,7 +382,7 @@ fn the_same_settings_again_are_the_same_cache() {
 }
 
 #[test]
-fn without_a_namespace_a_cache_that_shares_is_called_after_its_program() {
+fn default_namespace_of_a_shared_cache_is_the_program_name() {
     let name = |cache: Cache| cache.keyspace::<u32, u32>("n", PATIENCE).unwrap().key(&1).unwrap();
     let tier = RedisTier::builder("redis://127.0.0.1:1").build().unwrap();
     let shared = name(Cache::builder().tier(tier).build().unwrap());
@@ -394,7 +393,7 @@ fn without_a_namespace_a_cache_that_shares_is_called_after_its_program() {
 }
 
 #[cached("scarce:{id}", ttl = "1h", max_loads = 1, cache = cache, skip(cache, source))]
-async fn scarce(cache: &Cache, source: &Slow, id: u32) -> u32 {
+async fn scarce(cache: &Cache, source: &GatedSource, id: u32) -> u32 {
     source.runs.fetch_add(1, SeqCst);
     source.gate.acquire().await.unwrap().forget();
     id
@@ -402,12 +401,12 @@ async fn scarce(cache: &Cache, source: &Slow, id: u32) -> u32 {
 
 /// Loads that end as a test lets them through.
 #[derive(Clone)]
-struct Slow {
+struct GatedSource {
     runs: Arc<AtomicUsize>,
     gate: Arc<Semaphore>,
 }
 
-impl Slow {
+impl GatedSource {
     fn with(permits: usize) -> Self {
         Self { runs: Arc::default(), gate: Arc::new(Semaphore::new(permits)) }
     }
@@ -415,19 +414,19 @@ impl Slow {
 
 /// A lease in the queue of one process would keep every other one from loading.
 #[tokio::test]
-async fn a_process_with_all_places_taken_leaves_its_keys_to_others() {
+async fn process_without_free_permits_takes_no_lease() {
     let redis = RedisServer::start();
     let (a, b) = (cache_on(&redis.url()), cache_on(&redis.url()));
-    let (busy, idle) = (Slow::with(0), Slow::with(Semaphore::MAX_PERMITS));
-    let ask = |id| {
+    let (busy, idle) = (GatedSource::with(0), GatedSource::with(Semaphore::MAX_PERMITS));
+    let spawn_call = |id| {
         let (cache, busy) = (a.clone(), busy.clone());
         tokio::spawn(async move { scarce(&cache, &busy, id).await })
     };
-    let first = ask(1);
-    eventually_async("the only place is taken", async || busy.runs.load(SeqCst) == 1).await;
-    let queued = ask(2);
-    let looks = || a.stats_by_function().iter().map(|function| function.look.count).sum::<u64>();
-    eventually_async("the next one has asked Redis", async || looks() == 2).await;
+    let first = spawn_call(1);
+    eventually_async("the only permit is taken", async || busy.runs.load(SeqCst) == 1).await;
+    let queued = spawn_call(2);
+    let lookups = || a.stats_by_function().iter().map(|function| function.look.count).sum::<u64>();
+    eventually_async("the next one has asked Redis", async || lookups() == 2).await;
     let elsewhere = timeout(PATIENCE, scarce(&b, &idle, 2));
     assert_eq!(elsewhere.await, Ok(2));
     b.flush().await;
@@ -441,7 +440,7 @@ async fn a_process_with_all_places_taken_leaves_its_keys_to_others() {
 /// Writes a lease under a key, like a process that has died since.
 ///
 /// The lease ends `ahead_ms` milliseconds after the server's time.
-fn leave_lease(redis: &RedisServer, key: &str, value: &str, ahead_ms: u64) {
+fn write_orphaned_lease(redis: &RedisServer, key: &str, value: &str, ahead_ms: u64) {
     let script = "local time = redis.call('TIME') \
         local ends = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2] \
         local lease = string.rep('x', 16) .. struct.pack('>I8', ends) \
@@ -462,7 +461,7 @@ async fn lease_with_absurd_end_delays_a_load_only_briefly() {
     let (cache, runs) = (cache.build().unwrap(), AtomicUsize::new(0));
     for (id, value) in [(7, ""), (8, "a value that cannot be read")] {
         let key = format!("test:user:{id}");
-        leave_lease(&redis, &key, value, HOUR_MS);
+        write_orphaned_lease(&redis, &key, value, HOUR_MS);
         let call = timeout(PATIENCE, user(&cache, &runs, id));
         assert_eq!(call.await, Ok(format!("user {id}")), "{value:?}");
         cache.flush().await;
@@ -474,7 +473,7 @@ async fn lease_with_absurd_end_delays_a_load_only_briefly() {
 }
 
 #[cached("ahead:{id}", ttl = "1h", refresh_ahead = 0.8, cache = cache, skip(cache, source))]
-async fn ahead(cache: &Cache, source: &Slow, id: u32) -> u32 {
+async fn ahead(cache: &Cache, source: &GatedSource, id: u32) -> u32 {
     source.runs.fetch_add(1, SeqCst);
     source.gate.acquire().await.unwrap().forget();
     id
@@ -484,7 +483,7 @@ async fn ahead(cache: &Cache, source: &Slow, id: u32) -> u32 {
 #[tokio::test]
 async fn the_age_of_a_value_does_not_depend_on_wall_clocks() {
     let redis = RedisServer::start();
-    let (clock, source) = (WrongClock::new(), Slow::with(Semaphore::MAX_PERMITS));
+    let (clock, source) = (WrongClock::new(), GatedSource::with(Semaphore::MAX_PERMITS));
     clock.step(50 * 60 * 1000);
     let tier = RedisTier::builder(redis.url()).operation_timeout(PATIENCE).write_timeout(PATIENCE).build();
     let b = Cache::builder().namespace("test").clock(clock.clock()).tier(tier.unwrap()).build().unwrap();
@@ -504,7 +503,7 @@ async fn the_age_of_a_value_does_not_depend_on_wall_clocks() {
 /// The bound is half a second. Without new proofs, the last one would soon be too old, and an entry would be
 /// checked again.
 #[tokio::test]
-async fn hits_in_memory_keep_proofs_coming_and_a_pause_costs_one_question() {
+async fn hits_in_memory_keep_the_feed_live_and_a_pause_costs_one_revalidation() {
     let redis = RedisServer::start();
     let tier =
         RedisTier::builder(redis.url()).operation_timeout(PATIENCE).write_timeout(PATIENCE).build().unwrap();
@@ -522,13 +521,15 @@ async fn hits_in_memory_keep_proofs_coming_and_a_pause_costs_one_question() {
     // A pause of the machine that is longer than the bound is tolerated.
     assert!(busy.revalidated <= 2, "{busy:?}");
 
-    eventually_async("nothing is asked any more", async || {
+    eventually_async("no more requests are sent", async || {
         let calls = redis.cli(&["INFO", "commandstats"]);
         sleep(Duration::from_millis(1500)).await;
         let later = redis.cli(&["INFO", "commandstats"]);
         let of_tier = |stats: &str| {
             let is_own = |line: &&str| {
-                !["info", "client", "hello"].iter().any(|own| line.starts_with(&format!("cmdstat_{own}")))
+                !["info", "client", "hello"]
+                    .iter()
+                    .any(|command| line.starts_with(&format!("cmdstat_{command}")))
             };
             stats
                 .lines()
@@ -548,7 +549,7 @@ async fn hits_in_memory_keep_proofs_coming_and_a_pause_costs_one_question() {
 }
 
 #[tokio::test]
-async fn many_keys_go_in_parts() {
+async fn get_many_splits_keys_into_batches() {
     const MANY: u64 = 20_000;
     let redis = RedisServer::start();
     let proxy = Proxy::start(redis.port());
@@ -561,8 +562,8 @@ async fn many_keys_go_in_parts() {
     proxy.take_round_trips();
     let found = prices.get_many(&keys).await;
     assert!(found.iter().zip(0..).all(|(value, key)| *value == Some(key + 1)));
-    let asked = proxy.take_round_trips().len();
-    assert!(asked as u64 >= MANY / 256, "{asked} round trips");
+    let round_trips = proxy.take_round_trips().len();
+    assert!(round_trips as u64 >= MANY / 256, "{round_trips} round trips");
 }
 
 /// A refresh replaces a value with little time left, while other callers still get that value.
@@ -578,13 +579,13 @@ async fn nearly_expired_value_is_served_while_it_is_refreshed() {
     a.flush().await;
     load(&b, CacheControl::new(), &open, &runs).await;
     let refreshed = load(&a, CacheControl::no_cache(), &held, &runs);
-    let asked = async {
+    let other_call = async {
         eventually_async("the refresh has begun", async || runs.load(SeqCst) == 2).await;
         let outcome = timeout(PATIENCE, load(&b, CacheControl::new(), &open, &runs)).await;
         held.add_permits(1);
         outcome.expect("it does not wait")
     };
-    let (_, outcome) = tokio::join!(refreshed, asked);
+    let (_, outcome) = tokio::join!(refreshed, other_call);
     assert!(matches!(outcome, CacheOutcome::Hit { .. }), "{outcome:?}");
     assert_eq!(runs.load(SeqCst), 2);
 }

@@ -26,7 +26,7 @@ fn cache_on(url: &str) -> Cache {
 }
 
 /// Returns the remaining lifetime of this key in Redis, in milliseconds.
-fn life(redis: &RedisServer, key: &str) -> i64 {
+fn remaining_ttl(redis: &RedisServer, key: &str) -> i64 {
     redis.cli(&["PTTL", key]).trim().parse().unwrap()
 }
 
@@ -47,16 +47,16 @@ async fn week(cache: &Cache, id: u32) -> u32 {
 
 #[cached("told:{id}", ttl_from = |_| Duration::from_secs(7 * 24 * 60 * 60), tags_from = |id| vec![tag!("of:{}", id)],
     cache = cache, skip(cache))]
-async fn told(cache: &Cache, id: u32) -> u32 {
+async fn value_tagged(cache: &Cache, id: u32) -> u32 {
     id
 }
 
 #[tokio::test]
-async fn the_generation_of_a_tag_outlives_every_value_that_stands_on_it() {
+async fn tag_generation_outlives_every_value_with_the_tag() {
     let redis = RedisServer::start();
     let cache = cache_on(&redis.url());
     let check = |value: &str, least: i64| {
-        let (value, tag) = (life(&redis, value), life(&redis, "test:%tag:of:7"));
+        let (value, tag) = (remaining_ttl(&redis, value), remaining_ttl(&redis, "test:%tag:of:7"));
         assert!(value >= least && tag >= value, "the value has {value} ms, its tag {tag}");
         redis.cli(&["FLUSHALL"]);
     };
@@ -66,7 +66,7 @@ async fn the_generation_of_a_tag_outlives_every_value_that_stands_on_it() {
     week(&cache, 7).await;
     cache.flush().await;
     check("test:week:7", WEEK - MINUTE);
-    told(&cache, 7).await;
+    value_tagged(&cache, 7).await;
     cache.flush().await;
     check("test:told:7", WEEK - MINUTE);
     // The tag is created for a value that lives a minute, and then has one that lives a day.
@@ -83,12 +83,12 @@ async fn the_generation_of_a_tag_outlives_every_value_that_stands_on_it() {
 }
 
 #[tokio::test]
-async fn the_generation_of_a_tag_is_not_kept_much_longer_than_its_values() {
+async fn tag_generation_expires_soon_after_its_values() {
     let redis = RedisServer::start();
     let cache = cache_on(&redis.url());
     seconds(&cache, 7).await;
     cache.flush().await;
-    let left = life(&redis, "test:%tag:of:7");
+    let left = remaining_ttl(&redis, "test:%tag:of:7");
     assert!((10_000..=4 * MINUTE).contains(&left), "{left}");
 }
 
@@ -105,7 +105,7 @@ async fn slow(cache: &Cache, gate: &Arc<Gate>, id: u32) -> u32 {
 /// The number of invalidations is that of a load of a minute, while 200 tags a second are invalidated
 /// elsewhere.
 #[tokio::test]
-async fn a_load_is_kept_however_many_other_tags_are_invalidated_meanwhile() {
+async fn load_is_stored_when_many_other_tags_are_invalidated_meanwhile() {
     let redis = RedisServer::start();
     let (here, there) = (cache_on(&redis.url()), cache_on(&redis.url()));
     let gate = Arc::new(Gate(AtomicUsize::new(0), Semaphore::new(0)));
@@ -142,7 +142,7 @@ fn sweeps(proxy: &Proxy) -> usize {
 
 /// The sweep takes longer than a sender may go without a check-in before another one takes over.
 #[tokio::test]
-async fn an_untold_pattern_is_swept_once_however_long_that_takes() {
+async fn undelivered_pattern_is_swept_once_however_long_it_takes() {
     let redis = RedisServer::start();
     let proxy = Proxy::start(redis.port());
     let cache = cache_on(&proxy.url());
@@ -153,7 +153,7 @@ async fn an_untold_pattern_is_swept_once_however_long_that_takes() {
     proxy.set_mode(Mode::Delay(Duration::from_millis(100)));
     redis.cli(&["ACL", "SETUSER", "default", "+scan"]);
     let mut calls = 0;
-    eventually_async("the pattern is told", async || {
+    eventually_async("the pattern invalidation is delivered", async || {
         // A miss that does not ask Redis, but would start a sender.
         alone(&cache, calls);
         calls += 1;
@@ -167,7 +167,7 @@ async fn an_untold_pattern_is_swept_once_however_long_that_takes() {
 }
 
 #[tokio::test]
-async fn equal_patterns_at_the_same_time_are_one_sweep_after_the_one_that_goes_on() {
+async fn concurrent_equal_patterns_share_the_next_sweep() {
     let redis = RedisServer::start();
     let proxy = Proxy::start(redis.port());
     let cache = cache_on(&proxy.url());

@@ -39,7 +39,7 @@ pub enum Intent {
     /// The function is called: L1 is asked at once.
     Plain,
     /// A companion of the function is called.
-    Beside,
+    Companion,
 }
 
 /// A call with its key written.
@@ -49,7 +49,7 @@ pub struct Started<R>(Stage<R, Box<Missed<R>>>);
 
 /// A call that L1 did not answer, or that belongs to a companion.
 struct Missed<R> {
-    plan: CallSpec<R>,
+    call_spec: CallSpec<R>,
     intent: Intent,
     prepared: PreparedCall,
 }
@@ -59,14 +59,14 @@ impl<R> Missed<R> {
     #[cold]
     fn new(
         intent: Intent,
-        plan: CallSpec<R>,
+        call_spec: CallSpec<R>,
         cache: &Cache,
         parts: &dyn WriteKey,
         Absent(is_absent): Absent,
     ) -> Box<Self> {
-        let prepared = PreparedCall::new(cache, plan.site, parts, || schema(plan));
+        let prepared = PreparedCall::new(cache, call_spec.spec, parts, || schema(call_spec));
         let prepared = PreparedCall { is_absent, ..prepared };
-        Box::new(Self { plan, intent, prepared })
+        Box::new(Self { call_spec, intent, prepared })
     }
 }
 
@@ -84,50 +84,57 @@ impl<R> Started<R> {
     ///
     /// `restore` converts a slot to the return value. Each function has a closure type of its own for it, and
     /// thereby a copy of this code of its own.
-    #[allow(clippy::inline_always, reason = "what is known of the function then needs no look at it")]
+    #[allow(
+        clippy::inline_always,
+        reason = "the compiler then folds the constant fields of the `FunctionSpec`"
+    )]
     #[inline(always)]
     pub fn new(
         intent: Intent,
-        plan: CallSpec<R>,
+        call_spec: CallSpec<R>,
         cache: &Cache,
         parts: &impl Parts,
         restore: impl Fn(&dyn ErasedValue) -> Option<R>,
     ) -> Self {
         let absent = match intent {
-            Intent::Plain => match hit(cache, plan.site, parts, |kept| restore(&*kept.slot)) {
+            Intent::Plain => match hit(cache, call_spec.spec, parts, |entry| restore(&*entry.slot)) {
                 Ok(value) => return Self(Stage::Hit(value)),
                 Err(absent) => absent,
             },
-            Intent::Beside => Absent(false),
+            Intent::Companion => Absent(false),
         };
-        Self(Stage::Miss(Missed::new(intent, plan, cache, parts, absent)))
+        Self(Stage::Miss(Missed::new(intent, call_spec, cache, parts, absent)))
     }
 
     /// Starts a call like [`new`](Self::new), and counts a hit as a use.
     ///
     /// For functions with `keep_warm`.
-    #[allow(clippy::inline_always, reason = "what is known of the function then needs no look at it")]
+    #[allow(
+        clippy::inline_always,
+        reason = "the compiler then folds the constant fields of the `FunctionSpec`"
+    )]
     #[inline(always)]
     pub fn counted(
         intent: Intent,
-        plan: CallSpec<R>,
+        call_spec: CallSpec<R>,
         cache: &Cache,
         parts: &impl Parts,
         restore: impl Fn(&dyn ErasedValue) -> Option<R>,
     ) -> Self {
-        let take = |kept: &Arc<Entry>| Some((restore(&*kept.slot)?, kept.used().then(|| kept.clone())));
+        let take =
+            |entry: &Arc<Entry>| Some((restore(&*entry.slot)?, entry.add_heat().then(|| entry.clone())));
         let absent = match intent {
-            Intent::Plain => match hit(cache, plan.site, parts, take) {
+            Intent::Plain => match hit(cache, call_spec.spec, parts, take) {
                 Ok((value, None)) => return Self(Stage::Hit(value)),
-                Ok((value, Some(kept))) => {
-                    let missed = Missed::new(intent, plan, cache, parts, Absent(false));
-                    return Self(Stage::Hot(value, Box::new((*missed, kept))));
+                Ok((value, Some(entry))) => {
+                    let missed = Missed::new(intent, call_spec, cache, parts, Absent(false));
+                    return Self(Stage::Hot(value, Box::new((*missed, entry))));
                 }
                 Err(absent) => absent,
             },
-            Intent::Beside => Absent(false),
+            Intent::Companion => Absent(false),
         };
-        Self(Stage::Miss(Missed::new(intent, plan, cache, parts, absent)))
+        Self(Stage::Miss(Missed::new(intent, call_spec, cache, parts, absent)))
     }
 
     /// Adds the tags of the call. A hit does not compute them.
@@ -145,18 +152,18 @@ impl<R> Started<R> {
     /// It is made for a hit that may make its key one of the most used.
     #[inline]
     #[must_use]
-    pub fn keep(self, recipe: impl FnOnce() -> Recipe<R>) -> Self
+    pub fn recipe(self, recipe: impl FnOnce() -> Recipe<R>) -> Self
     where
         R: Send + 'static,
     {
         Self(match self.0 {
             Stage::Hot(value, hot) => {
-                let (missed, kept) = *hot;
-                missed.prepared.keep_warm(&kept, missed.plan.shape, recipe());
+                let (missed, entry) = *hot;
+                missed.prepared.keep_warm(&entry, missed.call_spec.new_policy, recipe());
                 Stage::Hit(value)
             }
-            Stage::Miss(mut missed) if matches!(missed.intent, Intent::Beside) => {
-                missed.prepared.kept_by(missed.plan.shape, recipe);
+            Stage::Miss(mut missed) if matches!(missed.intent, Intent::Companion) => {
+                missed.prepared.add_renewer(missed.call_spec.new_policy, recipe);
                 Stage::Miss(missed)
             }
             stage => stage,
@@ -239,8 +246,8 @@ impl<R, F: Future<Output = R>> Call<R, F> {
         match self.0 {
             Stage::Hit(_) | Stage::Hot(..) => Warmed::Present,
             Stage::Miss((missed, load)) => {
-                let Missed { plan, prepared, .. } = *missed;
-                Box::pin(prepared.warm(Terms::default(), plan.shape, *load)).await
+                let Missed { call_spec, prepared, .. } = *missed;
+                Box::pin(prepared.warm(Terms::default(), call_spec.new_policy, *load)).await
             }
         }
     }
@@ -261,14 +268,16 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     /// [`is_key`](Error::is_key) if an argument cannot be part of a key.
     pub fn key(self) -> Result<String, Error> {
         match self.0 {
-            Stage::Miss((missed, _)) => missed.prepared.entry.map(|entry| entry.name.text),
-            Stage::Hit(_) | Stage::Hot(..) => Err(Error::key("this call was made without a name")),
+            Stage::Miss((missed, _)) => missed.prepared.entry_key.map(|entry| entry.shared_key.text),
+            Stage::Hit(_) | Stage::Hot(..) => {
+                Err(Error::key("the key of this call is unknown: a hit does not compute it"))
+            }
         }
     }
 
     async fn run(self, terms: Terms) -> Reply<R> {
         match self.0 {
-            Stage::Hit(value) | Stage::Hot(value, _) => at_once(value),
+            Stage::Hit(value) | Stage::Hot(value, _) => hit_reply(value),
             Stage::Miss((missed, load)) => {
                 run(missed, load, terms).await.unwrap_or_else(|panicked| panicked.resume())
             }
@@ -277,17 +286,17 @@ impl<R, F: Future<Output = R>> Call<R, F> {
 
     async fn find(self, terms: Terms) -> Option<Reply<R>> {
         match self.0 {
-            Stage::Hit(value) | Stage::Hot(value, _) => Some(at_once(value)),
+            Stage::Hit(value) | Stage::Hot(value, _) => Some(hit_reply(value)),
             Stage::Miss((missed, _)) => {
-                let Missed { plan, prepared, .. } = *missed;
-                Box::pin(prepared.find(terms, (plan.shape)())).await
+                let Missed { call_spec, prepared, .. } = *missed;
+                Box::pin(prepared.find(terms, (call_spec.new_policy)())).await
             }
         }
     }
 }
 
 /// Returns the reply of a plain call that L1 had answered when the call was started.
-fn at_once<R>(value: R) -> Reply<R> {
+fn hit_reply<R>(value: R) -> Reply<R> {
     Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age: Duration::ZERO })
 }
 
@@ -295,14 +304,14 @@ fn at_once<R>(value: R) -> Reply<R> {
 ///
 /// Kept out of the code of a hit.
 #[cold]
-#[allow(clippy::boxed_local, reason = "they come in boxes")]
+#[allow(clippy::boxed_local, reason = "the callers pass boxes")]
 fn run<R, F: Future<Output = R>>(
     missed: Box<Missed<R>>,
     load: Box<Load<R, F>>,
     terms: Terms,
 ) -> Pin<Box<impl Future<Output = Result<Reply<R>, Panicked>>>> {
-    let Missed { plan, prepared, .. } = *missed;
-    Box::pin(prepared.run(terms, (plan.shape)(), *load))
+    let Missed { call_spec, prepared, .. } = *missed;
+    Box::pin(prepared.run(terms, (call_spec.new_policy)(), *load))
 }
 
 /// Future of a plain call that L1 did not answer.

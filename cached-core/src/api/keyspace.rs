@@ -68,7 +68,7 @@ use crate::{
 /// ```
 pub struct Keyspace<K: ?Sized, V> {
     cache: Cache,
-    site: FunctionSpec,
+    spec: FunctionSpec,
     ttl: Duration,
     jitter: f64,
     marker: PhantomData<Typing<K, V>>,
@@ -90,18 +90,18 @@ impl Cache {
         V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
     {
         if prefix.is_empty() {
-            return Err(Error::config("the prefix of a keyspace is empty"));
+            return Err(Error::config("the prefix of a keyspace must not be empty"));
         }
         if prefix.starts_with('%') {
             return Err(Error::config(
-                "the prefix of a keyspace begins with `%`: such keys are the cache's own",
+                "the prefix of a keyspace must not begin with `%`: such keys are reserved for the cache",
             ));
         }
         if ttl.is_zero() {
-            return Err(Error::config("the ttl of a keyspace is 0: nothing would be kept"));
+            return Err(Error::config("the ttl of a keyspace must not be 0: no value would be kept"));
         }
-        let site = FunctionSpec::prefix(prefix);
-        Ok(Keyspace { cache: self.clone(), site, ttl, jitter: 0.0, marker: PhantomData })
+        let spec = FunctionSpec::prefix(prefix);
+        Ok(Keyspace { cache: self.clone(), spec, ttl, jitter: 0.0, marker: PhantomData })
     }
 }
 
@@ -121,7 +121,7 @@ where
     /// Sets the schema version of the values: values of another version are misses.
     #[must_use]
     pub fn version(self, version: u32) -> Self {
-        Self { site: self.site.version(version), ..self }
+        Self { spec: self.spec.version(version), ..self }
     }
 
     /// Names the schema of the values, instead of the name of their type.
@@ -130,18 +130,18 @@ where
     /// entries of this keyspace. Keyspaces without a schema share theirs if prefix and type are the same.
     #[must_use]
     pub fn schema(self, name: &'static str) -> Self {
-        Self { site: self.site.schema(name), ..self }
+        Self { spec: self.spec.schema(name), ..self }
     }
 
     /// Limits the entries of this prefix in the in-process tier.
     #[must_use]
     pub fn max_entries(self, entries: u64) -> Self {
-        Self { site: self.site.max_entries(entries), ..self }
+        Self { spec: self.spec.max_entries(entries), ..self }
     }
 
     /// Returns the value if a tier has it. A failure of the shared tier is a miss.
     pub async fn get(&self, key: &K) -> Option<V> {
-        let found = self.prepare(key).find(Terms::default(), Arc::new(self.plain())).await;
+        let found = self.prepare(key).find(Terms::default(), Arc::new(self.plain_policy())).await;
         found.map(|reply| reply.value)
     }
 
@@ -158,12 +158,12 @@ where
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>>,
     {
-        let shape = self.fallible();
+        let policy = self.fallible_policy();
         // `load` is called only once it is known that a load is needed, and that nothing was invalidated
         // since.
         let load = Load::Inline(async move { load().await.map_err(Arc::new) });
         let terms = CacheControl::ttl(self.ttl).terms;
-        match self.prepare(key).run(terms, Arc::new(shape), load).await {
+        match self.prepare(key).run(terms, Arc::new(policy), load).await {
             Ok(reply) => reply.value.map_err(LoadError::Failed),
             Err(Panicked::Here(panic)) => std::panic::resume_unwind(panic),
             Err(_) => Err(LoadError::Panicked),
@@ -180,7 +180,7 @@ where
     {
         let load = Load::Inline(async move { load().await.map_err(Arc::new) });
         let terms = CacheControl::ttl(self.ttl).terms;
-        self.prepare(key).warm(terms, || Arc::new(self.fallible()), load).await
+        self.prepare(key).warm(terms, || Arc::new(self.fallible_policy()), load).await
     }
 
     /// Stores a value in every tier. A load that has begun does not overwrite it.
@@ -195,8 +195,8 @@ where
     /// Then nothing has changed. [`is_not_propagated`](Error::is_not_propagated): the value is stored in this
     /// process. Other processes may have the previous value until the shared tier can be notified.
     pub async fn set(&self, key: &K, value: V) -> Result<(), Error> {
-        let one = self.sealed(key, value)?;
-        self.store_all(vec![one]).await
+        let encoded = self.encode(key, value)?;
+        self.store_all(vec![encoded]).await
     }
 
     /// Returns the values of several keys, in their order, as [`get`](Self::get) does.
@@ -211,51 +211,54 @@ where
     where
         K: 'k,
     {
-        let shape = self.plain();
+        let policy = self.plain_policy();
         let mut values = Vec::new();
-        let mut asked: Vec<KeyQuery> = Vec::new();
+        let mut queries: Vec<KeyQuery> = Vec::new();
         for key in keys {
-            let entry = if self.is_off() { None } else { self.prepare(key).entry.ok() };
-            let value = entry.and_then(|entry| match self.look(&entry) {
-                Some(slot) => shape.restore(&*slot),
-                None if !entry.is_shared => None,
+            let entry_key = if self.is_off() { None } else { self.prepare(key).entry_key.ok() };
+            let value = entry_key.and_then(|entry_key| match self.lookup_l1(&entry_key) {
+                Some(slot) => policy.restore(&*slot),
+                None if !entry_key.is_shared => None,
                 None => {
                     // Only the leader of a flight may fill L1. Otherwise the fill could overtake an
                     // invalidation.
-                    let leader = match self.cache.flights().join(&entry.key, true) {
+                    let leader = match self.cache.flights().join(&entry_key.key, true) {
                         Role::Lead(leader) => Some(leader),
                         _ => None,
                     };
                     // A value may have been stored between the look into L1 and the lead.
-                    let slot = self.look(&entry);
+                    let slot = self.lookup_l1(&entry_key);
                     if slot.is_none() {
-                        asked.push(KeyQuery { index: values.len(), entry, leader });
+                        queries.push(KeyQuery { index: values.len(), entry_key, leader });
                     }
-                    slot.and_then(|slot| shape.restore(&*slot))
+                    slot.and_then(|slot| policy.restore(&*slot))
                 }
             });
             values.push(value);
         }
-        if asked.is_empty() || !self.is_shared() {
+        if queries.is_empty() || !self.is_shared() {
             return values;
         }
-        let entries: Vec<_> = asked.iter().map(|asked| &asked.entry).collect();
-        let (shared, function) = (self.cache.shared(), self.cache.function(&self.site));
-        let budget = function.budget(&self.site);
-        let mut found = Vec::with_capacity(entries.len());
+        let entry_keys: Vec<_> = queries.iter().map(|query| &query.entry_key).collect();
+        let (shared, function) = (self.cache.shared(), self.cache.function(&self.spec));
+        let budget = function.budget(&self.spec);
+        let mut found = Vec::with_capacity(entry_keys.len());
         // Fewer keys if values are large, so that a round trip does not take too long.
-        let most = (MOST_BYTES_AT_ONCE / function.size().max(1)).clamp(1, MOST_AT_ONCE);
-        for entries in entries.chunks(most) {
-            found.extend(SharedLookup::find_many(shared, entries, &shape, function, budget).await);
+        let keys_per_trip =
+            (MAX_BYTES_PER_TRIP / function.expected_value_size().max(1)).clamp(1, MAX_KEYS_PER_TRIP);
+        for chunk in entry_keys.chunks(keys_per_trip) {
+            found.extend(SharedLookup::find_many(shared, chunk, &policy, function, budget).await);
         }
-        for (KeyQuery { index, entry, leader }, found) in asked.into_iter().zip(found) {
-            let Some(FoundValue { slot, claim, stamp, .. }) = found else { continue };
-            values[index] = shape.restore(&*slot);
-            self.cache.note(Count::HitL2, &self.site, entry.key.as_ref());
+        for (KeyQuery { index, entry_key, leader }, found) in queries.into_iter().zip(found) {
+            let Some(FoundValue { slot, validity, revision, .. }) = found else { continue };
+            values[index] = policy.restore(&*slot);
+            self.cache.report(Count::HitL2, &self.spec, entry_key.key.as_ref());
             if let Some(leader) = leader {
-                let (l1, key) = (self.cache.l1(), &entry.key);
-                leader.land_on(claim, slot.clone(), |claim| l1.insert(&self.site, key, slot, claim, stamp));
-                l1.tell_evicted();
+                let (l1, key) = (self.cache.l1(), &entry_key.key);
+                leader.land_if_valid(validity, slot.clone(), |validity| {
+                    l1.insert(&self.spec, key, slot, validity, revision);
+                });
+                l1.report_evictions();
             }
         }
         values
@@ -273,22 +276,22 @@ where
         K: 'k,
     {
         let mut first_error = Ok(());
-        let mut all: Vec<EncodedValue> = Vec::new();
-        let mut places = HashMap::new();
+        let mut values: Vec<EncodedValue> = Vec::new();
+        let mut positions = HashMap::new();
         for (key, value) in pairs {
-            match self.sealed(key, value) {
+            match self.encode(key, value) {
                 // If a key occurs twice, its last value counts.
-                Ok(one) => match places.entry(one.entry.key.clone()) {
-                    hash_map::Entry::Occupied(place) => all[*place.get()] = one,
-                    hash_map::Entry::Vacant(place) => {
-                        place.insert(all.len());
-                        all.push(one);
+                Ok(encoded) => match positions.entry(encoded.entry_key.key.clone()) {
+                    hash_map::Entry::Occupied(position) => values[*position.get()] = encoded,
+                    hash_map::Entry::Vacant(position) => {
+                        position.insert(values.len());
+                        values.push(encoded);
                     }
                 },
                 Err(error) => first_error = first_error.and(Err(error)),
             }
         }
-        let stored = self.store_all(all).await;
+        let stored = self.store_all(values).await;
         first_error.and(stored)
     }
 
@@ -304,18 +307,18 @@ where
 
     /// Returns whether a tier has the value; `false` if the shared tier fails.
     pub async fn exists(&self, key: &K) -> bool {
-        let Ok(entry) = self.prepare(key).entry else { return false };
+        let Ok(entry_key) = self.prepare(key).entry_key else { return false };
         if self.is_off() {
             return false;
         }
-        if let L1Lookup::Fresh(..) = self.cache.look(&self.site, entry.key.as_ref()) {
+        if let L1Lookup::Fresh(..) = self.cache.lookup(&self.spec, entry_key.key.as_ref()) {
             return true;
         }
         let shared = self.cache.shared();
-        let may_ask = self.is_shared() && entry.is_shared && shared.tier.ready();
-        let name = &entry.name.text;
-        may_ask
-            && !shared.pending.is_about([name.as_str()].into_iter())
+        let may_query = self.is_shared() && entry_key.is_shared && shared.tier.ready();
+        let name = &entry_key.shared_key.text;
+        may_query
+            && !shared.outbox.may_match([name.as_str()].into_iter())
             && shared.tier.exists(name).await.unwrap_or(false)
     }
 
@@ -324,30 +327,30 @@ where
     /// # Errors
     /// [`is_key`](Error::is_key) if `key` cannot be part of a key.
     pub fn key(&self, key: &K) -> Result<String, Error> {
-        self.prepare(key).entry.map(|entry| entry.name.text)
+        self.prepare(key).entry_key.map(|entry_key| entry_key.shared_key.text)
     }
 
     /// Returns the fresh value in L1.
-    fn look(&self, entry: &EntryKey) -> Option<Arc<dyn ErasedValue>> {
-        match self.cache.look(&self.site, entry.key.as_ref()) {
-            L1Lookup::Fresh(kept, _) => {
-                self.cache.note(Count::HitL1, &self.site, entry.key.as_ref());
-                Some(kept.slot.clone())
+    fn lookup_l1(&self, entry_key: &EntryKey) -> Option<Arc<dyn ErasedValue>> {
+        match self.cache.lookup(&self.spec, entry_key.key.as_ref()) {
+            L1Lookup::Fresh(entry, _) => {
+                self.cache.report(Count::HitL1, &self.spec, entry_key.key.as_ref());
+                Some(entry.slot.clone())
             }
             L1Lookup::Due(_) | L1Lookup::Suspect(_) | L1Lookup::Nothing => None,
         }
     }
 
     fn prepare(&self, key: &K) -> PreparedCall {
-        let schema = || self.plain().schema(&self.site);
-        PreparedCall::new(&self.cache, &self.site, &Part(key), schema)
+        let schema = || self.plain_policy().schema(&self.spec);
+        PreparedCall::new(&self.cache, &self.spec, &Part(key), schema)
     }
 
-    fn plain(&self) -> TypedPolicy<V, Infallible, V> {
+    fn plain_policy(&self) -> TypedPolicy<V, Infallible, V> {
         TypedPolicy::plain().jitter(self.jitter).shared()
     }
 
-    fn fallible<E: Send + Sync + 'static>(&self) -> TypedPolicy<V, Arc<E>, Result<V, Arc<E>>> {
+    fn fallible_policy<E: Send + Sync + 'static>(&self) -> TypedPolicy<V, Arc<E>, Result<V, Arc<E>>> {
         TypedPolicy::fallible().share_errors(Some(Sharing::by_clone()), None).jitter(self.jitter).shared()
     }
 
@@ -360,75 +363,75 @@ where
     }
 
     /// Prepares a value for the store: encodes it, and changes nothing yet.
-    fn sealed(&self, key: &K, value: V) -> Result<EncodedValue, Error> {
-        let entry = self.prepare(key).entry?;
-        let shape = self.plain();
-        let settled = shape.settle(value, &LoadContext::now(self.cache.clock(), Some(self.ttl)));
+    fn encode(&self, key: &K, value: V) -> Result<EncodedValue, Error> {
+        let entry_key = self.prepare(key).entry_key?;
+        let policy = self.plain_policy();
+        let loaded = policy.split_result(value, &LoadContext::new(self.cache.clock(), Some(self.ttl)));
         let clock = self.cache.clock();
-        let kept = settled.slot.zip(settled.ttl).map(|(slot, ttl)| {
-            (slot, Life { since: clock.now(), ttl, stale: Duration::ZERO, spare: Duration::ZERO })
+        let value = loaded.slot.zip(loaded.ttl).map(|(slot, ttl)| {
+            (slot, Life { start: clock.now(), ttl, stale: Duration::ZERO, spare: Duration::ZERO })
         });
         let mut bytes = None;
-        if let (Some((slot, life)), true) = (&kept, self.is_shared() && entry.is_shared)
-            && let Some(encoder) = shape.encoder(slot)
+        if let (Some((slot, life)), true) = (&value, self.is_shared() && entry_key.is_shared)
+            && let Some(encoder) = policy.encoder(slot)
         {
             let shared = self.cache.shared();
             let fill = Fill { encoder, created_ms: clock.wall_ms(), life: *life };
-            let function = self.cache.function(&self.site);
-            let is_checked = function.checks_codec();
-            let claim = shared.home_claim(&entry.name.text, &[]);
-            let sealed = shared.seal(&entry.name, fill, &claim, is_checked)?;
-            function.measures(sealed.len());
+            let function = self.cache.function(&self.spec);
+            let is_checked = function.is_codec_check_due();
+            let validity = shared.local_validity(&entry_key.shared_key.text, &[]);
+            let sealed = shared.seal(&entry_key.shared_key, fill, &validity, is_checked)?;
+            function.record_value_size(sealed.len());
             bytes = Some(sealed);
-            function.trust_codec(is_checked);
+            function.record_encoded(is_checked);
         }
-        Ok(EncodedValue { entry, kept, bytes })
+        Ok(EncodedValue { entry_key, value, bytes })
     }
 
     /// Stores all values, in a task of its own if there is a runtime.
     ///
     /// A caller that is dropped must not leave half of the values stored.
-    async fn store_all(&self, all: Vec<EncodedValue>) -> Result<(), Error> {
-        let store = Store { cache: self.cache.clone(), site: self.site };
+    async fn store_all(&self, values: Vec<EncodedValue>) -> Result<(), Error> {
+        let store = Store { cache: self.cache.clone(), spec: self.spec };
         match Handle::try_current() {
             Ok(runtime) => {
-                let meant: Vec<_> = all.iter().map(|one| one.entry.clone()).collect();
-                runtime.spawn(store.run(all)).await.unwrap_or_else(|_| {
+                let entry_keys: Vec<_> = values.iter().map(|encoded| encoded.entry_key.clone()).collect();
+                runtime.spawn(store.run(values)).await.unwrap_or_else(|_| {
                     // The runtime of the task was shut down, and it is unknown which of these values the tier
                     // has.
-                    for entry in meant {
-                        self.cache.forget_shared(Some(entry));
+                    for entry_key in entry_keys {
+                        self.cache.enqueue_removal(Some(entry_key));
                     }
                     Err(Error::not_propagated(TierError::Unavailable))
                 })
             }
-            Err(_) => store.run(all).await,
+            Err(_) => store.run(values).await,
         }
     }
 }
 
 /// Largest number of keys in one round trip to the shared tier.
-const MOST_AT_ONCE: usize = 256;
+const MAX_KEYS_PER_TRIP: usize = 256;
 
 /// Largest number of bytes in one round trip, unless a single value has more.
 ///
 /// Replies are limited as well, as far as the size of values can be predicted.
-const MOST_BYTES_AT_ONCE: usize = 32 << 20;
+const MAX_BYTES_PER_TRIP: usize = 32 << 20;
 
 /// Shortest lease of a write of large values: longer than a tier takes to store them.
-const LEASE_OF_LARGE: Duration = Duration::from_secs(10);
+const LARGE_VALUE_LEASE: Duration = Duration::from_secs(10);
 
 /// A key to look up in the shared tier.
 struct KeyQuery {
     index: usize,
-    entry: EntryKey,
+    entry_key: EntryKey,
     leader: Option<Leader>,
 }
 
 /// A value to be stored, with its bytes if the shared tier takes part.
 struct EncodedValue {
-    entry: EntryKey,
-    kept: Option<(Arc<dyn ErasedValue>, Life)>,
+    entry_key: EntryKey,
+    value: Option<(Arc<dyn ErasedValue>, Life)>,
     bytes: Option<Vec<u8>>,
 }
 
@@ -442,7 +445,7 @@ impl EncodedValue {
 /// Stores values in the place of older ones.
 struct Store {
     cache: Cache,
-    site: FunctionSpec,
+    spec: FunctionSpec,
 }
 
 impl Store {
@@ -450,103 +453,113 @@ impl Store {
     ///
     /// The leases are taken first, and the values are written only once the leases are granted. So a write
     /// that arrives too late finds its lease gone.
-    async fn run(self, all: Vec<EncodedValue>) -> Result<(), Error> {
+    async fn run(self, values: Vec<EncodedValue>) -> Result<(), Error> {
         // If the shared tier takes no part, its old value is invalidated, so that it is not served again
         // later.
-        let (shareable, other): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.bytes.is_some());
+        let (shareable, other): (Vec<_>, Vec<_>) =
+            values.into_iter().partition(|encoded| encoded.bytes.is_some());
         let mut result = Ok(());
-        for one in other {
-            let target = InvalidationTarget::Entry(self.site, Box::new(one.entry.clone()));
-            let told = Invalidation::new(self.cache.clone(), Ok(target)).await;
-            result = result.and(told);
+        for encoded in other {
+            let target = InvalidationTarget::Entry(self.spec, Box::new(encoded.entry_key.clone()));
+            let invalidated = Invalidation::new(self.cache.clone(), Ok(target)).await;
+            result = result.and(invalidated);
             if self.cache.mode() != Mode::Off {
-                let claim = self.cache.own_claim(&one.entry);
-                self.keep_here(one, claim, 0);
+                let validity = self.cache.local_validity(&encoded.entry_key);
+                self.store_in_l1(encoded, validity, 0);
             }
         }
         // Each part has the time budget of one operation.
-        let mut rest = shareable.into_iter().peekable();
-        while rest.peek().is_some() {
-            let (mut part, mut bytes) = (Vec::new(), 0);
-            while part.len() < MOST_AT_ONCE
-                && let Some(one) =
-                    rest.next_if(|one| part.is_empty() || bytes + one.len() <= MOST_BYTES_AT_ONCE)
+        let mut remaining = shareable.into_iter().peekable();
+        while remaining.peek().is_some() {
+            let (mut chunk, mut bytes) = (Vec::new(), 0);
+            while chunk.len() < MAX_KEYS_PER_TRIP
+                && let Some(encoded) = remaining
+                    .next_if(|encoded| chunk.is_empty() || bytes + encoded.len() <= MAX_BYTES_PER_TRIP)
             {
-                bytes += one.len();
-                part.push(one);
+                bytes += encoded.len();
+                chunk.push(encoded);
             }
-            result = result.and(self.share(part).await);
+            result = result.and(self.store_shared(chunk).await);
         }
         result
     }
 
     /// Stores a part in the shared tier, and in L1 the values that the shared tier accepted, or may have.
-    async fn share(&self, shareable: Vec<EncodedValue>) -> Result<(), Error> {
+    async fn store_shared(&self, shareable: Vec<EncodedValue>) -> Result<(), Error> {
         let shared = self.cache.shared();
         let mut result = Ok(());
         let mut tokens = Vec::new();
-        let mut marked = Vec::new();
-        for one in &shareable {
-            shared.marks.end(&one.entry.name.text);
-            self.cache.flights().supersede(&one.entry.key, || self.cache.l1().remove(&one.entry.key));
+        let mut validities = Vec::new();
+        for encoded in &shareable {
+            shared.epochs.end(&encoded.entry_key.shared_key.text);
+            self.cache
+                .flights()
+                .supersede(&encoded.entry_key.key, || self.cache.l1().remove(&encoded.entry_key.key));
             tokens.push(LeaseToken::random());
-            marked.push(shared.silent_claim(&one.entry.name.text, &[]));
+            validities.push(shared.detached_validity(&encoded.entry_key.shared_key.text, &[]));
         }
         let stored = self.write(&shareable, &tokens).await;
         let is_known = stored.is_ok();
-        let (line, accepted) = match stored {
-            Ok(Filled { stored, line }) => (line, stored),
+        let (feed, accepted) = match stored {
+            Ok(Filled { stored, feed }) => (feed, stored),
             Err(cause) => {
-                self.cache.count_of(&self.site, Count::NotPropagated);
-                for one in &shareable {
-                    self.cache.forget_shared(Some(one.entry.clone()));
+                self.cache.count_of(&self.spec, Count::NotPropagated);
+                for encoded in &shareable {
+                    self.cache.enqueue_removal(Some(encoded.entry_key.clone()));
                 }
                 result = result.and(Err(Error::not_propagated(cause)));
-                (ChangeFeed::silent(), vec![true; shareable.len()])
+                (ChangeFeed::none(), vec![true; shareable.len()])
             }
         };
-        for (((one, token), claim), is_accepted) in
-            shareable.into_iter().zip(tokens).zip(marked).zip(accepted)
+        for (((encoded, token), validity), is_accepted) in
+            shareable.into_iter().zip(tokens).zip(validities).zip(accepted)
         {
             if is_accepted {
-                let stamp = if is_known { token.stamp() } else { 0 };
-                self.keep_here(one, Validity { line: line.clone(), ..claim }, stamp);
+                let revision = if is_known { token.revision() } else { 0 };
+                self.store_in_l1(encoded, Validity { feed: feed.clone(), ..validity }, revision);
             }
         }
         result
     }
 
-    async fn write(&self, all: &[EncodedValue], tokens: &[LeaseToken]) -> Result<Filled, TierError> {
+    async fn write(&self, values: &[EncodedValue], tokens: &[LeaseToken]) -> Result<Filled, TierError> {
         let shared = self.cache.shared();
-        let claim = |(one, token): (&EncodedValue, &LeaseToken)| (one.entry.name.text.clone(), *token);
-        let named: Vec<_> = all.iter().zip(tokens).map(claim).collect();
+        let key_and_token = |(encoded, token): (&EncodedValue, &LeaseToken)| {
+            (encoded.entry_key.shared_key.text.clone(), *token)
+        };
+        let keys_and_tokens: Vec<_> = values.iter().zip(tokens).map(key_and_token).collect();
         // The lease is not renewed.
-        let has_large = all.iter().any(|one| one.len() > LARGE_VALUE);
-        let lease = if has_large { shared.lease.max(LEASE_OF_LARGE) } else { shared.lease };
-        let claims: Vec<_> = named
+        let has_large = values.iter().any(|encoded| encoded.len() > LARGE_VALUE);
+        let lease = if has_large { shared.lease.max(LARGE_VALUE_LEASE) } else { shared.lease };
+        let requests: Vec<_> = keys_and_tokens
             .iter()
-            .map(|(key, token)| LeaseRequest { key, token: *token, lease, take: LeaseMode::Always })
+            .map(|(key, token)| LeaseRequest { key, token: *token, lease, mode: LeaseMode::Always })
             .collect();
-        shared.tier.lease(&claims, TagRequest { keys: &[], keep: Duration::ZERO, more: false }).await?;
-        let fill = |(one, (key, token)): (&EncodedValue, (String, LeaseToken))| {
-            let (_, life) = one.kept.as_ref()?;
-            let bytes = one.bytes.clone()?;
-            let ttl = shared.left(*life).unwrap_or(Duration::from_millis(1));
+        shared
+            .tier
+            .lease(&requests, TagRequest { keys: &[], keep: Duration::ZERO, needs_position: false })
+            .await?;
+        let fill = |(encoded, (key, token)): (&EncodedValue, (String, LeaseToken))| {
+            let (_, life) = encoded.value.as_ref()?;
+            let bytes = encoded.bytes.clone()?;
+            let ttl = shared.remaining_life(*life).unwrap_or(Duration::from_millis(1));
             Some(TierFill { key, token, bytes, ttl, tags: Vec::new() })
         };
-        let filled = shared.tier.fill(all.iter().zip(named).filter_map(fill).collect()).await;
-        for one in all {
-            shared.marks.nudge(&one.entry.name.text);
+        let filled = shared.tier.fill(values.iter().zip(keys_and_tokens).filter_map(fill).collect()).await;
+        for encoded in values {
+            shared.epochs.notify_listeners(&encoded.entry_key.shared_key.text);
         }
         filled
     }
 
     /// Stores a value in L1, and supersedes the flight of its key.
-    fn keep_here(&self, one: EncodedValue, claim: Validity, stamp: u64) {
-        let EncodedValue { entry, kept: Some((slot, _)), .. } = one else { return };
-        let key = &entry.key;
-        self.cache.flights().supersede(key, || self.cache.l1().insert(&self.site, key, slot, claim, stamp));
-        self.cache.l1().tell_evicted();
+    fn store_in_l1(&self, encoded: EncodedValue, validity: Validity, revision: u64) {
+        let EncodedValue { entry_key, value: Some((slot, _)), .. } = encoded else { return };
+        let key = &entry_key.key;
+        self.cache
+            .flights()
+            .supersede(key, || self.cache.l1().insert(&self.spec, key, slot, validity, revision));
+        self.cache.l1().report_evictions();
     }
 }
 
@@ -559,7 +572,7 @@ impl<K: ?Sized, V> Clone for Keyspace<K, V> {
 impl<K: ?Sized, V> fmt::Debug for Keyspace<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keyspace")
-            .field("prefix", &self.site.template())
+            .field("prefix", &self.spec.template())
             .field("ttl", &self.ttl)
             .field("cache", &self.cache)
             .finish_non_exhaustive()

@@ -89,10 +89,10 @@ impl Drop for Job {
 }
 
 /// Yields once, so that other tasks run first.
-pub(crate) async fn give_way() {
-    let mut has_given = false;
+pub(crate) async fn yield_now() {
+    let mut has_yielded = false;
     poll_fn(|cx| {
-        if mem::replace(&mut has_given, true) {
+        if mem::replace(&mut has_yielded, true) {
             return Poll::Ready(());
         }
         cx.waker().wake_by_ref();

@@ -39,29 +39,29 @@ enum Source {
 pub(crate) struct Manual {
     elapsed: AtomicU64,
     /// Wakers of the tasks that wait for a later time.
-    waiting: Mutex<Vec<Waker>>,
+    wakers: Mutex<Vec<Waker>>,
 }
 
 impl Manual {
     pub(crate) fn advance(&self, by: Duration) {
         self.elapsed.fetch_add(nanos(by), Ordering::Relaxed);
-        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        waiting.into_iter().for_each(Waker::wake);
+        let wakers = std::mem::take(&mut *self.wakers.lock().unwrap_or_else(PoisonError::into_inner));
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     fn now(&self) -> Nanos {
         ORIGIN + self.elapsed.load(Ordering::Relaxed)
     }
 
-    async fn until(&self, moment: Nanos) {
+    async fn sleep_until(&self, moment: Nanos) {
         poll_fn(|cx| {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
             // Check under the lock: an `advance` between the check and the push would not wake this task.
             if self.now() >= moment {
                 return Poll::Ready(());
             }
-            if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-                waiting.push(cx.waker().clone());
+            if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                wakers.push(cx.waker().clone());
             }
             Poll::Pending
         })
@@ -97,27 +97,27 @@ impl Clock {
     /// Waits until `moment`.
     ///
     /// The timer is not that of the runtime: there may be no runtime, or one without a timer.
-    pub(crate) async fn until(&self, moment: Nanos) {
+    pub(crate) async fn sleep_until(&self, moment: Nanos) {
         /// Longest single sleep: a longer one might exceed the range of the timer.
-        const LONGEST: Duration = Duration::from_secs(60 * 60);
+        const MAX_SLEEP: Duration = Duration::from_secs(60 * 60);
         match &self.0 {
             Source::System | Source::Coarse(_) | Source::Wrong(_) => {
                 while let left @ 1.. = moment.saturating_sub(self.now()) {
-                    Delay::new(Duration::from_nanos(left).min(LONGEST)).await;
+                    Delay::new(Duration::from_nanos(left).min(MAX_SLEEP)).await;
                 }
             }
-            Source::Manual(time) => time.until(moment).await,
+            Source::Manual(time) => time.sleep_until(moment).await,
         }
     }
 
     /// Awaits `future` for at most `limit`, by this clock. Returns `None` if it takes longer.
     pub(crate) async fn within<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-        self.by(self.now().saturating_add(nanos(limit)), future).await
+        self.timeout_at(self.now().saturating_add(nanos(limit)), future).await
     }
 
     /// Awaits `future` until `moment`, by this clock. Returns `None` if it takes longer.
-    pub(crate) async fn by<T>(&self, moment: Nanos, future: impl Future<Output = T>) -> Option<T> {
-        match either(future, self.until(moment)).await {
+    pub(crate) async fn timeout_at<T>(&self, moment: Nanos, future: impl Future<Output = T>) -> Option<T> {
+        match either(future, self.sleep_until(moment)).await {
             Either::Left(value) => Some(value),
             Either::Right(()) => None,
         }
@@ -140,11 +140,11 @@ impl Clock {
     ///
     /// The result is never before now, and only a little after it. So a comparison with a later time never
     /// finds that time still to come when it has passed.
-    #[allow(clippy::inline_always, reason = "a call would take longer than what it does")]
+    #[allow(clippy::inline_always, reason = "a call would cost more than the body")]
     #[inline(always)]
-    pub(crate) fn soon(&self) -> Nanos {
+    pub(crate) fn now_upper_bound(&self) -> Nanos {
         match &self.0 {
-            Source::Coarse(coarse) => coarse.soon(),
+            Source::Coarse(coarse) => coarse.now_upper_bound(),
             _ => self.now_exactly(),
         }
     }
@@ -183,31 +183,31 @@ impl fmt::Debug for Clock {
 struct Coarse {
     start: coarsetime::Instant,
     /// Offset that turns the coarse time elapsed since `start` into a time that is not before now.
-    ahead: u64,
+    offset: u64,
 }
 
 #[cfg(target_os = "linux")]
 impl Coarse {
-    #[allow(clippy::unnecessary_wraps, reason = "other systems have none")]
+    #[allow(clippy::unnecessary_wraps, reason = "other systems have no coarse clock")]
     fn new() -> Option<Self> {
         /// Upper bound of the lag of the coarse clock, in nanoseconds.
         ///
         /// One step is at most 10 ms. The lag grows when the processor that advances the clock is held up.
-        const LAG: u64 = 40_000_000;
+        const MAX_LAG: u64 = 40_000_000;
 
-        static NEW: LazyLock<Coarse> = LazyLock::new(|| {
-            // The coarse clock is read first, so that its reading is no later than the exact one: `soon`
+        static COARSE: LazyLock<Coarse> = LazyLock::new(|| {
+            // The coarse clock is read first, so that its reading is no later than the exact one: `now_upper_bound`
             // cannot fall behind `now`.
             let start = coarsetime::Instant::now_without_cache_update();
-            Coarse { start, ahead: Clock::system_nanos(Instant::now()) + LAG }
+            Coarse { start, offset: Clock::system_nanos(Instant::now()) + MAX_LAG }
         });
-        Some(*NEW)
+        Some(*COARSE)
     }
 
     #[inline]
-    fn soon(self) -> Nanos {
+    fn now_upper_bound(self) -> Nanos {
         let now = coarsetime::Instant::now_without_cache_update();
-        now.duration_since(self.start).as_nanos() + self.ahead
+        now.duration_since(self.start).as_nanos() + self.offset
     }
 }
 
@@ -222,7 +222,7 @@ impl Coarse {
         None
     }
 
-    fn soon(self) -> Nanos {
+    fn now_upper_bound(self) -> Nanos {
         match self {}
     }
 }
@@ -232,7 +232,7 @@ fn system_wall_ms() -> u64 {
 }
 
 /// Returns the duration in nanoseconds, which saturates after 584 years.
-#[allow(clippy::cast_possible_truncation, reason = "not of what fits")]
+#[allow(clippy::cast_possible_truncation, reason = "the cast value fits")]
 pub(crate) const fn nanos(duration: Duration) -> Nanos {
     let nanos = duration.as_nanos();
     if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
@@ -247,15 +247,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn soon_is_not_before_now_and_a_little_later() {
+    fn upper_bound_of_now_is_never_before_now_and_close_to_it() {
         let clock = Clock::system();
-        let (start, mut least) = (Instant::now(), u64::MAX);
+        let (start, mut min_lead) = (Instant::now(), u64::MAX);
         while start.elapsed() < Duration::from_millis(200) {
             let now = clock.now();
-            let soon = clock.soon();
-            assert!(soon >= now, "{} ns too early", now - soon);
-            least = least.min(soon - now);
+            let upper_bound = clock.now_upper_bound();
+            assert!(upper_bound >= now, "{} ns too early", now - upper_bound);
+            min_lead = min_lead.min(upper_bound - now);
         }
-        assert!(least < 1_000_000_000, "{least}");
+        assert!(min_lead < 1_000_000_000, "{min_lead}");
     }
 }

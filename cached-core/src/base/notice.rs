@@ -9,15 +9,15 @@ use std::{
 /// Warns about a function: as an event of `tracing` with that feature, otherwise on stderr.
 ///
 /// The message holds neither a key nor a value.
-pub(crate) fn warn(function: &str, what: &str) {
+pub(crate) fn warn(function: &str, message: &str) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(target: "cached_aside", function, "{what}");
+    tracing::warn!(target: "cached_aside", function, "{message}");
     #[cfg(not(feature = "tracing"))]
-    line(format_args!("`{function}`: {what}"));
+    write_line(format_args!("`{function}`: {message}"));
 }
 
 /// Writes one line to stderr. A failure, such as a closed stderr, is ignored.
 #[cfg(not(feature = "tracing"))]
-pub(crate) fn line(what: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "cached-aside: {what}");
+pub(crate) fn write_line(message: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "cached-aside: {message}");
 }

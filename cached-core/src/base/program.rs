@@ -7,22 +7,22 @@ use std::{env, fmt::Write as _, path::Path};
 ///
 /// Returns `None` if the name is unknown.
 pub(crate) fn namespace() -> Option<String> {
-    of_path(&env::current_exe().ok()?)
+    namespace_of(&env::current_exe().ok()?)
 }
 
-fn of_path(path: &Path) -> Option<String> {
+fn namespace_of(path: &Path) -> Option<String> {
     let name = path.file_name()?.as_encoded_bytes();
     // Linux appends this once the executable was replaced, as by a deployment. Processes from before and
     // after are the same program.
     let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
     let name = String::from_utf8_lossy(name);
     let stem = name.strip_suffix(".exe").unwrap_or(&name);
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if stem.chars().all(fits) {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if stem.chars().all(is_allowed) {
         return Some(stem.to_owned());
     }
     // The hash keeps names apart that differ only in characters which are replaced.
-    let mut namespace: String = stem.chars().map(|c| if fits(c) { c } else { '-' }).collect();
+    let mut namespace: String = stem.chars().map(|c| if is_allowed(c) { c } else { '-' }).collect();
     for byte in &blake3::hash(stem.as_bytes()).as_bytes()[..4] {
         let _ = write!(namespace, "{byte:02x}");
     }
@@ -34,11 +34,11 @@ mod tests {
     use super::*;
 
     fn of(path: &str) -> String {
-        of_path(Path::new(path)).unwrap()
+        namespace_of(Path::new(path)).unwrap()
     }
 
     #[test]
-    fn a_program_that_was_replaced_keeps_its_name() {
+    fn replaced_executable_keeps_its_namespace() {
         assert_eq!(of("/srv/shop"), "shop");
         assert_eq!(of("/srv/shop (deleted)"), "shop");
         assert_eq!(of("/srv/shop.exe"), "shop");
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_can_be_no_namespace_stay_apart() {
+    fn invalid_names_get_distinct_namespaces() {
         let (one, other) = (of("/srv/my shop"), of("/srv/my:shop"));
         assert!(one.starts_with("my-shop") && one.len() == "my-shop".len() + 8, "{one}");
         assert_ne!(one, other);

@@ -16,15 +16,15 @@ use crate::{
         event::{Event, Observers},
         functions::FunctionRegistry,
     },
-    tier::{Tier, feed::ChangeFeed, guarded::CatchPanic, none::NoTier},
+    tier::{Tier, catch_panic::CatchPanic, feed::ChangeFeed, no_tier::NoTier},
     value::{codec::Format, envelope::Limits},
 };
 
 /// Namespace of a cache without a shared tier.
-const ALONE: &str = "cached-aside";
+const LOCAL_NAMESPACE: &str = "cached-aside";
 
-const SHORTEST_LEASE: Duration = Duration::from_millis(10);
-const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+const MIN_LEASE: Duration = Duration::from_millis(10);
+const MAX_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Builder of a [`Cache`].
 ///
@@ -237,16 +237,16 @@ impl CacheBuilder {
     /// the value of `CACHED_ASIDE` is unknown, caching is [off](Mode::Off). A local cache in place of the
     /// shared one would receive no invalidations, and would send none.
     pub fn build_or_warn(self) -> Cache {
-        let mode = mode_of_environment(self.mode).unwrap_or_else(|error| off(&error));
+        let mode = mode_of_environment(self.mode).unwrap_or_else(|error| warn_off(&error));
         match self.check() {
             Ok(namespace) => self.assemble(namespace, mode),
             Err(error) if self.tier.is_some() => {
-                let off = off(&error);
-                Self::new().assemble(ALONE.to_owned(), off)
+                let off = warn_off(&error);
+                Self::new().assemble(LOCAL_NAMESPACE.to_owned(), off)
             }
             Err(error) => {
                 eprintln!("cached-aside: {error}; the default is used instead");
-                Self::new().assemble(ALONE.to_owned(), mode)
+                Self::new().assemble(LOCAL_NAMESPACE.to_owned(), mode)
             }
         }
     }
@@ -255,25 +255,29 @@ impl CacheBuilder {
     fn check(&self) -> Result<String, Error> {
         let namespace = match &self.namespace {
             Some(namespace) => namespace.clone(),
-            None if self.tier.is_none() => ALONE.to_owned(),
+            None if self.tier.is_none() => LOCAL_NAMESPACE.to_owned(),
             None => program::namespace().ok_or_else(|| {
-                Error::config("a shared tier needs a `namespace`: the name of this program is not known")
+                Error::config(
+                    "`namespace` must be set for a shared tier: the name of this program is unknown",
+                )
             })?,
         };
         check_namespace(&namespace)?;
         if self.l1_max_bytes == 0 {
-            return Err(Error::config("`l1_max_bytes` is 0: to turn caching off, use `Mode::Off`"));
+            return Err(Error::config("`l1_max_bytes` must not be 0: to turn caching off, use `Mode::Off`"));
         }
         self.codec.validate()?;
         if self.max_value_bytes == 0 {
-            return Err(Error::config("`max_value_bytes` is 0"));
+            return Err(Error::config("`max_value_bytes` must not be 0"));
         }
-        if self.lease < SHORTEST_LEASE {
-            return Err(Error::config("`lease` is shorter than 10 ms: it could not be renewed in time"));
-        }
-        if self.lease > LONGEST_LEASE {
+        if self.lease < MIN_LEASE {
             return Err(Error::config(
-                "`lease` is longer than a day: so long would others wait for a process that died",
+                "`lease` must be at least 10 ms: a shorter lease could not be renewed in time",
+            ));
+        }
+        if self.lease > MAX_LEASE {
+            return Err(Error::config(
+                "`lease` must be at most a day: other processes wait that long for a process that died",
             ));
         }
         if self.compress_above.is_some() && cfg!(not(feature = "compression")) {
@@ -284,22 +288,22 @@ impl CacheBuilder {
 
     fn assemble(self, namespace: String, mode: Mode) -> Cache {
         let shared = Shared {
-            exists: self.tier.is_some(),
+            has_tier: self.tier.is_some(),
             tier: CatchPanic(self.tier.unwrap_or_else(|| Arc::new(NoTier))),
             hasher: self.key_hasher,
             namespace,
             format: self.codec,
             limits: Limits { max_bytes: self.max_value_bytes, compress_above: self.compress_above },
             clock: self.clock,
-            marks: Epochs::new(),
-            pending: Outbox::default(),
+            epochs: Epochs::new(),
+            outbox: Outbox::default(),
             sweeps: Sweeps::default(),
-            said: TagLog::default(),
+            tag_log: TagLog::default(),
             background: Background::new(),
-            leaving: watch::Sender::new(false),
-            returning: Arc::default(),
+            closing: watch::Sender::new(false),
+            pending_releases: Arc::default(),
             lease: self.lease,
-            home: ChangeFeed::certain(),
+            local_feed: ChangeFeed::local(),
         };
         let (observers, functions) = (Arc::new(self.observers), Arc::new(FunctionRegistry::new()));
         let l1 = L1::new(self.l1_max_bytes, &observers, &shared.hasher, &functions);
@@ -313,29 +317,29 @@ impl CacheBuilder {
     }
 }
 
-fn off(error: &Error) -> Mode {
+fn warn_off(error: &Error) -> Mode {
     eprintln!("cached-aside: CACHING IS OFF: {error}");
     Mode::Off
 }
 
 fn mode_of_environment(mode: Mode) -> Result<Mode, Error> {
-    let word = env::var("CACHED_ASIDE").unwrap_or_default().to_ascii_lowercase();
-    match word.as_str() {
+    let setting = env::var("CACHED_ASIDE").unwrap_or_default().to_ascii_lowercase();
+    match setting.as_str() {
         "off" | "0" | "false" | "no" | "disabled" => Ok(Mode::Off),
         "local" if mode == Mode::On => Ok(Mode::LocalOnly),
         "" | "on" | "1" | "true" | "yes" | "local" => Ok(mode),
-        _ => Err(Error::config("the environment's CACHED_ASIDE is not `on`, `local` or `off`")),
+        _ => Err(Error::config("the environment variable CACHED_ASIDE must be `on`, `local` or `off`")),
     }
 }
 
 /// Checks a namespace, which is followed by a `:` in keys and occurs in patterns.
 fn check_namespace(namespace: &str) -> Result<(), Error> {
     if namespace.is_empty() {
-        return Err(Error::config("the namespace is empty"));
+        return Err(Error::config("the namespace must not be empty"));
     }
     // A `:` would give the namespace `a:b` with prefix `c`, and `a` with prefix `b:c`, the same keys.
     if namespace.chars().any(|c| c.is_whitespace() || c.is_control() || ":*?[]\\{}".contains(c)) {
-        return Err(Error::config("the namespace holds white space or one of `: * ? [ ] \\ { }`"));
+        return Err(Error::config("the namespace must not contain whitespace or any of `: * ? [ ] \\ { }`"));
     }
     Ok(())
 }

@@ -8,18 +8,18 @@ use std::{
 use crate::{base::race::within, cache::Cache, tier::Tier};
 
 /// Limit of a close without an explicit one.
-const PATIENCE: Duration = Duration::from_secs(10);
+const DEFAULT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Interval between checks for loads under way.
-const PAUSE: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Limit for releasing the leases, and again for closing the shared tier.
-const GOODBYE: Duration = Duration::from_secs(1);
+const STEP_LIMIT: Duration = Duration::from_secs(1);
 
 impl Cache {
     /// Closes the cache like [`close_within`](Self::close_within), with a limit of ten seconds.
     pub async fn close(&self) -> bool {
-        self.close_within(PATIENCE).await
+        self.close_within(DEFAULT_LIMIT).await
     }
 
     /// Closes the cache: await this before the program exits, when no further calls begin.
@@ -50,20 +50,20 @@ impl Cache {
     /// assert!(cache.close_within(Duration::from_secs(5)).await);
     /// # Ok(()) }
     /// ```
-    pub async fn close_within(&self, patience: Duration) -> bool {
-        let began = Instant::now();
-        let left = || patience.saturating_sub(began.elapsed());
+    pub async fn close_within(&self, limit: Duration) -> bool {
+        let started = Instant::now();
+        let remaining = || limit.saturating_sub(started.elapsed());
         // A load that ends stores its value, as a background job that the flush waits for.
-        while self.flights().len() > 0 && !left().is_zero() {
-            within(PAUSE.min(left()), pending::<()>()).await;
+        while self.flights().len() > 0 && !remaining().is_zero() {
+            within(POLL_INTERVAL.min(remaining()), pending::<()>()).await;
         }
-        let is_over = self.shared().background.flush(left()).await && self.flights().len() == 0;
+        let is_over = self.shared().background.flush(remaining()).await && self.flights().len() == 0;
         self.turn_off();
-        let leaving = &self.shared().leaving;
-        leaving.send_replace(true);
+        let closing = &self.shared().closing;
+        closing.send_replace(true);
         // Each task that holds a lease keeps a receiver of this channel until the lease is released.
-        within(GOODBYE, leaving.closed()).await;
-        within(GOODBYE, self.shared().tier.close()).await;
+        within(STEP_LIMIT, closing.closed()).await;
+        within(STEP_LIMIT, self.shared().tier.close()).await;
         is_over
     }
 }

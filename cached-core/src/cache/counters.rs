@@ -53,10 +53,10 @@ impl Cache {
         ttl: Option<Duration>,
     ) -> Result<i64, Error> {
         if ttl.is_some_and(|ttl| ttl.is_zero()) {
-            return Err(Error::config("the ttl of a counter is 0"));
+            return Err(Error::config("the ttl of a counter must not be 0"));
         }
-        let name = self.counter(prefix, key)?;
-        if !self.shared().exists || self.mode() != Mode::On {
+        let name = self.counter_name(prefix, key)?;
+        if !self.shared().has_tier || self.mode() != Mode::On {
             return self.local_counters().add(name, by, ttl, self.clock().now()).ok_or_else(overflow);
         }
         Ok(self.shared().tier.incr(&name, by, ttl).await?)
@@ -77,14 +77,14 @@ impl Cache {
     /// Those of an [`Invalidation`]. After [`is_not_propagated`](Error::is_not_propagated), the counter is
     /// reset as soon as the shared tier can be reached. Additions made until then are lost with it.
     pub fn reset_counter<K: Serialize + ?Sized>(&self, prefix: &'static str, key: &K) -> Invalidation {
-        Invalidation::new(self.clone(), self.counter(prefix, key).map(InvalidationTarget::Counter))
+        Invalidation::new(self.clone(), self.counter_name(prefix, key).map(InvalidationTarget::Counter))
     }
 
     /// Returns the name of a counter.
-    fn counter<K: Serialize + ?Sized>(&self, prefix: &'static str, key: &K) -> Result<String, Error> {
-        let (site, part) = (FunctionSpec::prefix(prefix), Part(key));
-        let key = with_identity(&site, &part, |key| key.owned())?;
-        Ok(self.name(&site, &key, &part)?.0)
+    fn counter_name<K: Serialize + ?Sized>(&self, prefix: &'static str, key: &K) -> Result<String, Error> {
+        let (spec, part) = (FunctionSpec::prefix(prefix), Part(key));
+        let key = with_identity(&spec, &part, |key| key.owned())?;
+        Ok(self.name(&spec, &key, &part)?.0)
     }
 }
 

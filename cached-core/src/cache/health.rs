@@ -13,7 +13,7 @@ use crate::{
 /// # extern crate cached_core as cached_aside;
 /// let cache = cached_aside::Cache::builder().build()?;
 /// let health = cache.health();
-/// assert!(health.tier.is_none() && health.is_well());
+/// assert!(health.tier.is_none() && health.is_healthy());
 /// # Ok::<(), cached_core::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub struct Health {
     pub tier: Option<TierHealth>,
     /// True if the shared tier is worth asking now; otherwise, or without one, reads and fills skip it.
     pub is_tier_ready: bool,
-    /// Loads under way.
+    /// Loads in progress.
     pub in_flight: u64,
     /// Calls that wait for the load of another call of this process.
     pub waiting: u64,
@@ -50,11 +50,11 @@ impl Health {
     /// In full means: every tier takes part, the shared tier can be reached as far as that was tried, and it
     /// has received all invalidations. If this is `false`, calls still work. An operator should look, and the
     /// process need not be taken out of service.
-    pub fn is_well(&self) -> bool {
-        let is_reachable = self.tier.as_ref().is_none_or(|tier| tier.state.is_well());
-        let is_asked = self.is_tier_ready || self.tier.is_none();
-        let is_told = self.pending_invalidations == 0;
-        self.mode == Mode::On && is_reachable && is_asked && is_told && self.clashes.is_empty()
+    pub fn is_healthy(&self) -> bool {
+        let is_reachable = self.tier.as_ref().is_none_or(|tier| tier.state.is_healthy());
+        let is_tier_in_use = self.is_tier_ready || self.tier.is_none();
+        let is_outbox_empty = self.pending_invalidations == 0;
+        self.mode == Mode::On && is_reachable && is_tier_in_use && is_outbox_empty && self.clashes.is_empty()
     }
 }
 
@@ -65,11 +65,11 @@ impl Cache {
         let (l1_entries, l1_bytes) = self.l1().usage();
         Health {
             mode: self.mode(),
-            tier: shared.exists.then(|| shared.tier.health()),
-            is_tier_ready: shared.exists && shared.tier.ready(),
+            tier: shared.has_tier.then(|| shared.tier.health()),
+            is_tier_ready: shared.has_tier && shared.tier.ready(),
             in_flight: self.flights().len() as u64,
             waiting: self.flights().followers() as u64,
-            pending_invalidations: shared.pending.len() as u64,
+            pending_invalidations: shared.outbox.len() as u64,
             background_jobs: shared.background.len() as u64,
             l1_entries,
             l1_bytes,

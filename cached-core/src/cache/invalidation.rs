@@ -31,7 +31,7 @@ use crate::{
     coherence::outbox::OutboxItem,
     error::{Error, tier::TierError},
     key::{KeyPart, NameWriter, Parts, entry_key::EntryKey, flaw},
-    l2::shared::own_mark_name,
+    l2::shared::own_epoch_name,
     spec::FunctionSpec,
     telemetry::{span::Span, stats::Count, step::TimedSpan},
     tier::Tier,
@@ -61,7 +61,7 @@ use crate::{
 /// failed.
 #[must_use = "an invalidation does nothing until it is awaited"]
 pub struct Invalidation {
-    plan: Request,
+    request: Request,
     /// Future of the work; set at the first poll.
     work: Option<Work>,
 }
@@ -94,11 +94,11 @@ impl Invalidation {
             Ok(target) => (vec![(cache, vec![target])], None),
             Err(error) => (Vec::new(), Some(error)),
         };
-        Self { plan: Request { groups, error, is_confirmed: false }, work: None }
+        Self { request: Request { groups, error, is_confirmed: false }, work: None }
     }
 
     pub(crate) fn nothing() -> Self {
-        Self { plan: Request::default(), work: None }
+        Self { request: Request::default(), work: None }
     }
 
     /// Waits until every live process has handled the invalidation.
@@ -108,20 +108,20 @@ impl Invalidation {
     /// serve any more: for the bound and the [grace](crate::CacheBuilder::outage_grace) after its last sign
     /// of life.
     pub fn confirmed(mut self) -> Self {
-        self.plan.is_confirmed = true;
+        self.request.is_confirmed = true;
         self
     }
 
     /// Combines two invalidations. Those of the same cache are sent together.
     pub fn and(mut self, other: Self) -> Self {
-        for (cache, targets) in other.plan.groups {
-            match self.plan.groups.iter_mut().find(|(known, _)| known.is_same(&cache)) {
-                Some((_, known)) => known.extend(targets),
-                None => self.plan.groups.push((cache, targets)),
+        for (cache, targets) in other.request.groups {
+            match self.request.groups.iter_mut().find(|(known, _)| known.is_same(&cache)) {
+                Some((_, group)) => group.extend(targets),
+                None => self.request.groups.push((cache, targets)),
             }
         }
-        self.plan.error = self.plan.error.or(other.plan.error);
-        self.plan.is_confirmed |= other.plan.is_confirmed;
+        self.request.error = self.request.error.or(other.request.error);
+        self.request.is_confirmed |= other.request.is_confirmed;
         self
     }
 
@@ -130,10 +130,10 @@ impl Invalidation {
     /// The shared tier is notified through the outbox, as after a failed attempt. Until it has the
     /// invalidation, this process does not read the names from it.
     pub fn spawn(self) {
-        for (cache, targets) in self.plan.groups {
-            cache.note_invalidations(&targets);
-            cache.remember(&targets);
-            cache.evict(&targets);
+        for (cache, targets) in self.request.groups {
+            cache.report_invalidations(&targets);
+            cache.enqueue(&targets);
+            cache.invalidate_local(&targets);
         }
     }
 }
@@ -141,23 +141,25 @@ impl Invalidation {
 /// Returns the template of the function if the only target is one entry, otherwise an empty string.
 fn function_of(targets: &[InvalidationTarget]) -> &'static str {
     match targets {
-        [InvalidationTarget::Entry(site, _)] => site.template(),
+        [InvalidationTarget::Entry(spec, _)] => spec.template(),
         _ => "",
     }
 }
 
 impl Request {
-    async fn carry_out(self) -> Result<(), Error> {
+    async fn run(self) -> Result<(), Error> {
         let Self { groups, error, is_confirmed } = self;
         for (cache, targets) in &groups {
-            cache.evict(targets);
+            cache.invalidate_local(targets);
         }
         let mut result = error.map_or(Ok(()), Err);
         // All caches start now: if the caller goes away during one, the others are not forgotten.
-        let telling: Vec<_> =
-            groups.into_iter().map(|(cache, targets)| cache.tell_to_the_end(targets, is_confirmed)).collect();
-        for told in telling {
-            result = told.await.and(result);
+        let runs: Vec<_> = groups
+            .into_iter()
+            .map(|(cache, targets)| cache.run_to_completion(targets, is_confirmed))
+            .collect();
+        for run in runs {
+            result = run.await.and(result);
         }
         result
     }
@@ -167,18 +169,18 @@ impl Future for Invalidation {
     type Output = Result<(), Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { plan, work } = &mut *self;
-        work.get_or_insert_with(|| Box::pin(mem::take(plan).carry_out())).as_mut().poll(cx)
+        let Self { request, work } = &mut *self;
+        work.get_or_insert_with(|| Box::pin(mem::take(request).run())).as_mut().poll(cx)
     }
 }
 
 impl fmt::Debug for Invalidation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Names hold arguments of calls.
-        let targets: usize = self.plan.groups.iter().map(|(_, targets)| targets.len()).sum();
+        let targets: usize = self.request.groups.iter().map(|(_, targets)| targets.len()).sum();
         f.debug_struct("Invalidation")
             .field("targets", &targets)
-            .field("is_confirmed", &self.plan.is_confirmed)
+            .field("is_confirmed", &self.request.is_confirmed)
             .finish_non_exhaustive()
     }
 }
@@ -192,7 +194,7 @@ impl Cache {
     ///
     /// It ends in [`is_key`](Error::is_key) if the template is not valid, or has another number of `{}`.
     pub fn invalidate_tag(&self, template: &str, parts: &[&(dyn KeyPart + Sync)]) -> Invalidation {
-        self.tagged(self.filled_in(template, parts, false))
+        self.tag_invalidation(self.fill_template(template, parts, false))
     }
 
     /// Invalidates every entry with a name that matches a pattern.
@@ -206,7 +208,7 @@ impl Cache {
     /// an equal pattern that arrive during a scan share the next one. [Counters](Self::incr) with a matching
     /// name are reset as well.
     pub fn invalidate_pattern(&self, template: &str, parts: &[&(dyn KeyPart + Sync)]) -> Invalidation {
-        self.matching(self.filled_in(template, parts, true))
+        self.pattern_invalidation(self.fill_template(template, parts, true))
     }
 
     /// Invalidates everything in the namespace of this cache, in every tier and process.
@@ -214,43 +216,45 @@ impl Cache {
     /// The shared tier examines all of its keys, in steps. Counters of [`incr`](Self::incr) are reset as
     /// well. The in-process tier is empty when the invalidation completes.
     pub fn clear(&self) -> Invalidation {
-        Invalidation::new(self.clone(), Ok(InvalidationTarget::Matching(self.shared().everything())))
+        Invalidation::new(self.clone(), Ok(InvalidationTarget::Matching(self.shared().all_names_pattern())))
     }
 
-    fn filled_in(
+    fn fill_template(
         &self,
         template: &str,
         parts: &[&(dyn KeyPart + Sync)],
-        may_star: bool,
+        allows_wildcard: bool,
     ) -> Result<String, Error> {
-        if let Some(flaw) = flaw(template, parts.len(), may_star) {
+        if let Some(flaw) = flaw(template, parts.len(), allows_wildcard) {
             return Err(Error::key(flaw));
         }
         let parts = parts.iter().map(|part| *part as &dyn KeyPart);
-        Ok(NameWriter::text(&*self.shared().hasher, |writer| writer.fill_in(template, parts))?)
+        Ok(NameWriter::text(&*self.shared().hasher, |writer| writer.write_template(template, parts))?)
     }
 
     pub(crate) fn invalidate_tag_of(&self, parts: &impl Parts) -> Invalidation {
-        self.tagged(self.text_of(parts))
+        self.tag_invalidation(self.write_name(parts))
     }
 
     pub(crate) fn invalidate_pattern_of(&self, parts: &impl Parts) -> Invalidation {
-        self.matching(self.text_of(parts))
+        self.pattern_invalidation(self.write_name(parts))
     }
 
-    fn text_of(&self, parts: &impl Parts) -> Result<String, Error> {
+    fn write_name(&self, parts: &impl Parts) -> Result<String, Error> {
         Ok(NameWriter::text(&*self.shared().hasher, |writer| parts.write(writer))?)
     }
 
-    fn tagged(&self, tag: Result<String, Error>) -> Invalidation {
+    fn tag_invalidation(&self, tag: Result<String, Error>) -> Invalidation {
         Invalidation::new(self.clone(), tag.map(|tag| InvalidationTarget::Tag(self.shared().tag_key(&tag))))
     }
 
-    fn matching(&self, pattern: Result<String, Error>) -> Invalidation {
+    fn pattern_invalidation(&self, pattern: Result<String, Error>) -> Invalidation {
         let target = pattern.and_then(|pattern| {
             // Redis would interpret these characters.
             match pattern.find(['?', '[', ']', '\\']) {
-                Some(_) => Err(Error::key("a pattern knows `*` only, and none of `? [ ] \\`")),
+                Some(_) => {
+                    Err(Error::key("a pattern must not contain any of `? [ ] \\`: its only wildcard is `*`"))
+                }
                 None => Ok(InvalidationTarget::Matching(format!("{}:{pattern}", self.shared().namespace))),
             }
         });
@@ -260,29 +264,29 @@ impl Cache {
     /// Invalidates the targets in this process.
     ///
     /// From now on, none of their entries is served, and no load under way is kept.
-    fn evict(&self, targets: &[InvalidationTarget]) {
+    fn invalidate_local(&self, targets: &[InvalidationTarget]) {
         if planted!("own-entry-kept") {
             return;
         }
-        let marks = &self.shared().marks;
+        let epochs = &self.shared().epochs;
         for target in targets {
             match target {
-                InvalidationTarget::Entry(_, entry) => {
+                InvalidationTarget::Entry(_, entry_key) => {
                     // The epochs end first: an entry that is read from L1 after that is not valid. Loads of
                     // other functions may depend on these epochs as well.
-                    marks.end(&entry.name.text);
-                    marks.end(&own_mark_name(&entry.name.text));
-                    self.flights().supersede(&entry.key, || self.l1().remove(&entry.key));
+                    epochs.end(&entry_key.shared_key.text);
+                    epochs.end(&own_epoch_name(&entry_key.shared_key.text));
+                    self.flights().supersede(&entry_key.key, || self.l1().remove(&entry_key.key));
                 }
                 InvalidationTarget::Tag(key) => {
-                    self.shared().said.say(key);
-                    marks.end_tag(key);
+                    self.shared().tag_log.record(key);
+                    epochs.end_tag(key);
                 }
                 InvalidationTarget::Counter(name) => self.local_counters().remove(name),
                 InvalidationTarget::Matching(pattern) => {
-                    marks.end_matching(pattern);
+                    epochs.end_matching(pattern);
                     self.local_counters().remove_matching(pattern);
-                    if *pattern == self.shared().everything() {
+                    if *pattern == self.shared().all_names_pattern() {
                         // No entry is valid any more, so L1 can be freed without checking each of them.
                         self.clear_local();
                     }
@@ -300,15 +304,15 @@ impl Cache {
     /// Runs the steps for one cache to their end, in a task of its own if there is a runtime.
     ///
     /// Otherwise a caller that goes away would stop them half-way.
-    fn tell_to_the_end(self, targets: Vec<InvalidationTarget>, is_confirmed: bool) -> Work {
+    fn run_to_completion(self, targets: Vec<InvalidationTarget>, is_confirmed: bool) -> Work {
         // An invalidation of this process alone completes at its first poll, so that a function which is not
         // async may wait for it.
-        let tells_others = is_confirmed || !self.words(&targets).is_empty();
-        let (there, meant) = (self.clone(), targets.clone());
+        let needs_tier = is_confirmed || !self.outbox_items(&targets).is_empty();
+        let (sender, lost_targets) = (self.clone(), targets.clone());
         // The span is created here, so that it is a child of the caller's span.
         let mut step = TimedSpan::begin(Span::invalidate(function_of(&targets)), self.clock());
         let work = async move {
-            let done = step.around(there.clone().carry_out(targets, is_confirmed)).await;
+            let done = step.instrument(sender.clone().send_and_confirm(targets, is_confirmed)).await;
             step.end(match &done {
                 Ok(()) => "ok",
                 Err(error) if error.is_not_confirmed() => "not_confirmed",
@@ -317,7 +321,7 @@ impl Cache {
             done
         };
         match Handle::try_current() {
-            Ok(runtime) if tells_others => {
+            Ok(runtime) if needs_tier => {
                 let job = self.shared().background.begin();
                 let task = runtime.spawn(async move {
                     let _job = job;
@@ -327,8 +331,8 @@ impl Cache {
                 Box::pin(async move {
                     task.await.unwrap_or_else(|_| {
                         // The runtime of the task was shut down.
-                        cache.remember(&meant);
-                        cache.evict(&meant);
+                        cache.enqueue(&lost_targets);
+                        cache.invalidate_local(&lost_targets);
                         Err(Error::not_propagated(TierError::Unavailable))
                     })
                 })
@@ -337,10 +341,14 @@ impl Cache {
         }
     }
 
-    async fn carry_out(self, targets: Vec<InvalidationTarget>, is_confirmed: bool) -> Result<(), Error> {
-        let told = self.tell(&targets).await.map_err(Error::not_propagated);
+    async fn send_and_confirm(
+        self,
+        targets: Vec<InvalidationTarget>,
+        is_confirmed: bool,
+    ) -> Result<(), Error> {
+        let sent = self.send_or_enqueue(&targets).await.map_err(Error::not_propagated);
         if !planted!("not-propagated-as-ok") {
-            told?;
+            sent?;
         }
         if is_confirmed {
             self.shared().tier.confirm().await.map_err(Error::not_confirmed)?;
@@ -349,42 +357,42 @@ impl Cache {
     }
 
     /// Sends the invalidation to the shared tier, and queues it for another attempt if that fails.
-    async fn tell(&self, targets: &[InvalidationTarget]) -> Result<(), TierError> {
-        self.note_invalidations(targets);
-        let told = self.tell_tier(targets).await;
-        if told.is_err() {
-            self.count_untold(targets);
-            self.remember(targets);
+    async fn send_or_enqueue(&self, targets: &[InvalidationTarget]) -> Result<(), TierError> {
+        self.report_invalidations(targets);
+        let sent = self.send(targets).await;
+        if sent.is_err() {
+            self.count_not_propagated(targets);
+            self.enqueue(targets);
         }
         // Values that were read from the tier before it had the invalidation must not stay, and a tier sends
         // no push for the process's own changes.
-        self.evict(targets);
-        told
+        self.invalidate_local(targets);
+        sent
     }
 
-    fn count_untold(&self, targets: &[InvalidationTarget]) {
+    fn count_not_propagated(&self, targets: &[InvalidationTarget]) {
         match targets {
-            [InvalidationTarget::Entry(site, _)] => self.count_of(site, Count::NotPropagated),
+            [InvalidationTarget::Entry(spec, _)] => self.count_of(spec, Count::NotPropagated),
             _ => self.count(Count::NotPropagated),
         }
     }
 
-    fn note_invalidations(&self, targets: &[InvalidationTarget]) {
+    fn report_invalidations(&self, targets: &[InvalidationTarget]) {
         for target in targets {
             match target {
-                InvalidationTarget::Entry(site, entry) => {
-                    self.note(Count::Invalidate, site, entry.key.as_ref());
+                InvalidationTarget::Entry(spec, entry_key) => {
+                    self.report(Count::Invalidate, spec, entry_key.key.as_ref());
                 }
-                _ => self.note_many(Count::Invalidate),
+                _ => self.report_many(Count::Invalidate),
             }
         }
     }
 
-    async fn tell_tier(&self, targets: &[InvalidationTarget]) -> Result<(), TierError> {
-        let words = self.words(targets);
+    async fn send(&self, targets: &[InvalidationTarget]) -> Result<(), TierError> {
+        let items = self.outbox_items(targets);
         let (mut keys, mut patterns) = (Vec::new(), Vec::new());
-        for word in words {
-            match word {
+        for item in items {
+            match item {
                 OutboxItem::Key(key) => keys.push(key),
                 OutboxItem::Matching(pattern) => patterns.push(pattern),
             }
@@ -397,41 +405,43 @@ impl Cache {
     }
 
     /// Returns the changes that the shared tier must receive.
-    fn words(&self, targets: &[InvalidationTarget]) -> Vec<OutboxItem> {
-        if !self.shared().exists {
+    fn outbox_items(&self, targets: &[InvalidationTarget]) -> Vec<OutboxItem> {
+        if !self.shared().has_tier {
             return Vec::new();
         }
-        let mut words = Vec::new();
+        let mut items = Vec::new();
         for target in targets {
             match target {
-                InvalidationTarget::Entry(_, entry) if entry.is_shared => {
-                    words.push(OutboxItem::Key(entry.name.text.clone()));
+                InvalidationTarget::Entry(_, entry_key) if entry_key.is_shared => {
+                    items.push(OutboxItem::Key(entry_key.shared_key.text.clone()));
                 }
                 InvalidationTarget::Entry(..) => {}
                 InvalidationTarget::Tag(key) | InvalidationTarget::Counter(key) => {
-                    words.push(OutboxItem::Key(key.clone()));
+                    items.push(OutboxItem::Key(key.clone()));
                 }
-                InvalidationTarget::Matching(pattern) => words.push(OutboxItem::Matching(pattern.clone())),
+                InvalidationTarget::Matching(pattern) => items.push(OutboxItem::Matching(pattern.clone())),
             }
         }
-        words
+        items
     }
 
     /// Adds the targets to the outbox, and starts to send it.
     ///
     /// Until the tier has the invalidation, the names are not read from it.
-    fn remember(&self, targets: &[InvalidationTarget]) {
-        for word in self.words(targets) {
-            self.shared().pending.add(word, &self.shared().everything());
+    fn enqueue(&self, targets: &[InvalidationTarget]) {
+        for item in self.outbox_items(targets) {
+            self.shared().outbox.add(item, &self.shared().all_names_pattern());
         }
-        self.tell_again();
+        self.resend();
     }
 
     /// Queues the removal of a value that may be outdated in the shared tier, and is not read until then.
-    pub(crate) fn forget_shared(&self, entry: Option<EntryKey>) {
-        if let Some(entry) = entry.filter(|entry| entry.is_shared && self.shared().exists) {
-            self.shared().pending.add(OutboxItem::Key(entry.name.text.clone()), &self.shared().everything());
-            self.tell_again();
+    pub(crate) fn enqueue_removal(&self, entry_key: Option<EntryKey>) {
+        if let Some(entry_key) = entry_key.filter(|entry_key| entry_key.is_shared && self.shared().has_tier) {
+            self.shared()
+                .outbox
+                .add(OutboxItem::Key(entry_key.shared_key.text.clone()), &self.shared().all_names_pattern());
+            self.resend();
         }
     }
 }

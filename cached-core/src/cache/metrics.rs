@@ -35,7 +35,7 @@ impl Cache {
     pub fn export_metrics(&self) {
         describe();
         let functions = self.functions();
-        functions.iter().chain([functions.others()]).for_each(|function| export(function));
+        functions.iter().chain([functions.cache_wide()]).for_each(|function| export(function));
         self.export_health();
     }
 

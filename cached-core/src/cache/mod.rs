@@ -4,8 +4,8 @@
 //! this room add groups of methods to it: `builder` and `close` (the life of a cache), `invalidation`,
 //! `counters`, `health`, `metrics`, and `reap` (frees the memory of invalidated entries).
 //!
-//! A hit takes one of two paths, `hit` and `look`. `hit` is the fast path of a plain call: the thread cache
-//! first, and then L1. `look` judges one entry of L1 in full: fresh, due, to be checked with L2, or absent.
+//! A hit takes one of two paths, `hit` and `lookup`. `hit` is the fast path of a plain call: the thread cache
+//! first, and then L1. `lookup` judges one entry of L1 in full: fresh, due, to be checked with L2, or absent.
 //! Everything after that is in `call`, where `call/mod.rs` has the order of the steps.
 
 pub(crate) mod builder;
@@ -92,7 +92,7 @@ struct Inner {
     observers: SharedObservers,
     functions: Arc<FunctionRegistry>,
     local_counters: LocalCounters,
-    places: LoadPermits,
+    permits: LoadPermits,
     mode: AtomicU8,
     /// True after a close, which is final.
     is_closed: AtomicBool,
@@ -124,24 +124,24 @@ pub enum Mode {
 static DEFAULT: OnceLock<Cache> = OnceLock::new();
 
 /// Limit of a flush without an explicit one.
-const LONGEST_FLUSH: Duration = Duration::from_secs(30);
+const DEFAULT_FLUSH_LIMIT: Duration = Duration::from_secs(30);
 
 impl Cache {
     pub(crate) fn assemble(parts: CacheParts) -> Self {
         let CacheParts { l1, shared, bound, grace, observers, functions, mode } = parts;
         let (shared, flights) = (Arc::new(shared), Arc::new(Flights::new()));
         shared.tier.attach(Attachment {
-            watcher: Arc::new(FeedListener::new(
+            listener: Arc::new(FeedListener::new(
                 &shared,
                 flights.clone(),
                 functions.clone(),
                 observers.clone(),
             )),
             namespace: shared.namespace.clone(),
-            journal: shared.journal(),
+            journal: shared.journal_key(),
             bound,
             grace,
-            max_bytes: shared.limits.longest(),
+            max_bytes: shared.limits.max_envelope_len(),
         });
         Self(Arc::new(Inner {
             l1,
@@ -152,7 +152,7 @@ impl Cache {
             observers,
             functions,
             local_counters: LocalCounters::default(),
-            places: LoadPermits::default(),
+            permits: LoadPermits::default(),
             mode: AtomicU8::new(mode as u8),
             is_closed: AtomicBool::new(false),
         }))
@@ -187,7 +187,7 @@ impl Cache {
         }
         // Entries that were stored while the shared tier took no part were not watched.
         if mode == Mode::On && before != mode as u8 {
-            self.shared().marks.end_all();
+            self.shared().epochs.end_all();
         }
     }
 
@@ -207,10 +207,10 @@ impl Cache {
         Stats {
             l1_entries,
             l1_bytes,
-            l1_retired_bytes: self.0.l1.home().retired(),
+            l1_retired_bytes: self.0.l1.memory().retired_bytes(),
             in_flight: self.0.flights.len() as u64,
             waiting: self.0.flights.followers() as u64,
-            pending_invalidations: self.shared().pending.len() as u64,
+            pending_invalidations: self.shared().outbox.len() as u64,
             ..self.0.functions.total()
         }
     }
@@ -225,7 +225,7 @@ impl Cache {
     /// The wait is limited to 30 seconds. Values are stored in the background, so call this before a program
     /// exits, or call [`close`](Self::close), which also waits for loads.
     pub async fn flush(&self) {
-        self.flush_within(LONGEST_FLUSH).await;
+        self.flush_within(DEFAULT_FLUSH_LIMIT).await;
     }
 
     /// Waits like [`flush`](Self::flush), but for at most `limit`. Returns whether everything was handed
@@ -269,48 +269,51 @@ impl Cache {
     /// Applies `take` to the entry that answers a plain call, on the fast path for the common case.
     ///
     /// The thread cache is tried first: without a lock, and with an upper bound of the current time. If it
-    /// has no entry, or one that may be due or not valid, [`look`](Self::look) judges the entry in L1. Only a
+    /// has no entry, or one that may be due or not valid, [`lookup`](Self::lookup) judges the entry in L1. Only a
     /// fresh entry is a hit here; all other cases are left to the caller.
-    #[allow(clippy::inline_always, reason = "what is known of the site then needs no look at it")]
+    #[allow(
+        clippy::inline_always,
+        reason = "the compiler then folds the constant fields of the `FunctionSpec`"
+    )]
     #[inline(always)]
     pub(crate) fn hit<T>(
         &self,
-        site: &FunctionSpec,
+        spec: &FunctionSpec,
         parts: &impl WriteKey,
         take: impl Fn(&Arc<Entry>) -> Option<T>,
     ) -> Result<T, Absent> {
-        let at_hand = thread_cache::find(site, parts, |kept, look| {
-            let began = stats::is_sample(look).then(|| self.clock().now_exactly());
-            let soon = self.0.clock.soon();
-            let is_served = kept.is_in(self.0.l1.home())
-                && kept.is_early(soon)
-                && kept.claim.stands(soon, self.staleness().bound_on(site, &kept.claim));
-            if !is_served {
+        let cached = thread_cache::find(spec, parts, |entry, lookup_number| {
+            let started = stats::is_sample(lookup_number).then(|| self.clock().now_exactly());
+            let now = self.0.clock.now_upper_bound();
+            let may_serve = entry.is_in(self.0.l1.memory())
+                && entry.is_before_due(now)
+                && entry.validity.is_valid_at(now, self.staleness().effective_bound(spec, &entry.validity));
+            if !may_serve {
                 return None;
             }
-            let out = take(kept)?;
-            kept.touch(site.entry_cap().is_some());
-            self.note_hit(kept, began, site);
-            Some(out)
+            let result = take(entry)?;
+            entry.touch(spec.own_max_entries().is_some());
+            self.count_hit(entry, started, spec);
+            Some(result)
         });
-        if let Some(out) = at_hand {
-            return Ok(out);
+        if let Some(result) = cached {
+            return Ok(result);
         }
-        let look = thread_cache::come_by();
-        let began = stats::is_sample(look).then(|| self.clock().now_exactly());
-        let kept = self.look_far(site, parts)?;
-        let out = take(&kept).ok_or(Absent(false))?;
-        self.note_hit(&kept, began, site);
-        thread_cache::keep(&kept);
-        Ok(out)
+        let lookup_number = thread_cache::maintain();
+        let started = stats::is_sample(lookup_number).then(|| self.clock().now_exactly());
+        let entry = self.lookup_l1(spec, parts)?;
+        let result = take(&entry).ok_or(Absent(false))?;
+        self.count_hit(&entry, started, spec);
+        thread_cache::insert(&entry);
+        Ok(result)
     }
 
     /// Looks up an entry that is not in the cache of this thread.
     #[inline(never)]
-    fn look_far(&self, site: &FunctionSpec, parts: &dyn WriteKey) -> Result<Arc<Entry>, Absent> {
-        match with_identity(site, parts, |key| self.look(site, key)) {
-            Ok(L1Lookup::Fresh(kept, _)) => Ok(kept),
-            Ok(looked) => Err(Absent(matches!(looked, L1Lookup::Nothing))),
+    fn lookup_l1(&self, spec: &FunctionSpec, parts: &dyn WriteKey) -> Result<Arc<Entry>, Absent> {
+        match with_identity(spec, parts, |key| self.lookup(spec, key)) {
+            Ok(L1Lookup::Fresh(entry, _)) => Ok(entry),
+            Ok(lookup) => Err(Absent(matches!(lookup, L1Lookup::Nothing))),
             Err(_) => Err(Absent(false)),
         }
     }
@@ -318,57 +321,57 @@ impl Cache {
     /// Counts a hit of a plain call.
     ///
     /// This is on the fast path, so the counter is reached through the entry and not by a look-up.
-    #[allow(clippy::inline_always, reason = "a call would take longer than what it does")]
+    #[allow(clippy::inline_always, reason = "a call would cost more than the body")]
     #[inline(always)]
-    fn note_hit(&self, kept: &Entry, began: Option<Nanos>, site: &FunctionSpec) {
-        kept.function.add(Count::HitL1);
-        if began.is_some() || !self.0.observers.is_empty() {
-            self.note_hit_at_length(kept, began, site);
+    fn count_hit(&self, entry: &Entry, started: Option<Nanos>, spec: &FunctionSpec) {
+        entry.function.add(Count::HitL1);
+        if started.is_some() || !self.0.observers.is_empty() {
+            self.report_hit(entry, started, spec);
         }
     }
 
     /// Records the latency of a sampled hit, and notifies the observers.
     #[cold]
-    fn note_hit_at_length(&self, kept: &Entry, began: Option<Nanos>, site: &FunctionSpec) {
-        if let Some(began) = began {
-            kept.function.hit().record(self.clock().now().saturating_sub(began));
+    fn report_hit(&self, entry: &Entry, started: Option<Nanos>, spec: &FunctionSpec) {
+        if let Some(started) = started {
+            entry.function.hit_latency().record(self.clock().now().saturating_sub(started));
         }
         if !self.0.observers.is_empty() {
-            self.tell_observers(Count::HitL1, site.template(), Some(kept.key().as_ref()));
+            self.notify_observers(Count::HitL1, spec.template(), Some(entry.key().as_ref()));
         }
     }
 
     /// Looks up a key in L1, and judges the entry.
-    pub(crate) fn look(&self, site: &FunctionSpec, key: KeyRef<'_>) -> L1Lookup {
+    pub(crate) fn lookup(&self, spec: &FunctionSpec, key: KeyRef<'_>) -> L1Lookup {
         let now = self.clock().now();
-        let Some(kept) = self.0.l1.get(site, key, now) else { return L1Lookup::Nothing };
-        if kept.claim.stands(now, self.staleness().bound_on(site, &kept.claim)) {
-            return L1Lookup::by_age(kept, now);
+        let Some(entry) = self.0.l1.get(spec, key, now) else { return L1Lookup::Nothing };
+        if entry.validity.is_valid_at(now, self.staleness().effective_bound(spec, &entry.validity)) {
+            return L1Lookup::by_age(entry, now);
         }
-        self.look_closer(kept, now, site)
+        self.lookup_past_bound(entry, now, spec)
     }
 
     /// Returns whether an entry may be served now without a check, fresh or stale.
-    pub(crate) fn may_serve(&self, site: &FunctionSpec, kept: &Entry) -> bool {
-        let claim = &kept.claim;
-        let (now, (bound, grace)) = (self.clock().now(), self.staleness().limits(site, claim));
-        let stands = claim.stands(now, bound)
-            || (!self.shared().tier.ready() && claim.stands_alone(now, bound, grace));
-        stands && kept.slot.meta().is_usable(now)
+    pub(crate) fn may_serve(&self, spec: &FunctionSpec, entry: &Entry) -> bool {
+        let validity = &entry.validity;
+        let (now, (bound, grace)) = (self.clock().now(), self.staleness().limits(spec, validity));
+        let is_valid = validity.is_valid_at(now, bound)
+            || (!self.shared().tier.ready() && validity.is_valid_in_outage(now, bound, grace));
+        is_valid && entry.slot.freshness().is_usable(now)
     }
 
     /// Judges an entry that is not valid within the staleness bound.
     ///
     /// While L2 cannot be reached, the entry may still be served for the outage grace.
     #[cold]
-    fn look_closer(&self, kept: Arc<Entry>, now: Nanos, site: &FunctionSpec) -> L1Lookup {
-        let (bound, grace) = self.staleness().limits(site, &kept.claim);
+    fn lookup_past_bound(&self, entry: Arc<Entry>, now: Nanos, spec: &FunctionSpec) -> L1Lookup {
+        let (bound, grace) = self.staleness().limits(spec, &entry.validity);
         let is_unreachable = !self.shared().tier.ready();
-        if is_unreachable && kept.claim.stands_alone(now, bound, grace) {
-            kept.function.add(Count::ServedAlone);
-            return L1Lookup::by_age(kept, now);
+        if is_unreachable && entry.validity.is_valid_in_outage(now, bound, grace) {
+            entry.function.add(Count::ServedInOutage);
+            return L1Lookup::by_age(entry, now);
         }
-        L1Lookup::Suspect(kept)
+        L1Lookup::Suspect(entry)
     }
 
     /// Returns the validity of a load that stores its value in this process only.
@@ -376,10 +379,10 @@ impl Cache {
     /// If the entry is shared and L2 takes part, no change feed covers the value, so the validity lasts for
     /// the staleness bound only. The epochs are taken before the mode is read: a later change of the mode
     /// ends them.
-    pub(crate) fn own_claim(&self, entry: &EntryKey) -> Validity {
-        let claim = self.shared().home_claim(&entry.name.text, &entry.tags);
-        let is_alone = !entry.is_shared || self.mode() != Mode::On;
-        if is_alone { claim } else { Validity { line: ChangeFeed::silent(), ..claim } }
+    pub(crate) fn local_validity(&self, entry_key: &EntryKey) -> Validity {
+        let validity = self.shared().local_validity(&entry_key.shared_key.text, &entry_key.tags);
+        let is_local = !entry_key.is_shared || self.mode() != Mode::On;
+        if is_local { validity } else { Validity { feed: ChangeFeed::none(), ..validity } }
     }
 
     #[inline]
@@ -395,9 +398,9 @@ impl Cache {
         self.0.mode.store(Mode::Off as u8, Ordering::SeqCst);
     }
 
-    /// Resends queued invalidations: see [`replay::tell_again`].
-    pub(crate) fn tell_again(&self) {
-        replay::tell_again(self.shared());
+    /// Resends queued invalidations: see [`replay::resend`].
+    pub(crate) fn resend(&self) {
+        replay::resend(self.shared());
     }
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {
@@ -429,71 +432,71 @@ impl Cache {
         &self.0.local_counters
     }
 
-    pub(crate) fn places(&self) -> &LoadPermits {
-        &self.0.places
+    pub(crate) fn permits(&self) -> &LoadPermits {
+        &self.0.permits
     }
 
     pub(crate) fn functions(&self) -> &Arc<FunctionRegistry> {
         &self.0.functions
     }
 
-    /// Returns the metrics of the function described by `site`.
-    pub(crate) fn function(&self, site: &FunctionSpec) -> &Arc<FunctionMetrics> {
-        self.0.functions.of(site)
+    /// Returns the metrics of the function described by `spec`.
+    pub(crate) fn function(&self, spec: &FunctionSpec) -> &Arc<FunctionMetrics> {
+        self.0.functions.metrics_of(spec)
     }
 
     /// Counts an event that concerns several functions, or none.
     pub(crate) fn count(&self, count: Count) {
-        self.0.functions.others().add(count);
+        self.0.functions.cache_wide().add(count);
     }
 
-    pub(crate) fn count_of(&self, site: &FunctionSpec, count: Count) {
-        self.function(site).add(count);
+    pub(crate) fn count_of(&self, spec: &FunctionSpec, count: Count) {
+        self.function(spec).add(count);
     }
 
     /// Counts an event, and notifies the observers.
-    pub(crate) fn note(&self, count: Count, site: &FunctionSpec, key: KeyRef<'_>) {
-        self.count_of(site, count);
+    pub(crate) fn report(&self, count: Count, spec: &FunctionSpec, key: KeyRef<'_>) {
+        self.count_of(spec, count);
         if !self.0.observers.is_empty() {
-            self.tell_observers(count, site.template(), Some(key));
+            self.notify_observers(count, spec.template(), Some(key));
         }
     }
 
     /// Counts an event of several keys, and notifies the observers.
-    pub(crate) fn note_many(&self, count: Count) {
+    pub(crate) fn report_many(&self, count: Count) {
         self.count(count);
         if !self.0.observers.is_empty() {
-            self.tell_observers(count, "", None);
+            self.notify_observers(count, "", None);
         }
     }
 
     #[cold]
-    fn tell_observers(&self, count: Count, function: &'static str, key: Option<KeyRef<'_>>) {
-        if let Some(kind) = EventKind::of(count) {
-            self.0.observers.tell(kind, function, key, &*self.shared().hasher);
+    fn notify_observers(&self, count: Count, function: &'static str, key: Option<KeyRef<'_>>) {
+        if let Some(kind) = EventKind::of_count(count) {
+            self.0.observers.notify(kind, function, key, &*self.shared().hasher);
         }
     }
 
     /// Builds the key of an entry as both tiers know it.
     ///
     /// `schema` is called only if the entry goes to the shared tier.
-    pub(crate) fn entry(
+    pub(crate) fn entry_key(
         &self,
-        site: &FunctionSpec,
+        spec: &FunctionSpec,
         key: Key,
         parts: &dyn WriteKey,
         schema: impl FnOnce() -> u64,
     ) -> Result<EntryKey, Error> {
-        let (text, check) = self.name(site, &key, parts)?;
-        let is_shared = self.shared().exists && !site.is_local();
+        let (text, check) = self.name(spec, &key, parts)?;
+        let is_shared = self.shared().has_tier && !spec.is_local();
         let schema = if is_shared { schema() } else { 0 };
-        Ok(EntryKey { key, name: SharedKey { text, check, schema }, is_shared, tags: Vec::new() })
+        Ok(EntryKey { key, shared_key: SharedKey { text, check, schema }, is_shared, tags: Vec::new() })
     }
 
     /// Returns the key's name in the shared tier, and the half of the digest that is not in the name.
     pub(crate) fn name(
         &self,
-        site: &FunctionSpec,
+        spec: &FunctionSpec,
         key: &Key,
         parts: &dyn WriteKey,
     ) -> Result<(String, [u8; 16]), Error> {
@@ -501,7 +504,7 @@ impl Cache {
         let digest = key.digest(&*shared.hasher);
         let mut check = [0; 16];
         check.copy_from_slice(&digest[16..]);
-        Ok((name(site, &shared.namespace, &digest, &*shared.hasher, parts)?, check))
+        Ok((name(spec, &shared.namespace, &digest, &*shared.hasher, parts)?, check))
     }
 }
 
@@ -522,13 +525,13 @@ pub(crate) enum L1Lookup {
 
 impl L1Lookup {
     #[inline]
-    fn by_age(kept: Arc<Entry>, now: Nanos) -> Self {
-        let meta = kept.slot.meta();
-        if meta.is_due(now) {
-            return Self::Due(kept);
+    fn by_age(entry: Arc<Entry>, now: Nanos) -> Self {
+        let freshness = entry.slot.freshness();
+        if freshness.is_due(now) {
+            return Self::Due(entry);
         }
-        let age = meta.age(now);
-        Self::Fresh(kept, age)
+        let age = freshness.age(now);
+        Self::Fresh(entry, age)
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
 
 use pollster::block_on;
 
-use crate::{flight::Inside, telemetry::span::Entered};
+use crate::{flight::CapturedChain, telemetry::span::Entered};
 
 /// Future that takes the place of the body in the path of a call.
 pub(crate) struct Aside<R>(Rc<RefCell<BodyState<R>>>);
@@ -29,22 +29,22 @@ enum BodyState<R> {
     /// The path has not reached the load.
     Before,
     /// The path has requested the body, which is to run in this place.
-    Wanted(LoadScope),
+    Requested(LoadScope),
     Ended(thread::Result<R>),
     /// The path has taken the result, or there is no body to run.
-    Over,
+    Done,
 }
 
 /// Surroundings of the load: the enclosing loads, and the current span.
 struct LoadScope {
-    inside: Inside,
+    chain: CapturedChain,
     span: Entered,
 }
 
 impl<R> Aside<R> {
     /// Creates the future for a call that never loads.
     pub(crate) fn never() -> Self {
-        Self(Rc::new(RefCell::new(BodyState::Over)))
+        Self(Rc::new(RefCell::new(BodyState::Done)))
     }
 }
 
@@ -52,20 +52,20 @@ impl<R> Future for Aside<R> {
     type Output = R;
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<R> {
-        let mut turn = self.0.borrow_mut();
-        let (next, polled) = match std::mem::replace(&mut *turn, BodyState::Over) {
+        let mut state = self.0.borrow_mut();
+        let (next, polled) = match std::mem::replace(&mut *state, BodyState::Done) {
             BodyState::Before => (
-                BodyState::Wanted(LoadScope { inside: Inside::here(), span: Entered::here() }),
+                BodyState::Requested(LoadScope { chain: CapturedChain::capture(), span: Entered::current() }),
                 Poll::Pending,
             ),
-            BodyState::Ended(Ok(out)) => (BodyState::Over, Poll::Ready(out)),
+            BodyState::Ended(Ok(out)) => (BodyState::Done, Poll::Ready(out)),
             BodyState::Ended(Err(panic)) => {
-                drop(turn);
+                drop(state);
                 resume_unwind(panic)
             }
             waiting => (waiting, Poll::Pending),
         };
-        *turn = next;
+        *state = next;
         polled
     }
 }
@@ -78,13 +78,13 @@ pub(crate) fn drive<'a, R, T>(
     body: impl FnOnce() -> R,
     call: impl FnOnce(Aside<R>) -> Pin<Box<dyn Future<Output = T> + 'a>>,
 ) -> T {
-    let turn = Rc::new(RefCell::new(BodyState::Before));
-    let mut call = call(Aside(turn.clone()));
-    match until_wanted(call.as_mut(), &turn) {
+    let state = Rc::new(RefCell::new(BodyState::Before));
+    let mut call = call(Aside(state.clone()));
+    match poll_until_requested(call.as_mut(), &state) {
         BodyStep::Ended(out) => out,
-        BodyStep::Body(place) => {
-            let ended = catch_unwind(AssertUnwindSafe(|| place.run(body)));
-            *turn.borrow_mut() = BodyState::Ended(ended);
+        BodyStep::Body(scope) => {
+            let ended = catch_unwind(AssertUnwindSafe(|| scope.run(body)));
+            *state.borrow_mut() = BodyState::Ended(ended);
             wait(call)
         }
     }
@@ -98,18 +98,18 @@ enum BodyStep<T> {
 
 /// Polls the call until it ends or requests its body.
 #[inline(never)]
-fn until_wanted<R, T>(
+fn poll_until_requested<R, T>(
     mut call: Pin<&mut dyn Future<Output = T>>,
-    turn: &RefCell<BodyState<R>>,
+    state: &RefCell<BodyState<R>>,
 ) -> BodyStep<T> {
     block_on(poll_fn(|cx| match call.as_mut().poll(cx) {
         Poll::Ready(out) => Poll::Ready(BodyStep::Ended(out)),
         Poll::Pending => {
-            let mut turn = turn.borrow_mut();
-            match std::mem::replace(&mut *turn, BodyState::Over) {
-                BodyState::Wanted(place) => Poll::Ready(BodyStep::Body(place)),
+            let mut state = state.borrow_mut();
+            match std::mem::replace(&mut *state, BodyState::Done) {
+                BodyState::Requested(scope) => Poll::Ready(BodyStep::Body(scope)),
                 other => {
-                    *turn = other;
+                    *state = other;
                     Poll::Pending
                 }
             }
@@ -125,8 +125,8 @@ fn wait<T>(call: Pin<Box<dyn Future<Output = T> + '_>>) -> T {
 impl LoadScope {
     /// Runs the body in these surroundings.
     fn run<R>(self, body: impl FnOnce() -> R) -> R {
-        let Self { inside, span } = self;
-        let _span = span.again();
-        inside.run(body)
+        let Self { chain, span } = self;
+        let _span = span.reenter();
+        chain.run(body)
     }
 }

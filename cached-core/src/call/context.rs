@@ -40,23 +40,23 @@ use crate::{
 ///
 /// The pause is a tenth of the time for which a stale value may be served, within these limits. The older
 /// value is served meanwhile, for as long as it may be.
-const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const RENEWAL_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// State of one call beyond the hit path.
 pub(crate) struct CallContext<R> {
     pub(crate) cache: Cache,
-    pub(crate) site: FunctionSpec,
-    pub(crate) entry: EntryKey,
+    pub(crate) spec: FunctionSpec,
+    pub(crate) entry_key: EntryKey,
     pub(crate) terms: Terms,
-    pub(crate) shape: Arc<dyn ValuePolicy<R>>,
+    pub(crate) policy: Arc<dyn ValuePolicy<R>>,
     /// Condition on values of L2: which of them are acceptable.
-    pub(crate) wants: Acceptable,
+    pub(crate) acceptable: Acceptable,
 }
 
 impl<R> Clone for CallContext<R> {
     fn clone(&self) -> Self {
-        let (cache, entry, shape) = (self.cache.clone(), self.entry.clone(), self.shape.clone());
-        Self { cache, entry, shape, ..*self }
+        let (cache, entry_key, policy) = (self.cache.clone(), self.entry_key.clone(), self.policy.clone());
+        Self { cache, entry_key, policy, ..*self }
     }
 }
 
@@ -84,93 +84,95 @@ pub(crate) enum SharedAnswer<R> {
 impl<R> CallContext<R> {
     /// Returns the turn of the leader's load under `max_loads`.
     pub(crate) fn turn(&self, leader: &Leader) -> LoadTurn {
-        if self.site.load_cap().is_none() {
-            return LoadTurn::at_once();
+        if self.spec.own_max_loads().is_none() {
+            return LoadTurn::unlimited();
         }
-        let limit = self.shape.load_timeout();
+        let limit = self.policy.load_timeout();
         let clock = self.cache.clock();
-        self.cache.places().turn(&self.site, clock, leader.is_nested(), leader.wanted(), limit)
+        self.cache.permits().turn(&self.spec, clock, leader.is_nested(), leader.awaited_by_load(), limit)
     }
 
     /// Queries L2, if it takes part. Otherwise the value may be kept in this process only.
     ///
     /// A load that is to store its value in L2 has its turn when this returns.
-    pub(crate) async fn ask(
+    pub(crate) async fn query_l2(
         &self,
         leader: &Leader,
         suspect: Option<Arc<Entry>>,
         turn: &mut LoadTurn,
     ) -> Result<SharedAnswer<R>, Panic> {
         // Resend invalidations that were queued outside of a runtime.
-        self.cache.tell_again();
-        if self.asks_l2() {
-            leader.watch(self.ask_l2(suspect, turn)).await
+        self.cache.resend();
+        if self.uses_l2() {
+            leader.run(self.boxed_l2_query(suspect, turn)).await
         } else {
-            Ok(SharedAnswer::FillRight(FillRight::LocalOnly(self.own_claim())))
+            Ok(SharedAnswer::FillRight(FillRight::LocalOnly(self.local_validity())))
         }
     }
 
     /// Looks into L1. A fresh entry that is older than the `max_age` of the call counts as absent.
-    pub(crate) fn ask_l1(&self) -> Local<R> {
+    pub(crate) fn lookup_l1(&self) -> Local<R> {
         if !self.terms.read {
             return Local::Nothing;
         }
-        match self.cache.look(&self.site, self.entry.key.as_ref()) {
-            L1Lookup::Fresh(kept, age) => {
-                match self.fresh_enough(age).and_then(|_| self.shape.restore(&*kept.slot)) {
+        match self.cache.lookup(&self.spec, self.entry_key.key.as_ref()) {
+            L1Lookup::Fresh(entry, age) => {
+                match self.fresh_enough(age).and_then(|_| self.policy.restore(&*entry.slot)) {
                     Some(value) => {
-                        self.note(Count::HitL1);
+                        self.report(Count::HitL1);
                         let outcome = CacheOutcome::Hit { tier: Layer::L1, age };
-                        Local::Hit(kept, Reply::new(value, outcome))
+                        Local::Hit(entry, Reply::new(value, outcome))
                     }
                     None => Local::Nothing,
                 }
             }
-            L1Lookup::Due(kept) => Local::Due(kept),
-            L1Lookup::Suspect(kept) => Local::Suspect(kept),
+            L1Lookup::Due(entry) => Local::Due(entry),
+            L1Lookup::Suspect(entry) => Local::Suspect(entry),
             L1Lookup::Nothing => Local::Nothing,
         }
     }
 
     /// Returns whether L2 takes part in this call.
-    pub(crate) fn asks_l2(&self) -> bool {
-        self.entry.is_shared && self.terms.shared && self.cache.mode() == CacheMode::On
+    pub(crate) fn uses_l2(&self) -> bool {
+        self.entry_key.is_shared && self.terms.shared && self.cache.mode() == CacheMode::On
     }
 
     /// Queries L2. The future is boxed, so that nested loads do not add up on the stack.
-    fn ask_l2(
+    fn boxed_l2_query(
         &self,
         suspect: Option<Arc<Entry>>,
         turn: &mut LoadTurn,
     ) -> Pin<Box<impl Future<Output = SharedAnswer<R>>>> {
-        Box::pin(self.seek_value_or_ground(suspect, turn))
+        Box::pin(self.find_value_or_fill_right(suspect, turn))
     }
 
     /// Returns the value, or the fill right of a load.
-    async fn seek_value_or_ground(
+    async fn find_value_or_fill_right(
         &self,
         suspect: Option<Arc<Entry>>,
         turn: &mut LoadTurn,
     ) -> SharedAnswer<R> {
-        let seek = self.seek();
-        let answer = if self.terms.read { seek.run(suspect, turn).await } else { seek.force(turn).await };
+        let lookup = self.shared_lookup();
+        let answer = if self.terms.read { lookup.run(suspect, turn).await } else { lookup.force(turn).await };
         match answer {
-            LookupOutcome::Hit(found) => match self.hit_l2(&found) {
+            LookupOutcome::Hit(found) => match self.reply_from_l2(&found) {
                 Some(reply) => SharedAnswer::Hit(found, reply),
-                None => SharedAnswer::FillRight(FillRight::IfUnchanged(found.claim)),
+                None => SharedAnswer::FillRight(FillRight::IfUnchanged(found.validity)),
             },
-            LookupOutcome::Entry(kept) => match self.hit_alone(&kept) {
-                Some(reply) => SharedAnswer::Entry(kept, reply),
-                None => SharedAnswer::FillRight(FillRight::LocalOnly(self.own_claim())),
+            LookupOutcome::Entry(entry) => match self.outage_reply(&entry) {
+                Some(reply) => SharedAnswer::Entry(entry, reply),
+                None => SharedAnswer::FillRight(FillRight::LocalOnly(self.local_validity())),
             },
             LookupOutcome::Lease(lease) => SharedAnswer::FillRight(FillRight::Everywhere(lease)),
-            LookupOutcome::Beside(claim) => SharedAnswer::FillRight(FillRight::IfUnchanged(claim)),
+            LookupOutcome::Beside(validity) => SharedAnswer::FillRight(FillRight::IfUnchanged(validity)),
             LookupOutcome::Stub(stub) => SharedAnswer::FillRight(FillRight::Stub(stub)),
-            LookupOutcome::Alone(claim) => SharedAnswer::FillRight(FillRight::LocalOnly(claim)),
-            LookupOutcome::Failed(error) => match self.shape.revive(error, self.cache.clock().now()) {
-                Some(settled) => SharedAnswer::Failed(Box::new(settled)),
-                None => SharedAnswer::FillRight(FillRight::LocalOnly(self.own_claim())),
-            },
+            LookupOutcome::Alone(validity) => SharedAnswer::FillRight(FillRight::LocalOnly(validity)),
+            LookupOutcome::Failed(error) => {
+                match self.policy.rebuild_error(error, self.cache.clock().now()) {
+                    Some(loaded) => SharedAnswer::Failed(Box::new(loaded)),
+                    None => SharedAnswer::FillRight(FillRight::LocalOnly(self.local_validity())),
+                }
+            }
         }
     }
 
@@ -184,12 +186,12 @@ impl<R> CallContext<R> {
 
     /// Looks for the value in L2, without a load and without a wait for one.
     pub(crate) async fn find_l2(&self, suspect: Option<&Arc<Entry>>) -> Option<Reply<R>> {
-        if !self.terms.read || !self.asks_l2() {
+        if !self.terms.read || !self.uses_l2() {
             return None;
         }
-        match self.seek().find(suspect).await? {
-            LookupOutcome::Hit(found) => self.hit_l2(&found),
-            LookupOutcome::Entry(kept) => self.hit_alone(&kept),
+        match self.shared_lookup().find(suspect).await? {
+            LookupOutcome::Hit(found) => self.reply_from_l2(&found),
+            LookupOutcome::Entry(entry) => self.outage_reply(&entry),
             LookupOutcome::Lease(_)
             | LookupOutcome::Beside(_)
             | LookupOutcome::Stub(_)
@@ -198,30 +200,30 @@ impl<R> CallContext<R> {
         }
     }
 
-    pub(crate) fn seek(&self) -> SharedLookup<'_, R> {
-        let function = self.cache.function(&self.site);
+    pub(crate) fn shared_lookup(&self) -> SharedLookup<'_, R> {
+        let function = self.cache.function(&self.spec);
         SharedLookup {
             shared: self.cache.shared(),
-            entry: &self.entry,
-            shape: &*self.shape,
+            entry_key: &self.entry_key,
+            policy: &*self.policy,
             function,
-            budget: function.budget(&self.site),
+            budget: function.budget(&self.spec),
             max_age: self.terms.max_age,
             ttl: self.terms.ttl,
-            coalesce: !self.site.coalesces_here() && !planted!("lease-ignored"),
+            coalesce: !self.spec.coalesces_locally() && !planted!("lease-ignored"),
             staleness: self.cache.staleness(),
-            site: &self.site,
-            wants: self.wants,
+            spec: &self.spec,
+            acceptable: self.acceptable,
         }
     }
 
-    fn hit_l2(&self, found: &FoundValue) -> Option<Reply<R>> {
-        let value = self.shape.restore(&*found.slot)?;
+    fn reply_from_l2(&self, found: &FoundValue) -> Option<Reply<R>> {
+        let value = self.policy.restore(&*found.slot)?;
         if found.was_awaited {
-            self.note(Count::Joined);
+            self.report(Count::Joined);
             return Some(Reply::new(value, CacheOutcome::Joined));
         }
-        Some(self.reply_at(found.at, Layer::L2, &*found.slot, value))
+        Some(self.reply_at(found.read_at, Layer::L2, &*found.slot, value))
     }
 
     /// Counts a value of a tier as a hit, or as stale, and builds the reply.
@@ -230,51 +232,53 @@ impl<R> CallContext<R> {
     }
 
     fn reply_at(&self, now: Nanos, tier: Layer, slot: &dyn ErasedValue, value: R) -> Reply<R> {
-        let meta = slot.meta();
-        let age = meta.age(now);
-        if !meta.is_fresh(now) {
-            self.note(Count::Stale);
+        let freshness = slot.freshness();
+        let age = freshness.age(now);
+        if !freshness.is_fresh(now) {
+            self.report(Count::Stale);
             return Reply::new(value, CacheOutcome::Stale { tier, age });
         }
-        self.note(if tier == Layer::L1 { Count::HitL1 } else { Count::HitL2 });
+        self.report(if tier == Layer::L1 { Count::HitL1 } else { Count::HitL2 });
         Reply::new(value, CacheOutcome::Hit { tier, age })
     }
 
     /// Returns the reply with a due entry, if the entry may still be served.
-    pub(crate) fn spare(&self, kept: &Arc<Entry>) -> Option<Reply<R>> {
-        if self.cache.may_serve(&self.site, kept) { self.reply_spare(kept) } else { None }
+    pub(crate) fn fallback_reply(&self, entry: &Arc<Entry>) -> Option<Reply<R>> {
+        if self.cache.may_serve(&self.spec, entry) { self.fallback_reply_unchecked(entry) } else { None }
     }
 
     /// Returns the reply with a due entry that may be served, unless `max_age` excludes it.
-    pub(crate) fn reply_spare(&self, kept: &Arc<Entry>) -> Option<Reply<R>> {
-        let age = kept.slot.meta().age(self.cache.clock().now());
-        let value = self.fresh_enough(age)?.shape.restore(&*kept.slot)?;
-        Some(self.reply_from(Layer::L1, &*kept.slot, value))
+    pub(crate) fn fallback_reply_unchecked(&self, entry: &Arc<Entry>) -> Option<Reply<R>> {
+        let age = entry.slot.freshness().age(self.cache.clock().now());
+        let value = self.fresh_enough(age)?.policy.restore(&*entry.slot)?;
+        Some(self.reply_from(Layer::L1, &*entry.slot, value))
     }
 
     /// Returns the reply with an entry that is served because L2 cannot be queried.
-    fn hit_alone(&self, kept: &Entry) -> Option<Reply<R>> {
-        let age = kept.slot.meta().age(self.cache.clock().now());
-        let value = self.fresh_enough(age)?.shape.restore(&*kept.slot)?;
-        kept.function.add(Count::ServedAlone);
-        Some(self.reply_from(Layer::L1, &*kept.slot, value))
+    fn outage_reply(&self, entry: &Entry) -> Option<Reply<R>> {
+        let age = entry.slot.freshness().age(self.cache.clock().now());
+        let value = self.fresh_enough(age)?.policy.restore(&*entry.slot)?;
+        entry.function.add(Count::ServedInOutage);
+        Some(self.reply_from(Layer::L1, &*entry.slot, value))
     }
 
     /// Returns the validity for a load that fills this process only.
-    pub(crate) fn own_claim(&self) -> Validity {
-        self.cache.own_claim(&self.entry)
+    pub(crate) fn local_validity(&self) -> Validity {
+        self.cache.local_validity(&self.entry_key)
     }
 
     /// Ends a flight with a value of L2, and stores it in L1 if its validity still holds.
     pub(crate) fn land_found(&self, leader: Leader, found: FoundValue) {
-        let FoundValue { slot, claim, stamp, .. } = found;
-        let (l1, key) = (self.cache.l1(), &self.entry.key);
-        leader.land_on(claim, slot.clone(), |claim| l1.insert(&self.site, key, slot, claim, stamp));
-        l1.tell_evicted();
+        let FoundValue { slot, validity, revision, .. } = found;
+        let (l1, key) = (self.cache.l1(), &self.entry_key.key);
+        leader.land_if_valid(validity, slot.clone(), |validity| {
+            l1.insert(&self.spec, key, slot, validity, revision);
+        });
+        l1.report_evictions();
     }
 
-    pub(crate) fn note(&self, count: Count) {
-        self.cache.note(count, &self.site, self.entry.key.as_ref());
+    pub(crate) fn report(&self, count: Count) {
+        self.cache.report(count, &self.spec, self.entry_key.key.as_ref());
     }
 
     /// Returns `self` if a value of this age satisfies the call's `max_age`.
@@ -285,46 +289,46 @@ impl<R> CallContext<R> {
     /// Waits for the turn, runs the load, and returns its result.
     ///
     /// If the turn or the load takes longer than `load_timeout`, the result is the timeout error instead.
-    pub(crate) async fn in_turn(
+    pub(crate) async fn run_in_turn(
         &self,
         turn: &mut LoadTurn,
-        loading: &mut LoadSpan,
+        span: &mut LoadSpan,
         load: impl Future<Output = R>,
     ) -> R {
-        if turn.come().await == TurnResult::TooLate
-            && let Some(out) = self.too_late()
+        if turn.acquire().await == TurnResult::TooLate
+            && let Some(out) = self.timeout_error()
         {
             return out;
         }
-        self.note(Count::Load);
-        loading.begin();
-        self.in_time(load).await
+        self.report(Count::Load);
+        span.begin();
+        self.run_within_timeout(load).await
     }
 
     /// Returns the timeout error of the function and counts it; `None` without a `load_timeout`.
-    pub(crate) fn too_late(&self) -> Option<R> {
-        let out = self.shape.too_late()?;
-        self.cache.count_of(&self.site, Count::LoadTimeout);
+    pub(crate) fn timeout_error(&self) -> Option<R> {
+        let out = self.policy.timeout_result()?;
+        self.cache.count_of(&self.spec, Count::LoadTimeout);
         Some(out)
     }
 
     /// Runs the load and returns its result. After `load_timeout`, drops it and returns the timeout error.
-    pub(crate) async fn in_time(&self, load: impl Future<Output = R>) -> R {
+    pub(crate) async fn run_within_timeout(&self, load: impl Future<Output = R>) -> R {
         let mut load = pin!(load);
-        let Some(limit) = self.shape.load_timeout() else { return load.await };
+        let Some(limit) = self.policy.load_timeout() else { return load.await };
         if let Some(out) = self.cache.clock().within(limit, &mut load).await {
             return out;
         }
-        match self.too_late() {
+        match self.timeout_error() {
             Some(out) => out,
             None => load.await,
         }
     }
 
-    /// Postpones the next renewal of `kept`, after a load in its place has failed.
-    pub(crate) fn let_rest(&self, kept: &Entry) {
-        let (shortest, longest) = REST;
-        let rest = (self.shape.stale() / 10).clamp(shortest, longest);
-        kept.rest_until(self.cache.clock().now().saturating_add(nanos(rest)));
+    /// Postpones the next renewal of `entry`, after a load in its place has failed.
+    pub(crate) fn back_off(&self, entry: &Entry) {
+        let (shortest, longest) = RENEWAL_BACKOFF;
+        let backoff = (self.policy.stale() / 10).clamp(shortest, longest);
+        entry.start_backoff(self.cache.clock().now().saturating_add(nanos(backoff)));
     }
 }

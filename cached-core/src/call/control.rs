@@ -30,7 +30,7 @@ pub enum OnlyIfCached {}
 
 /// Options of a [`CacheControl`], in either mode.
 #[derive(Clone, Copy, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "independent switches")]
+#[allow(clippy::struct_excessive_bools, reason = "the switches are independent")]
 pub(crate) struct Terms {
     /// The cache may answer the call.
     pub(crate) read: bool,
@@ -39,14 +39,14 @@ pub(crate) struct Terms {
     /// The shared tier takes part in the call.
     pub(crate) shared: bool,
     /// The cache takes part in the call.
-    pub(crate) on: bool,
+    pub(crate) enabled: bool,
     pub(crate) max_age: Option<Duration>,
     pub(crate) ttl: Option<Duration>,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { read: true, store: true, shared: true, on: true, max_age: None, ttl: None }
+        Self { read: true, store: true, shared: true, enabled: true, max_age: None, ttl: None }
     }
 }
 
@@ -93,7 +93,7 @@ impl CacheControl {
     ///
     /// The function runs as if it had no attribute.
     pub fn off() -> Self {
-        Self::of(Terms { on: false, ..Terms::default() })
+        Self::of(Terms { enabled: false, ..Terms::default() })
     }
 }
 
@@ -114,7 +114,7 @@ impl<M: LoadRule> CacheControl<M> {
             read: a.read && b.read,
             store: a.store && b.store,
             shared: a.shared && b.shared,
-            on: a.on && b.on,
+            enabled: a.enabled && b.enabled,
             max_age: stricter(a.max_age, b.max_age),
             ttl: stricter(a.ttl, b.ttl),
         };

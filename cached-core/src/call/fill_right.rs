@@ -24,20 +24,20 @@ pub(crate) enum FillRight {
 
 impl FillRight {
     /// Returns the validity under which the load runs.
-    pub(crate) fn claim(&self) -> &Validity {
+    pub(crate) fn validity(&self) -> &Validity {
         match self {
-            Self::Everywhere(lease) => &lease.claim,
-            Self::Stub(stub) => &stub.claim,
-            Self::IfUnchanged(claim) | Self::LocalOnly(claim) => claim,
+            Self::Everywhere(lease) => &lease.validity,
+            Self::Stub(stub) => &stub.validity,
+            Self::IfUnchanged(validity) | Self::LocalOnly(validity) => validity,
         }
     }
 }
 
 impl FillRight {
-    /// Announces that the lease is about to be released. See [`Lease::begin_return`].
-    pub(crate) fn begin_return(&mut self) {
+    /// Announces that the lease is about to be released. See [`Lease::announce_release`].
+    pub(crate) fn announce_release(&mut self) {
         if let Self::Everywhere(lease) = self {
-            lease.begin_return();
+            lease.announce_release();
         }
     }
 

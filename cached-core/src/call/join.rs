@@ -41,10 +41,10 @@ impl<R> CallContext<R> {
     /// Takes the lead of the key's flight, or returns the role of a call that does not lead.
     ///
     /// A call that must not read cached values leads a flight of its own.
-    pub(crate) fn begin(&self) -> Result<Leader, Role> {
-        let (flights, key) = (self.cache.flights(), &self.entry.key);
+    pub(crate) fn try_lead(&self) -> Result<Leader, Role> {
+        let (flights, key) = (self.cache.flights(), &self.entry_key.key);
         if !self.terms.read {
-            return Ok(flights.depart(key));
+            return Ok(flights.start(key));
         }
         match flights.join(key, false) {
             Role::Lead(leader) => Ok(leader),
@@ -53,45 +53,47 @@ impl<R> CallContext<R> {
     }
 
     /// Waits for the leader of the flight, and takes over the lead if the leader goes away.
-    pub(crate) async fn join(&self, first: Role) -> Result<Joined<R>, Panicked> {
+    pub(crate) async fn join(&self, first_role: Role) -> Result<Joined<R>, Panicked> {
         // A follower may see its flights superseded again and again. The last retry then accepts the result
         // of a superseded flight: the value was current at some time during the call.
         const RETRIES: usize = 2;
-        let (flights, key) = (self.cache.flights(), &self.entry.key);
+        let (flights, key) = (self.cache.flights(), &self.entry_key.key);
         // A leader waits for other loads as long as a load may take, and as long again for its own load. A
         // follower waits for both.
         let clock = self.cache.clock();
-        let limits = self.shape.load_timeout().map(|limit| {
+        let limits = self.policy.load_timeout().map(|limit| {
             let after = |limit| clock.now().saturating_add(nanos(limit));
             (after(limit), after(limit.saturating_mul(2)))
         });
-        let mut first = Some(first);
+        let mut next_role = Some(first_role);
         for retry in 0.. {
-            let role = first.take().unwrap_or_else(|| flights.join(key, retry == RETRIES));
+            let role = next_role.take().unwrap_or_else(|| flights.join(key, retry == RETRIES));
             let follower = match role {
                 Role::Lead(leader) => return Ok(Joined::Lead(leader)),
                 Role::Recurse => return Ok(Joined::Recurse),
                 Role::Follow(follower) => follower,
             };
             let landing_since = follower.landing_since;
-            let arrival = match limits {
-                Some((soon, last)) => arrive_by(clock, follower, soon, last).await,
-                None => Some(arrive(follower).await),
+            let outcome = match limits {
+                Some((failing_deadline, deadline)) => {
+                    follow_until(clock, follower, failing_deadline, deadline).await
+                }
+                None => Some(follow(follower).await),
             };
-            let Some(arrival) = arrival else {
-                let reply = self.too_late().map(|out| Reply::new(out, CacheOutcome::Joined));
+            let Some(outcome) = outcome else {
+                let reply = self.timeout_error().map(|out| Reply::new(out, CacheOutcome::Joined));
                 return Ok(reply.map_or(Joined::Alone, Joined::Reply));
             };
-            match arrival {
+            match outcome {
                 FollowOutcome::Lead(leader) => return Ok(Joined::Lead(leader)),
                 FollowOutcome::Superseded => {}
                 FollowOutcome::Landed(FlightResult::Panicked) => return Err(Panicked::Elsewhere),
                 FollowOutcome::Landed(FlightResult::Shared(slot)) => {
-                    let age = slot.meta().age(self.cache.clock().now());
+                    let age = slot.freshness().age(self.cache.clock().now());
                     if self.fresh_enough(age).is_none() {
-                        return Ok(Joined::Lead(flights.depart(key)));
+                        return Ok(Joined::Lead(flights.start(key)));
                     }
-                    if self.is_too_late(landing_since) {
+                    if self.exceeds_staleness_bound(landing_since) {
                         continue;
                     }
                     let Some(reply) = self.reply_joined(&*slot, landing_since.is_some()) else {
@@ -111,11 +113,13 @@ impl<R> CallContext<R> {
         if !self.terms.read {
             return None;
         }
-        let follower = self.cache.flights().join_landing(&self.entry.key)?;
+        let follower = self.cache.flights().join_landing(&self.entry_key.key)?;
         let landing_since = follower.landing_since;
-        match arrive(follower).await {
-            FollowOutcome::Landed(FlightResult::Shared(slot)) if !self.is_too_late(landing_since) => {
-                self.fresh_enough(slot.meta().age(self.cache.clock().now()))?.reply_joined(&*slot, true)
+        match follow(follower).await {
+            FollowOutcome::Landed(FlightResult::Shared(slot))
+                if !self.exceeds_staleness_bound(landing_since) =>
+            {
+                self.fresh_enough(slot.freshness().age(self.cache.clock().now()))?.reply_joined(&*slot, true)
             }
             _ => None,
         }
@@ -125,63 +129,69 @@ impl<R> CallContext<R> {
     ///
     /// Such a value was current when it was stored, not when the follower joined. So the staleness bound
     /// applies to it, as to an entry.
-    fn is_too_late(&self, landing_since: Option<Instant>) -> bool {
+    fn exceeds_staleness_bound(&self, landing_since: Option<Instant>) -> bool {
         landing_since.is_some_and(|since| {
-            self.asks_l2() && nanos(since.elapsed()) >= self.cache.staleness().bound_of(&self.site)
+            self.uses_l2() && nanos(since.elapsed()) >= self.cache.staleness().function_bound(&self.spec)
         })
     }
 
     /// Builds the reply of a follower. A value that was loaded before the follower joined counts as an L1
     /// hit.
-    pub(crate) fn reply_joined(&self, slot: &dyn ErasedValue, came_after_load: bool) -> Option<Reply<R>> {
-        let value = self.shape.restore(slot)?;
-        if came_after_load {
-            self.note(Count::HitL1);
-            let age = slot.meta().age(self.cache.clock().now());
+    pub(crate) fn reply_joined(&self, slot: &dyn ErasedValue, joined_after_load: bool) -> Option<Reply<R>> {
+        let value = self.policy.restore(slot)?;
+        if joined_after_load {
+            self.report(Count::HitL1);
+            let age = slot.freshness().age(self.cache.clock().now());
             return Some(Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age }));
         }
-        self.note(Count::Joined);
+        self.report(Count::Joined);
         Some(Reply::new(value, CacheOutcome::Joined))
     }
 }
 
 /// Waits for the leader, and takes over the lead if the leader is not polled any more.
-pub(crate) async fn arrive(mut follower: Follower) -> FollowOutcome {
-    const PATIENCE: Duration = Duration::from_secs(1);
-    const LONGEST: Duration = Duration::from_secs(8);
+pub(crate) async fn follow(mut follower: Follower) -> FollowOutcome {
+    const IDLE_LIMIT: Duration = Duration::from_secs(1);
+    const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
-    let mut look_after = PATIENCE;
+    let mut pause = IDLE_LIMIT;
     loop {
         // Not the runtime's timer: there may be no runtime, or one that was built without a timer.
-        let mut alarm = pin!(Delay::new(look_after));
-        let first = poll_fn(|cx| match Pin::new(&mut follower).poll(cx) {
-            Poll::Ready(arrival) => Poll::Ready(Some(arrival)),
-            Poll::Pending => alarm.as_mut().poll(cx).map(|()| None),
+        let mut timer = pin!(Delay::new(pause));
+        let polled = poll_fn(|cx| match Pin::new(&mut follower).poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
         });
-        if let Some(arrival) = first.await.or_else(|| follower.overtake(PATIENCE).map(FollowOutcome::Lead)) {
-            return arrival;
+        if let Some(outcome) = polled.await.or_else(|| follower.overtake(IDLE_LIMIT).map(FollowOutcome::Lead))
+        {
+            return outcome;
         }
-        look_after = (look_after * 2).min(LONGEST);
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// Waits like [`arrive`], until `last` at most; returns `None` then.
+/// Waits like [`follow`], until `deadline` at most; returns `None` then.
 ///
-/// While loads fail one after the other, the wait ends at `soon` already: the caller would wait no longer
-/// than that for a load of its own.
-async fn arrive_by(clock: &Clock, follower: Follower, soon: Nanos, last: Nanos) -> Option<FollowOutcome> {
-    const STEP: Duration = Duration::from_millis(100);
+/// While loads fail one after the other, the wait ends at `failing_deadline` already: the caller would wait
+/// no longer than that for a load of its own.
+async fn follow_until(
+    clock: &Clock,
+    follower: Follower,
+    failing_deadline: Nanos,
+    deadline: Nanos,
+) -> Option<FollowOutcome> {
+    const POLL_PAUSE: Duration = Duration::from_millis(100);
 
-    let loads_fail = follower.loads_fail();
-    let mut arrival = pin!(arrive(follower));
-    let mut next = soon;
+    let loads_fail = follower.serial_failure_check();
+    let mut following = pin!(follow(follower));
+    let mut next = failing_deadline;
     loop {
-        if let Some(arrival) = clock.by(next.min(last), &mut arrival).await {
-            return Some(arrival);
+        if let Some(outcome) = clock.timeout_at(next.min(deadline), &mut following).await {
+            return Some(outcome);
         }
-        if next >= last || loads_fail() {
+        if next >= deadline || loads_fail() {
             return None;
         }
-        next = clock.now().saturating_add(nanos(STEP));
+        next = clock.now().saturating_add(nanos(POLL_PAUSE));
     }
 }

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     base::{
-        background::give_way,
+        background::yield_now,
         clock::{Clock, nanos},
         race::either,
     },
@@ -34,7 +34,7 @@ use crate::{
     key::{Key, entry_key::EntryKey},
     l1::{
         entry::Entry,
-        hot_keys::{Begun, Candidate, Due, HotPool, Renewer},
+        hot_keys::{Candidate, Due, HotPool, LoadStart, Renewer},
     },
     l2::lookup::{Acceptable, LookupOutcome},
     spec::FunctionSpec,
@@ -43,7 +43,7 @@ use crate::{
 };
 
 /// Pause before the next attempt to renew a key that is being loaded already.
-const UNDER_WAY: Duration = Duration::from_secs(5);
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Repeatable load of the value for certain arguments.
 pub struct Recipe<R> {
@@ -58,42 +58,49 @@ impl<R: Send + 'static> Recipe<R> {
         F: Future<Output = R> + Send + 'static,
     {
         let make = move || Some(Box::pin(make()?) as BoxedLoad<R>);
-        Self { make: Box::new(make), spawn: |runtime, lander, future| runtime.spawn(lander.land(future)) }
+        Self { make: Box::new(make), spawn: |runtime, load_run, future| runtime.spawn(load_run.run(future)) }
     }
 
-    /// Returns a renewer of `entry` that loads by this recipe.
-    pub(crate) fn keeper(
+    /// Returns a renewer of `entry_key` that loads by this recipe.
+    pub(crate) fn renewer(
         self,
         cache: &Cache,
-        site: FunctionSpec,
-        entry: EntryKey,
-        shape: fn() -> Arc<dyn ValuePolicy<R>>,
+        spec: FunctionSpec,
+        entry_key: EntryKey,
+        new_policy: fn() -> Arc<dyn ValuePolicy<R>>,
     ) -> Arc<dyn Renewer> {
-        Arc::new(Keeping { cache: cache.downgrade(), site, entry, shape, recipe: self })
+        Arc::new(Keeping { cache: cache.downgrade(), spec, entry_key, new_policy, recipe: self })
     }
 }
 
 struct Keeping<R> {
     cache: WeakCache,
-    site: FunctionSpec,
-    entry: EntryKey,
-    shape: fn() -> Arc<dyn ValuePolicy<R>>,
+    spec: FunctionSpec,
+    entry_key: EntryKey,
+    new_policy: fn() -> Arc<dyn ValuePolicy<R>>,
     recipe: Recipe<R>,
 }
 
 impl<R> Keeping<R> {
-    fn desk(&self, cache: &Cache, wants: Acceptable) -> Box<CallContext<R>> {
-        let (cache, entry, shape) = (cache.clone(), self.entry.clone(), (self.shape)());
-        Box::new(CallContext { cache, site: self.site, entry, terms: Terms::default(), shape, wants })
+    fn context(&self, cache: &Cache, acceptable: Acceptable) -> Box<CallContext<R>> {
+        let (cache, entry_key, policy) = (cache.clone(), self.entry_key.clone(), (self.new_policy)());
+        Box::new(CallContext {
+            cache,
+            spec: self.spec,
+            entry_key,
+            terms: Terms::default(),
+            policy,
+            acceptable,
+        })
     }
 
-    /// Takes the lead of the key's flight, if L1 still has the value of `kept`.
-    fn lead(&self, cache: &Cache, kept: &Entry) -> Option<Leader> {
-        let Role::Lead(leader) = cache.flights().join(&self.entry.key, false) else { return None };
+    /// Takes the lead of the key's flight, if L1 still has the value of `entry`.
+    fn try_lead(&self, cache: &Cache, entry: &Entry) -> Option<Leader> {
+        let Role::Lead(leader) = cache.flights().join(&self.entry_key.key, false) else { return None };
         // An earlier flight may have ended in between, with a newer value.
-        match cache.look(&self.site, self.entry.key.as_ref()) {
-            L1Lookup::Fresh(now, _) | L1Lookup::Due(now) | L1Lookup::Suspect(now)
-                if Arc::ptr_eq(&now.slot, &kept.slot) =>
+        match cache.lookup(&self.spec, self.entry_key.key.as_ref()) {
+            L1Lookup::Fresh(current, _) | L1Lookup::Due(current) | L1Lookup::Suspect(current)
+                if Arc::ptr_eq(&current.slot, &entry.slot) =>
             {
                 Some(leader)
             }
@@ -103,36 +110,36 @@ impl<R> Keeping<R> {
 }
 
 impl<R: Send + 'static> Renewer for Keeping<R> {
-    fn site(&self) -> &FunctionSpec {
-        &self.site
+    fn spec(&self) -> &FunctionSpec {
+        &self.spec
     }
 
     fn is_value(&self, slot: &dyn ErasedValue) -> bool {
-        (self.shape)().is_value(slot)
+        (self.new_policy)().is_value(slot)
     }
 
-    fn load(&self, kept: Arc<Entry>, runtime: &Handle) -> Begun {
-        let Some(cache) = self.cache.upgrade() else { return Begun::Never };
-        let Some(leader) = self.lead(&cache, &kept) else { return Begun::UnderWay };
-        let Some(future) = (self.recipe.make)() else { return Begun::Never };
+    fn load(&self, entry: Arc<Entry>, runtime: &Handle) -> LoadStart {
+        let Some(cache) = self.cache.upgrade() else { return LoadStart::Impossible };
+        let Some(leader) = self.try_lead(&cache, &entry) else { return LoadStart::UnderWay };
+        let Some(future) = (self.recipe.make)() else { return LoadStart::Impossible };
         // A value of another process is acceptable, unless it is the one that is to be replaced.
-        let wants = Acceptable::Another(kept.stamp);
-        let lander = LoadRun::replacing(self.desk(&cache, wants), wants, leader, kept);
-        drop((self.recipe.spawn)(runtime, lander, future));
-        Begun::Yes
+        let acceptable = Acceptable::Another(entry.revision);
+        let load_run = LoadRun::replacing(self.context(&cache, acceptable), acceptable, leader, entry);
+        drop((self.recipe.spawn)(runtime, load_run, future));
+        LoadStart::Started
     }
 
-    fn find(&self, kept: Arc<Entry>) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>> {
+    fn find_newer(&self, entry: Arc<Entry>) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>> {
         let cache = self.cache.upgrade()?;
-        let leader = self.lead(&cache, &kept)?;
-        let desk = self.desk(&cache, Acceptable::Usable);
+        let leader = self.try_lead(&cache, &entry)?;
+        let context = self.context(&cache, Acceptable::Usable);
         Some(Box::pin(async move {
-            if !desk.asks_l2() {
+            if !context.uses_l2() {
                 return false;
             }
-            let answer = leader.watch(Box::pin(desk.seek().find(Some(&kept)))).await;
+            let answer = leader.run(Box::pin(context.shared_lookup().find(Some(&entry)))).await;
             let Ok(Some(LookupOutcome::Hit(found))) = answer else { return false };
-            desk.land_found(leader, found);
+            context.land_found(leader, found);
             true
         }))
     }
@@ -140,44 +147,44 @@ impl<R: Send + 'static> Renewer for Keeping<R> {
 
 impl PreparedCall {
     /// Adds the renewer of the key, if the next use may make the key one of the most used.
-    pub(crate) fn kept_by<R: Send + 'static>(
+    pub(crate) fn add_renewer<R: Send + 'static>(
         &mut self,
-        shape: fn() -> Arc<dyn ValuePolicy<R>>,
+        new_policy: fn() -> Arc<dyn ValuePolicy<R>>,
         recipe: impl FnOnce() -> Recipe<R>,
     ) {
-        if let Ok(entry) = &self.entry
-            && let L1Lookup::Fresh(kept, _) = self.cache.look(&self.site, entry.key.as_ref())
-            && let Some(heat) = kept.heat()
-            && heat.is_near()
+        if let Ok(entry_key) = &self.entry_key
+            && let L1Lookup::Fresh(entry, _) = self.cache.lookup(&self.spec, entry_key.key.as_ref())
+            && let Some(heat) = entry.heat()
+            && heat.next_use_may_enter()
         {
-            self.keeper = Some(recipe().keeper(&self.cache, self.site, entry.clone(), shape));
+            self.renewer = Some(recipe().renewer(&self.cache, self.spec, entry_key.clone(), new_policy));
         }
     }
 
     /// Proposes the key as one of the most used of its function.
     pub(crate) fn keep_warm<R: Send + 'static>(
         self,
-        kept: &Entry,
-        shape: fn() -> Arc<dyn ValuePolicy<R>>,
+        entry: &Entry,
+        new_policy: fn() -> Arc<dyn ValuePolicy<R>>,
         recipe: Recipe<R>,
     ) {
-        let Self { cache, site, entry, .. } = self;
-        let Ok(entry) = entry else { return };
-        let key = entry.key.clone();
-        cache.keep_warm(&site, &key, kept, recipe.keeper(&cache, site, entry, shape));
+        let Self { cache, spec, entry_key, .. } = self;
+        let Ok(entry_key) = entry_key else { return };
+        let key = entry_key.key.clone();
+        cache.keep_warm(&spec, &key, entry, recipe.renewer(&cache, spec, entry_key, new_policy));
     }
 }
 
 impl Cache {
     /// Proposes a key to the pool of its function, and starts the task of the pool if there is none.
-    pub(crate) fn keep_warm(&self, site: &FunctionSpec, key: &Key, kept: &Entry, keeper: Arc<dyn Renewer>) {
-        let (Some(heat), Ok(runtime)) = (kept.heat(), Handle::try_current()) else { return };
-        let candidate = Candidate { key, heat, meta: kept.slot.meta(), keeper };
-        let hot = self.l1().hot_keys().of(site.template());
+    pub(crate) fn keep_warm(&self, spec: &FunctionSpec, key: &Key, entry: &Entry, renewer: Arc<dyn Renewer>) {
+        let (Some(heat), Ok(runtime)) = (entry.heat(), Handle::try_current()) else { return };
+        let candidate = Candidate { key, heat, freshness: entry.slot.freshness(), renewer };
+        let hot_keys = self.l1().hot_keys().of(spec.template());
         let (cache, clock) = (self.downgrade(), self.clock().clone());
-        hot.admit(candidate, site.warm_keys(), |pool| {
-            let runs_on = runtime.clone();
-            runtime.spawn(async move { run(&cache, &pool, &clock, &runs_on).await });
+        hot_keys.admit(candidate, spec.warm_keys(), |pool| {
+            let handle = runtime.clone();
+            runtime.spawn(async move { run(&cache, &pool, &clock, &handle).await });
         });
     }
 }
@@ -187,21 +194,21 @@ async fn run(cache: &WeakCache, pool: &Arc<HotPool>, clock: &Clock, runtime: &Ha
     loop {
         let mut changed = pin!(pool.changed.notified());
         changed.as_mut().enable();
-        let Some(moment) = pool.next() else { return };
-        if moment > clock.now() {
+        let Some(due_at) = pool.next_or_close() else { return };
+        if due_at > clock.now() {
             if cache.upgrade().is_none() {
                 return;
             }
-            either(changed, clock.until(moment)).await;
+            either(changed, clock.sleep_until(due_at)).await;
             continue;
         }
         {
             let Some(cache) = cache.upgrade() else { return };
-            if let Some(due) = pool.begin(clock.now()) {
+            if let Some(due) = pool.next_due(clock.now()) {
                 renew(&cache, pool, &due, runtime);
             }
         }
-        give_way().await;
+        yield_now().await;
     }
 }
 
@@ -217,24 +224,24 @@ fn renew(cache: &Cache, pool: &Arc<HotPool>, due: &Due, runtime: &Handle) {
 /// Renews one key. Returns whether the key stays in the pool.
 fn try_renew(cache: &Cache, pool: &Arc<HotPool>, due: &Due, runtime: &Handle) -> bool {
     let now = cache.clock().now();
-    let kept = match cache.look(due.keeper.site(), due.key.as_ref()) {
-        L1Lookup::Fresh(kept, _) | L1Lookup::Due(kept) | L1Lookup::Suspect(kept) => kept,
+    let entry = match cache.lookup(due.renewer.spec(), due.key.as_ref()) {
+        L1Lookup::Fresh(entry, _) | L1Lookup::Due(entry) | L1Lookup::Suspect(entry) => entry,
         // The next call for the key loads it.
         L1Lookup::Nothing => return false,
     };
-    let stays = cache.mode() != Mode::Off && due.keeper.is_value(&*kept.slot);
-    if !stays || !pool.settle(due, now, kept.slot.meta().life()) {
+    let stays = cache.mode() != Mode::Off && due.renewer.is_value(&*entry.slot);
+    if !stays || !pool.update_score(due, now, entry.slot.freshness().lifetime()) {
         return false;
     }
-    if let Some(moment) = kept.rests(now) {
-        pool.postpone(due, moment);
+    if let Some(due_at) = entry.backoff(now) {
+        pool.postpone(due, due_at);
         return true;
     }
-    if !kept.claim.is_intact() {
-        let Some(finding) = due.keeper.find(kept) else { return true };
+    if !entry.validity.is_intact() {
+        let Some(lookup) = due.renewer.find_newer(entry) else { return true };
         let (pool, due) = (Arc::downgrade(pool), due.clone());
         runtime.spawn(async move {
-            let has_found = finding.await;
+            let has_found = lookup.await;
             let Some(pool) = pool.upgrade() else { return };
             if has_found {
                 // A new value has its own time already. For the same value, the key is still to be renewed.
@@ -246,10 +253,10 @@ fn try_renew(cache: &Cache, pool: &Arc<HotPool>, due: &Due, runtime: &Handle) ->
         });
         return true;
     }
-    match due.keeper.load(kept, runtime) {
-        Begun::Yes => cache.count_of(due.keeper.site(), Count::KeptWarm),
-        Begun::UnderWay => pool.postpone(due, now.saturating_add(nanos(UNDER_WAY))),
-        Begun::Never => return false,
+    match due.renewer.load(entry, runtime) {
+        LoadStart::Started => cache.count_of(due.renewer.spec(), Count::KeptWarm),
+        LoadStart::UnderWay => pool.postpone(due, now.saturating_add(nanos(RETRY_PAUSE))),
+        LoadStart::Impossible => return false,
     }
     true
 }

@@ -31,42 +31,42 @@ use crate::{
 /// Runs the function as if it had no attribute.
 pub(crate) async fn bypass<R, F>(
     cache: &Cache,
-    site: &FunctionSpec,
+    spec: &FunctionSpec,
     reason: Reason,
     load: Load<R, F>,
 ) -> Reply<R>
 where
     F: Future<Output = R>,
 {
-    cache.count_of(site, Count::Bypass);
-    Reply::new(load.here().await, CacheOutcome::Bypass(reason))
+    cache.count_of(spec, Count::Bypass);
+    Reply::new(load.run_in_caller().await, CacheOutcome::Bypass(reason))
 }
 
 impl<R> CallContext<R> {
-    /// Takes the steps of a call from L1 on. `keeper` is registered if a hit makes its key one of the most
+    /// Takes the steps of a call from L1 on. `renewer` is registered if a hit makes its key one of the most
     /// used.
     pub(crate) async fn run<F: Future<Output = R>>(
         self: Box<Self>,
-        keeper: Option<Arc<dyn Renewer>>,
+        renewer: Option<Arc<dyn Renewer>>,
         is_absent: bool,
         load: Load<R, F>,
     ) -> Result<Reply<R>, Panicked> {
-        let suspect = match if is_absent { Local::Nothing } else { self.ask_l1() } {
-            Local::Hit(kept, reply) => {
-                if kept.used()
-                    && let Some(keeper) = keeper
+        let suspect = match if is_absent { Local::Nothing } else { self.lookup_l1() } {
+            Local::Hit(entry, reply) => {
+                if entry.add_heat()
+                    && let Some(renewer) = renewer
                 {
-                    self.cache.keep_warm(&self.site, &self.entry.key, &kept, keeper);
+                    self.cache.keep_warm(&self.spec, &self.entry_key.key, &entry, renewer);
                 }
                 return Ok(reply);
             }
-            Local::Due(kept) => {
-                kept.used();
-                return Box::pin(self.renew(kept, load)).await;
+            Local::Due(entry) => {
+                entry.add_heat();
+                return Box::pin(self.renew(entry, load)).await;
             }
-            Local::Suspect(kept) => {
-                kept.used();
-                Some(kept)
+            Local::Suspect(entry) => {
+                entry.add_heat();
+                Some(entry)
             }
             Local::Nothing => None,
         };
@@ -89,7 +89,7 @@ impl<R> CallContext<R> {
             });
         }
         // All paths but the lead are boxed separately, to keep the future of a hit in L2 small.
-        let joined = match self.begin() {
+        let joined = match self.try_lead() {
             Ok(leader) => Joined::Lead(leader),
             Err(follower) => Box::pin(self.join(follower)).await?,
         };
@@ -97,56 +97,58 @@ impl<R> CallContext<R> {
             Joined::Lead(leader) => self.lead(leader, None, load).await,
             Joined::Reply(reply) => Ok(reply),
             Joined::Alone => Ok(Box::pin(self.load_alone(load)).await),
-            Joined::Recurse => Ok(Box::pin(bypass(&self.cache, &self.site, Reason::Recursion, load)).await),
+            Joined::Recurse => Ok(Box::pin(bypass(&self.cache, &self.spec, Reason::Recursion, load)).await),
         }
     }
 
     /// Gets the value for this call and all followers, from a tier or from a load.
     ///
-    /// With a `spare` entry, only a newer value is acceptable, and the entry is served if the load fails.
+    /// With a `fallback` entry, only a newer value is acceptable, and the entry is served if the load fails.
     pub(crate) async fn lead<F: Future<Output = R>>(
         mut self: Box<Self>,
         leader: Leader,
-        spare: Option<Arc<Entry>>,
+        fallback: Option<Arc<Entry>>,
         load: Load<R, F>,
     ) -> Result<Reply<R>, Panicked> {
         // An earlier flight may have ended between the look into L1 and the join.
-        let is_there = self.cache.l1().has(&self.entry.key);
-        let suspect = match if is_there { self.ask_l1() } else { Local::Nothing } {
-            Local::Hit(kept, reply) => {
-                leader.land(kept.slot.clone(), || ());
+        let is_in_l1 = self.cache.l1().has(&self.entry_key.key);
+        let suspect = match if is_in_l1 { self.lookup_l1() } else { Local::Nothing } {
+            Local::Hit(entry, reply) => {
+                leader.land(entry.slot.clone(), || ());
                 return Ok(reply);
             }
-            Local::Due(kept) | Local::Suspect(kept) => Some(kept),
+            Local::Due(entry) | Local::Suspect(entry) => Some(entry),
             Local::Nothing => None,
         };
-        if spare.is_some() {
-            self.wants = Acceptable::Newer;
+        if fallback.is_some() {
+            self.acceptable = Acceptable::Newer;
         }
         let mut turn = self.turn(&leader);
-        let asked = match &spare {
-            None => self.ask(&leader, suspect, &mut turn).await,
-            Some(kept) => match Box::pin(self.ask_beside(&leader, suspect, &mut turn, kept)).await {
-                Ok(asked) => asked,
-                Err(reply) => return Ok(reply),
-            },
+        let answer = match &fallback {
+            None => self.query_l2(&leader, suspect, &mut turn).await,
+            Some(entry) => {
+                match Box::pin(self.query_l2_for_renewal(&leader, suspect, &mut turn, entry)).await {
+                    Ok(answer) => answer,
+                    Err(reply) => return Ok(reply),
+                }
+            }
         };
-        let ground = match asked {
-            Ok(SharedAnswer::FillRight(ground)) => ground,
+        let fill_right = match answer {
+            Ok(SharedAnswer::FillRight(fill_right)) => fill_right,
             Ok(SharedAnswer::Hit(found, reply)) => {
                 self.land_found(leader, found);
                 if matches!(reply.outcome, CacheOutcome::Stale { .. }) {
-                    self.begin_renewal(load);
+                    self.start_renewal(load);
                 }
                 return Ok(reply);
             }
-            Ok(SharedAnswer::Entry(kept, reply)) => {
-                leader.land(kept.slot.clone(), || ());
+            Ok(SharedAnswer::Entry(entry, reply)) => {
+                leader.land(entry.slot.clone(), || ());
                 return Ok(reply);
             }
-            Ok(SharedAnswer::Failed(settled)) => {
-                let landed = self.land_failed(leader, *settled);
-                let Reply { value, outcome } = self.settle(Ok(landed), spare.as_ref())?;
+            Ok(SharedAnswer::Failed(loaded)) => {
+                let output = self.land_failed(leader, *loaded);
+                let Reply { value, outcome } = self.settle(Ok(output), fallback.as_ref())?;
                 // The load was that of another call.
                 let outcome = if outcome == CacheOutcome::Miss { CacheOutcome::Joined } else { outcome };
                 return Ok(Reply::new(value, outcome));
@@ -156,50 +158,53 @@ impl<R> CallContext<R> {
                 return Err(Panicked::Here(panic));
             }
         };
-        self.note(Count::Miss);
+        self.report(Count::Miss);
         leader.expect_poll();
-        let lander = LoadRun::new(self.clone(), leader, ground, turn, spare.clone());
-        let end = match load {
+        let load_run = LoadRun::new(self.clone(), leader, fill_right, turn, fallback.clone());
+        let result = match load {
             // Boxed, so that nested loads do not add up on the stack.
-            Load::Inline(future) => Box::pin(lander.land(future)).await,
+            Load::Inline(future) => Box::pin(load_run.run(future)).await,
             Load::Detached(future, spawn) => match Handle::try_current() {
-                Ok(runtime) => match spawn(&runtime, lander.apart(), future).await {
-                    Ok(end) => end,
+                Ok(runtime) => match spawn(&runtime, load_run.into_detached(), future).await {
+                    Ok(result) => result,
                     Err(lost) => return Err(lost.try_into_panic().map_or(Panicked::Lost, Panicked::Here)),
                 },
-                Err(_) => Box::pin(lander.land(future)).await,
+                Err(_) => Box::pin(load_run.run(future)).await,
             },
         };
-        self.settle(end, spare.as_ref())
+        self.settle(result, fallback.as_ref())
     }
 
-    /// Returns the result of a load, or the spare value if the load failed.
+    /// Returns the result of a load, or the value of `fallback` if the load failed.
     pub(crate) fn settle(
         &self,
-        landed: thread::Result<LoadOutput<R>>,
-        spare: Option<&Arc<Entry>>,
+        result: thread::Result<LoadOutput<R>>,
+        fallback: Option<&Arc<Entry>>,
     ) -> Result<Reply<R>, Panicked> {
-        let (has_failed, may_spare) =
-            landed.as_ref().map_or((true, false), |landed| (landed.is_error, landed.may_spare));
-        let spare = spare.filter(|_| has_failed);
-        let reply = spare.and_then(|kept| if may_spare { self.reply_spare(kept) } else { self.spare(kept) });
+        let (has_failed, may_serve_fallback) =
+            result.as_ref().map_or((true, false), |output| (output.is_error, output.may_serve_fallback));
+        let fallback = fallback.filter(|_| has_failed);
+        let reply = fallback.and_then(|entry| {
+            if may_serve_fallback { self.fallback_reply_unchecked(entry) } else { self.fallback_reply(entry) }
+        });
         if let Some(reply) = reply {
             return Ok(reply);
         }
-        let landed = landed.map_err(Panicked::Here)?;
-        Ok(Reply::new(landed.out, CacheOutcome::Miss))
+        let output = result.map_err(Panicked::Here)?;
+        Ok(Reply::new(output.value, CacheOutcome::Miss))
     }
 
     /// Loads for this caller only: the value is neither stored nor shared.
     async fn load_alone<F: Future<Output = R>>(&self, load: Load<R, F>) -> Reply<R> {
-        self.note(Count::Miss);
-        let mut loading = LoadSpan::new(self.cache.clock(), self.cache.function(&self.site));
-        let limit = self.shape.load_timeout();
+        self.report(Count::Miss);
+        let mut span = LoadSpan::new(self.cache.clock(), self.cache.function(&self.spec));
+        let limit = self.policy.load_timeout();
         let clock = self.cache.clock();
-        let mut turn = self.cache.places().turn(&self.site, clock, flight::is_inside(), pending(), limit);
-        let load = loading.around(load.here());
-        let value = self.in_turn(&mut turn, &mut loading, load).await;
-        loading.returned();
+        let mut turn =
+            self.cache.permits().turn(&self.spec, clock, flight::is_inside_load(), pending(), limit);
+        let load = span.instrument(load.run_in_caller());
+        let value = self.run_in_turn(&mut turn, &mut span, load).await;
+        span.finish_unexamined();
         Reply::new(value, CacheOutcome::Miss)
     }
 }

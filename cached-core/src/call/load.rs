@@ -35,13 +35,13 @@ impl<R, F: Future<Output = R>> Load<R, F> {
     /// Returns which values of L2 are acceptable.
     ///
     /// A stale value is acceptable if a fresh one can be loaded in the background.
-    pub(crate) fn wants(&self) -> Acceptable {
-        let is_beside = matches!(self, Self::Detached(..)) && Handle::try_current().is_ok();
-        if is_beside { Acceptable::Usable } else { Acceptable::Fresh }
+    pub(crate) fn acceptable(&self) -> Acceptable {
+        let is_detached = matches!(self, Self::Detached(..)) && Handle::try_current().is_ok();
+        if is_detached { Acceptable::Usable } else { Acceptable::Fresh }
     }
 
     /// Runs the body in the caller.
-    pub(crate) async fn here(self) -> R {
+    pub(crate) async fn run_in_caller(self) -> R {
         match self {
             Self::Detached(future, _) => future.await,
             Self::Inline(future) => future.await,

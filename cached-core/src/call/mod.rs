@@ -57,9 +57,9 @@ use crate::{
 /// Description of a cached function, known to generated code before any call.
 pub struct CallSpec<R> {
     /// Static description of the function.
-    pub site: &'static FunctionSpec,
+    pub spec: &'static FunctionSpec,
     /// Creates the policies of the return type. Called on a miss.
-    pub shape: fn() -> Arc<dyn ValuePolicy<R>>,
+    pub new_policy: fn() -> Arc<dyn ValuePolicy<R>>,
 }
 
 impl<R> Clone for CallSpec<R> {
@@ -75,10 +75,10 @@ impl<R> Copy for CallSpec<R> {}
 /// It has missed L1, or has not looked there, such as the call of a companion.
 pub(crate) struct PreparedCall {
     pub(crate) cache: Cache,
-    pub(crate) site: FunctionSpec,
-    pub(crate) entry: Result<EntryKey, Error>,
+    pub(crate) spec: FunctionSpec,
+    pub(crate) entry_key: Result<EntryKey, Error>,
     /// Renewer of the key, which is registered if a hit makes the key one of the most used.
-    pub(crate) keeper: Option<Arc<dyn Renewer>>,
+    pub(crate) renewer: Option<Arc<dyn Renewer>>,
     /// L1 was found to have no entry, and is not asked again.
     pub(crate) is_absent: bool,
 }
@@ -87,33 +87,33 @@ pub(crate) struct PreparedCall {
 ///
 /// The key is written into a buffer of this thread. If `take` returns a value for the entry, the call ends
 /// with it, without an allocation.
-#[allow(clippy::inline_always, reason = "what is known of the site then needs no look at it")]
+#[allow(clippy::inline_always, reason = "the compiler then folds the constant fields of the `FunctionSpec`")]
 #[inline(always)]
 pub(crate) fn hit<T>(
     cache: &Cache,
-    site: &FunctionSpec,
+    spec: &FunctionSpec,
     parts: &impl WriteKey,
     take: impl Fn(&Arc<Entry>) -> Option<T>,
 ) -> Result<T, Absent> {
     if cache.mode() == CacheMode::Off {
         return Err(Absent(false));
     }
-    cache.hit(site, parts, take)
+    cache.hit(spec, parts, take)
 }
 
 /// Returns the fingerprint of the function, the type and the version of the value.
 ///
 /// Each thread computes it once, instead of once per miss.
-pub(crate) fn schema<R>(plan: CallSpec<R>) -> u64 {
-    type Known = HashMap<(usize, u64), u64, foldhash::fast::RandomState>;
-    thread_local!(static KNOWN: RefCell<Known> = RefCell::default());
+pub(crate) fn schema<R>(call_spec: CallSpec<R>) -> u64 {
+    type Schemas = HashMap<(usize, u64), u64, foldhash::fast::RandomState>;
+    thread_local!(static SCHEMAS: RefCell<Schemas> = RefCell::default());
     // Constructors at one address run the same code, and so create equal policies.
-    let known_as = (plan.shape as usize, plan.site.print());
-    let known = || KNOWN.try_with(|known| known.borrow().get(&known_as).copied());
-    known().ok().flatten().unwrap_or_else(|| {
+    let schema_key = (call_spec.new_policy as usize, call_spec.spec.fingerprint());
+    let cached_schema = || SCHEMAS.try_with(|schemas| schemas.borrow().get(&schema_key).copied());
+    cached_schema().ok().flatten().unwrap_or_else(|| {
         // Policies run user code, so they are not called under the borrow.
-        let schema = (plan.shape)().schema(plan.site);
-        let _ = KNOWN.try_with(|known| known.borrow_mut().insert(known_as, schema));
+        let schema = (call_spec.new_policy)().schema(call_spec.spec);
+        let _ = SCHEMAS.try_with(|schemas| schemas.borrow_mut().insert(schema_key, schema));
         schema
     })
 }
@@ -125,20 +125,20 @@ impl PreparedCall {
     #[cold]
     pub(crate) fn new(
         cache: &Cache,
-        site: &FunctionSpec,
+        spec: &FunctionSpec,
         parts: &dyn WriteKey,
         schema: impl FnOnce() -> u64,
     ) -> Self {
-        let key = with_identity(site, parts, |key| key.owned());
-        let entry = key.and_then(|key| cache.entry(site, key, parts, schema));
-        Self { cache: cache.clone(), site: *site, entry, keeper: None, is_absent: false }
+        let key = with_identity(spec, parts, |key| key.owned());
+        let entry_key = key.and_then(|key| cache.entry_key(spec, key, parts, schema));
+        Self { cache: cache.clone(), spec: *spec, entry_key, renewer: None, is_absent: false }
     }
 
     /// Adds the tags of the call. If one cannot be written, the key counts as refused.
     pub(crate) fn add_tags(&mut self, write: impl FnOnce(&mut Tags<'_>) -> Result<(), Error>) {
-        let Ok(entry) = &mut self.entry else { return };
-        if let Err(error) = write(&mut Tags::new(self.cache.shared(), &mut entry.tags)) {
-            self.entry = Err(error);
+        let Ok(entry_key) = &mut self.entry_key else { return };
+        if let Err(error) = write(&mut Tags::new(self.cache.shared(), &mut entry_key.tags)) {
+            self.entry_key = Err(error);
         }
     }
 
@@ -148,45 +148,54 @@ impl PreparedCall {
     pub(crate) fn run<R, F: Future<Output = R>>(
         self,
         terms: Terms,
-        shape: Arc<dyn ValuePolicy<R>>,
+        policy: Arc<dyn ValuePolicy<R>>,
         load: Load<R, F>,
     ) -> impl Future<Output = Result<Reply<R>, Panicked>> {
-        let Self { cache, site, entry, keeper, is_absent } = self;
+        let Self { cache, spec, entry_key, renewer, is_absent } = self;
         // Boxed, so that nested loads do not add up on the stack.
-        let desk = match entry {
-            _ if !terms.on || cache.mode() == CacheMode::Off => Err(Box::new((cache, site, Reason::Off))),
-            Err(_) => {
-                cache.count_of(&site, Count::KeyRefused);
-                Err(Box::new((cache, site, Reason::Key)))
+        let context = match entry_key {
+            _ if !terms.enabled || cache.mode() == CacheMode::Off => {
+                Err(Box::new((cache, spec, Reason::Off)))
             }
-            Ok(entry) => Ok(Box::new(CallContext { cache, site, entry, terms, shape, wants: load.wants() })),
+            Err(_) => {
+                cache.count_of(&spec, Count::KeyRefused);
+                Err(Box::new((cache, spec, Reason::Key)))
+            }
+            Ok(entry_key) => Ok(Box::new(CallContext {
+                cache,
+                spec,
+                entry_key,
+                terms,
+                policy,
+                acceptable: load.acceptable(),
+            })),
         };
         async move {
-            match desk {
-                Ok(desk) => desk.run(keeper, is_absent, load).await,
-                Err(off) => {
-                    let (cache, site, reason) = &*off;
-                    Ok(Box::pin(bypass(cache, site, *reason, load)).await)
+            match context {
+                Ok(context) => context.run(renewer, is_absent, load).await,
+                Err(bypassed) => {
+                    let (cache, spec, reason) = &*bypassed;
+                    Ok(Box::pin(bypass(cache, spec, *reason, load)).await)
                 }
             }
         }
     }
 
-    /// Ensures that the value is cached, and discards it. Calls `shape` twice.
+    /// Ensures that the value is cached, and discards it. Calls `new_policy` twice.
     pub(crate) async fn warm<R, F: Future<Output = R>>(
         self,
         terms: Terms,
-        shape: impl Fn() -> Arc<dyn ValuePolicy<R>>,
+        new_policy: impl Fn() -> Arc<dyn ValuePolicy<R>>,
         load: Load<R, F>,
     ) -> Warmed {
-        if self.cache.mode() == CacheMode::Off || self.entry.is_err() {
+        if self.cache.mode() == CacheMode::Off || self.entry_key.is_err() {
             // The value could not be stored, so a load would be useless.
             return Warmed::Skipped;
         }
-        let Ok(Reply { value, outcome }) = self.run(terms, shape(), load).await else {
+        let Ok(Reply { value, outcome }) = self.run(terms, new_policy(), load).await else {
             return Warmed::Panicked;
         };
-        if shape().has_failed(value) {
+        if new_policy().is_error_result(value) {
             return Warmed::Failed;
         }
         match outcome {
@@ -198,24 +207,25 @@ impl PreparedCall {
     }
 
     /// Returns the value if a tier has it, without a load and without a fill.
-    pub(crate) async fn find<R>(self, terms: Terms, shape: Arc<dyn ValuePolicy<R>>) -> Option<Reply<R>> {
-        let Self { cache, site, entry, .. } = self;
-        if !terms.on || cache.mode() == CacheMode::Off {
+    pub(crate) async fn find<R>(self, terms: Terms, policy: Arc<dyn ValuePolicy<R>>) -> Option<Reply<R>> {
+        let Self { cache, spec, entry_key, .. } = self;
+        if !terms.enabled || cache.mode() == CacheMode::Off {
             return None;
         }
-        let entry = entry.ok()?;
-        let desk = CallContext { cache, site, entry, terms, shape, wants: Acceptable::Usable };
-        match desk.ask_l1() {
+        let entry_key = entry_key.ok()?;
+        let context = CallContext { cache, spec, entry_key, terms, policy, acceptable: Acceptable::Usable };
+        match context.lookup_l1() {
             Local::Hit(_, reply) => Some(reply),
-            Local::Due(kept) => desk.spare(&kept),
-            Local::Suspect(kept) => desk.find(Some(&kept)).await,
-            Local::Nothing => desk.find(None).await,
+            Local::Due(entry) => context.fallback_reply(&entry),
+            Local::Suspect(entry) => context.find(Some(&entry)).await,
+            Local::Nothing => context.find(None).await,
         }
     }
 
     /// Returns the invalidation of the entry, which has not begun.
     pub(crate) fn invalidate(self) -> Invalidation {
-        let target = self.entry.map(|entry| InvalidationTarget::Entry(self.site, Box::new(entry)));
+        let target =
+            self.entry_key.map(|entry_key| InvalidationTarget::Entry(self.spec, Box::new(entry_key)));
         Invalidation::new(self.cache, target)
     }
 }

@@ -46,9 +46,9 @@ use crate::{
     flight::Leader,
     key::entry_key::EntryKey,
     l2::{
-        lease::{Lease, Verdict, adopt, look_again},
+        lease::{Lease, Verdict, claim_tags, revalidate},
         lookup::Stub,
-        shared::{Fill, Life, Shared, own_mark_name},
+        shared::{Fill, Life, Shared, own_epoch_name},
     },
     spec::FunctionSpec,
     telemetry::stats::Count,
@@ -59,20 +59,20 @@ use crate::{
 use futures_timer::Delay;
 
 /// Longest wait of followers for the verdict of L2, or longer if loads of the function cost more.
-const VERDICT_PATIENCE: Duration = Duration::from_millis(50);
+const VERDICT_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Largest number of jobs in the background. Beyond it, values are neither stored in L2 nor checked there,
 /// because L2 cannot keep up.
-const MOST_LANDINGS: usize = 4096;
+const MAX_BACKGROUND_JOBS: usize = 4096;
 
 /// A loaded value, with its flight and all that is needed to store it.
 pub(crate) struct Publication {
     pub(crate) cache: Cache,
-    pub(crate) site: FunctionSpec,
-    pub(crate) entry: EntryKey,
+    pub(crate) spec: FunctionSpec,
+    pub(crate) entry_key: EntryKey,
     pub(crate) leader: Leader,
     pub(crate) slot: Arc<dyn ErasedValue>,
-    pub(crate) told: ValueTags,
+    pub(crate) value_tags: ValueTags,
     /// The value is newer than the one in L2, which must be removed if this one is not stored there.
     pub(crate) is_newer: bool,
 }
@@ -81,59 +81,64 @@ pub(crate) struct Publication {
 pub(crate) struct ValueTags {
     tags: Vec<String>,
     /// Position in the log of invalidated tags, at the start of the load.
-    since: LogPosition,
+    log_position: LogPosition,
     /// Time at which the validity of the load was taken, before the load began.
-    began: Nanos,
+    checked_at: Nanos,
     /// Epoch that ends when this process is notified of the invalidation of any tag.
     ///
     /// Taken before the load; `None` if the load has no use for it.
-    any_tag: Option<Arc<Epoch>>,
+    journal_epoch: Option<Arc<Epoch>>,
 }
 
 impl ValueTags {
-    pub(crate) fn new(shared: &Shared, tags: &[String], since: LogPosition, ground: &FillRight) -> Self {
+    pub(crate) fn new(
+        shared: &Shared,
+        tags: &[String],
+        log_position: LogPosition,
+        fill_right: &FillRight,
+    ) -> Self {
         let tags = tags.iter().map(|tag| shared.tag_key(tag)).collect();
-        let any_tag = match ground {
-            FillRight::Everywhere(lease) => lease.any_tag(),
-            FillRight::Stub(stub) => stub.since.as_ref().map(|(_, any_tag)| any_tag.clone()),
+        let journal_epoch = match fill_right {
+            FillRight::Everywhere(lease) => lease.journal_epoch(),
+            FillRight::Stub(stub) => stub.journal.as_ref().map(|(_, journal_epoch)| journal_epoch.clone()),
             FillRight::IfUnchanged(_) | FillRight::LocalOnly(_) => None,
         };
-        Self { tags, since, began: ground.claim().checked, any_tag }
+        Self { tags, log_position, checked_at: fill_right.validity().checked_at, journal_epoch }
     }
 
     /// Returns whether one of these tags may have been invalidated during the load.
     fn may_be_outdated(&self) -> bool {
-        !self.tags.is_empty() && self.any_tag.as_ref().is_some_and(|any| !any.is_alive())
+        !self.tags.is_empty() && self.journal_epoch.as_ref().is_some_and(|any| !any.is_alive())
     }
 
     /// Adds these tags to a validity for this process only.
     ///
     /// Returns `None` if this process has invalidated one of them during the load.
-    fn added_to(&self, claim: Validity, shared: &Arc<Shared>, is_shared: bool) -> Option<Validity> {
+    fn added_to(&self, validity: Validity, shared: &Arc<Shared>, is_shared: bool) -> Option<Validity> {
         if self.tags.is_empty() {
-            return Some(claim);
+            return Some(validity);
         }
-        let marks: Vec<_> = self.tags.iter().map(|tag| (shared.mark(tag), 0)).collect();
+        let epochs: Vec<_> = self.tags.iter().map(|tag| (shared.epoch(tag), 0)).collect();
         // The log is read after the epochs are taken: a later invalidation ends the epochs.
-        if shared.said.is_about(&self.tags, self.since) {
+        if shared.tag_log.has_any_since(&self.tags, self.log_position) {
             return None;
         }
-        let tags = claim.tags.into_vec().into_iter().chain(marks).collect();
+        let tags = validity.tags.into_vec().into_iter().chain(epochs).collect();
         if !is_shared {
-            return Some(Validity { tags, ..claim });
+            return Some(Validity { tags, ..validity });
         }
         // L2 reports no invalidation of tags that it was not asked for, and has not done so since the load
         // began. So the value counts as checked at that time, without a change feed.
-        Some(Validity { tags, line: ChangeFeed::silent(), checked: self.began, ..claim })
+        Some(Validity { tags, feed: ChangeFeed::none(), checked_at: self.checked_at, ..validity })
     }
 }
 
 /// Reply of L2 to the question whether anything changed during the load.
 enum ChangeCheck {
     /// Nothing was invalidated until the reply.
-    Proven,
+    Unchanged,
     /// Something was invalidated.
-    Broken,
+    Changed,
     /// The tier does not report changes over the feed of the load, or took too long.
     Unknown,
     /// The tier cannot be queried.
@@ -141,20 +146,20 @@ enum ChangeCheck {
 }
 
 impl Publication {
-    /// Stores the value in L1 under `claim`, and ends the flight.
+    /// Stores the value in L1 under `validity`, and ends the flight.
     ///
-    /// The value is not stored if an invalidation has ended `claim` or superseded the flight.
-    pub(crate) fn here(self, claim: Validity, stamp: u64) {
-        let Self { cache, site, entry, leader, slot, .. } = self;
-        let fill = |claim| cache.l1().insert(&site, &entry.key, slot.clone(), claim, stamp);
-        let stored = leader.land_on(claim, slot.clone(), fill);
-        cache.l1().tell_evicted();
-        cache.note(if stored { Count::Fill } else { Count::RejectedFill }, &site, entry.key.as_ref());
+    /// The value is not stored if an invalidation has ended `validity` or superseded the flight.
+    pub(crate) fn store_in_l1(self, validity: Validity, revision: u64) {
+        let Self { cache, spec, entry_key, leader, slot, .. } = self;
+        let fill = |validity| cache.l1().insert(&spec, &entry_key.key, slot.clone(), validity, revision);
+        let stored = leader.land_if_valid(validity, slot.clone(), fill);
+        cache.l1().report_evictions();
+        cache.report(if stored { Count::Fill } else { Count::RejectedFill }, &spec, entry_key.key.as_ref());
     }
 
     /// Rejects the value: only the caller of the load gets it, and followers start over.
-    pub(crate) fn refuse(self) {
-        self.cache.note(Count::RejectedFill, &self.site, self.entry.key.as_ref());
+    pub(crate) fn reject(self) {
+        self.cache.report(Count::RejectedFill, &self.spec, self.entry_key.key.as_ref());
         self.leader.reject(self.slot);
     }
 
@@ -173,41 +178,41 @@ impl Publication {
     }
 
     /// Delivers the value to the followers, unless one may have joined after an invalidation.
-    pub(crate) async fn pass_on(self, claim: &Validity) {
-        match self.ask(claim).await {
-            ChangeCheck::Broken => self.leader.reject(self.slot),
-            ChangeCheck::Proven | ChangeCheck::Unknown | ChangeCheck::Outage => _ = self.land(),
+    pub(crate) async fn deliver_unless_changed(self, validity: &Validity) {
+        match self.check_for_changes(validity).await {
+            ChangeCheck::Changed => self.leader.reject(self.slot),
+            ChangeCheck::Unchanged | ChangeCheck::Unknown | ChangeCheck::Outage => _ = self.land(),
         }
     }
 
     /// Publishes the value of a load without L2: to L1, unless one of its tags was invalidated.
-    pub(crate) fn alone(self, claim: Validity) {
-        let (cache, outdated) = (self.cache.clone(), self.outdated());
-        match self.told.added_to(claim, cache.shared(), self.entry.is_shared) {
-            Some(claim) => self.here(claim, 0),
-            None => self.refuse(),
+    pub(crate) fn publish_without_l2(self, validity: Validity) {
+        let (cache, outdated) = (self.cache.clone(), self.outdated_entry_key());
+        match self.value_tags.added_to(validity, cache.shared(), self.entry_key.is_shared) {
+            Some(validity) => self.store_in_l1(validity, 0),
+            None => self.reject(),
         }
-        cache.forget_shared(outdated);
+        cache.enqueue_removal(outdated);
     }
 
     /// Publishes the value of a load without a lease: to L1, if nothing changed during the load.
     ///
     /// In an outage, the value is kept under the proof that was reached before.
-    pub(crate) async fn beside(self, claim: Validity) {
+    pub(crate) async fn publish_without_lease(self, validity: Validity) {
         if planted!("kept-beside-unasked") {
-            return self.here(claim, 0);
+            return self.store_in_l1(validity, 0);
         }
-        if !self.told.tags.is_empty() {
+        if !self.value_tags.tags.is_empty() {
             // L2 was not asked for these tags, and so has not reported their invalidation.
-            return self.refuse();
+            return self.reject();
         }
-        match self.ask(&claim).await {
-            ChangeCheck::Proven => self.here(claim, 0),
+        match self.check_for_changes(&validity).await {
+            ChangeCheck::Unchanged => self.store_in_l1(validity, 0),
             ChangeCheck::Outage => {
-                let claim = claim.silenced(self.cache.clock().now());
-                self.here(claim, 0);
+                let validity = validity.detached(self.cache.clock().now());
+                self.store_in_l1(validity, 0);
             }
-            ChangeCheck::Broken | ChangeCheck::Unknown => self.refuse(),
+            ChangeCheck::Changed | ChangeCheck::Unknown => self.reject(),
         }
     }
 
@@ -215,57 +220,61 @@ impl Publication {
     ///
     /// The stub has a revision of its own. If that is the revision from before the load, the key was not
     /// invalidated since, even if a notification would not have arrived.
-    pub(crate) async fn beside_stub(self, stub: Stub, keep: Duration) {
-        let Stub { mut claim, stamp, since } = stub;
+    pub(crate) async fn publish_with_stub(self, stub: Stub, keep: Duration) {
+        let Stub { mut validity, revision, journal } = stub;
         let shared = self.cache.shared();
-        if !self.told.tags.is_empty() {
-            let Some((since, _)) = since else { return self.refuse() };
-            match adopt(shared, &claim, since, &self.told.tags, keep).await {
-                Ok(Some(adopted)) => claim = adopted,
+        if !self.value_tags.tags.is_empty() {
+            let Some((journal_position, _)) = journal else { return self.reject() };
+            match claim_tags(shared, &validity, journal_position, &self.value_tags.tags, keep).await {
+                Ok(Some(claimed)) => validity = claimed,
                 // Only the tier knows whether these tags were invalidated.
-                Ok(None) | Err(_) => return self.refuse(),
+                Ok(None) | Err(_) => return self.reject(),
             }
-            self.leader.stand_on(&claim);
+            self.leader.bind(&validity);
         }
-        match look_again(shared, &self.entry.name.text, &claim, stamp).await {
-            Ok(Some(claim)) => self.here_unshared(claim, stamp),
-            Ok(None) => self.refuse(),
+        match revalidate(shared, &self.entry_key.shared_key.text, &validity, revision).await {
+            Ok(Some(validity)) => self.store_unshared(validity, revision),
+            Ok(None) => self.reject(),
             Err(_) => {
-                let claim = claim.silenced(self.cache.clock().now());
-                self.here(claim, 0);
+                let validity = validity.detached(self.cache.clock().now());
+                self.store_in_l1(validity, 0);
             }
         }
     }
 
     /// Stores the value in L1 only, because L2 cannot hold it.
-    fn here_unshared(self, claim: Validity, stamp: u64) {
-        self.cache.note(Count::Unshared, &self.site, self.entry.key.as_ref());
-        self.here(claim, stamp);
+    fn store_unshared(self, validity: Validity, revision: u64) {
+        self.cache.report(Count::Unshared, &self.spec, self.entry_key.key.as_ref());
+        self.store_in_l1(validity, revision);
     }
 
     /// Stores the value in L2, and if L2 has accepted it, in L1.
     ///
     /// The lease is used up, and released if it is unknown whether L2 has the value.
-    pub(crate) async fn store(self, mut lease: Lease, fill: Fill) {
-        let (cache, outdated) = (self.cache.clone(), self.outdated());
-        let (function, stand_on) = (cache.function(&self.site).clone(), self.leader.standing());
-        let (stamp, tags) = (lease.stamp(), self.told.tags.clone());
-        let budget = function.budget(&self.site);
-        // The epoch of `here_only` is taken now, before `before` is found intact: no invalidation is missed
-        // in between.
-        let here_only = lease.here_only();
-        let before = lease.claim.clone();
-        let mut arrival = Some(self);
+    pub(crate) async fn publish_with_lease(self, mut lease: Lease, fill: Fill) {
+        let (cache, outdated) = (self.cache.clone(), self.outdated_entry_key());
+        let (function, binder) = (cache.function(&self.spec).clone(), self.leader.binder());
+        let (revision, tags) = (lease.revision(), self.value_tags.tags.clone());
+        let budget = function.budget(&self.spec);
+        // The epoch of `detached_validity` is taken now, before `initial_validity` is found intact: no
+        // invalidation is missed in between.
+        let detached_validity = lease.detached_validity();
+        let initial_validity = lease.validity.clone();
+        let mut publication = Some(self);
         let mut land_undecided = || {
-            let Some(arrival) = arrival.take() else { return false };
-            let claim = if before.is_intact() { here_only.clone() } else { before.clone() };
-            arrival.undecided(claim, stamp);
+            let Some(publication) = publication.take() else { return false };
+            let validity = if initial_validity.is_intact() {
+                detached_validity.clone()
+            } else {
+                initial_validity.clone()
+            };
+            publication.publish_undecided(validity, revision);
             true
         };
         let mut was_undecided = planted!("l1-fill-before-verdict") && land_undecided();
         let verdict = {
-            let mut filling = pin!(lease.fill(fill, &tags, &function, budget, stand_on));
-            match either(&mut filling, Delay::new(budget.of_write(VERDICT_PATIENCE))).await {
+            let mut filling = pin!(lease.fill(fill, &tags, &function, budget, binder));
+            match either(&mut filling, Delay::new(budget.write_limit(VERDICT_TIMEOUT))).await {
                 Either::Left(verdict) => verdict,
                 Either::Right(()) => {
                     // L2 is slow. Followers get the value, which this process keeps for a moment. But not if
@@ -277,84 +286,88 @@ impl Publication {
         };
         if matches!(verdict, Verdict::Undecided) {
             land_undecided();
-            lease.leave();
-            return cache.forget_shared(outdated);
+            lease.abandon();
+            return cache.enqueue_removal(outdated);
         }
-        let Some(arrival) = arrival else {
+        let Some(publication) = publication else {
             if was_undecided {
                 // The verdict is known, so the value that was kept meanwhile must be checked with L2 before
                 // it is served.
-                cache.shared().marks.end(&own_mark_name(lease.name()));
+                cache.shared().epochs.end(&own_epoch_name(lease.name()));
             }
             return;
         };
         match verdict {
-            Verdict::Stored(claim) => arrival.here(claim, stamp),
-            Verdict::Stubbed(claim) => arrival.here_unshared(claim, stamp),
-            Verdict::Rejected if planted!("followers-take-rejected-value") => _ = arrival.land(),
-            Verdict::Rejected | Verdict::Undecided => arrival.refuse(),
+            Verdict::Stored(validity) => publication.store_in_l1(validity, revision),
+            Verdict::Stubbed(validity) => publication.store_unshared(validity, revision),
+            Verdict::Rejected if planted!("followers-take-rejected-value") => _ = publication.land(),
+            Verdict::Rejected | Verdict::Undecided => publication.reject(),
         }
     }
 
     /// Releases the lease without a fill, because L2 is overloaded, and publishes to this process.
-    pub(crate) fn leave(self, lease: Lease) {
-        let (stamp, claim) = (lease.stamp(), lease.leave());
-        self.undecided(claim, stamp);
+    pub(crate) fn publish_without_fill(self, lease: Lease) {
+        let (revision, validity) = (lease.revision(), lease.abandon());
+        self.publish_undecided(validity, revision);
     }
 
     /// Publishes the value to L1 while it is unknown whether L2 has it.
     ///
     /// The validity from before the load decides whether the value may be kept.
-    fn undecided(self, claim: Validity, stamp: u64) {
+    fn publish_undecided(self, validity: Validity, revision: u64) {
         let cache = self.cache.clone();
-        let Some(claim) = self.told.added_to(claim, cache.shared(), true) else { return self.refuse() };
-        if self.told.tags.is_empty() {
-            return self.here(claim, stamp);
+        let Some(validity) = self.value_tags.added_to(validity, cache.shared(), true) else {
+            return self.reject();
+        };
+        if self.value_tags.tags.is_empty() {
+            return self.store_in_l1(validity, revision);
         }
-        if self.told.may_be_outdated() {
-            return self.refuse();
+        if self.value_tags.may_be_outdated() {
+            return self.reject();
         }
-        let (now, (bound, grace)) = (cache.clock().now(), cache.staleness().limits(&self.site, &claim));
+        let (now, (bound, grace)) = (cache.clock().now(), cache.staleness().limits(&self.spec, &validity));
         let is_outage = !cache.shared().tier.ready();
-        if claim.stands(now, bound) || (is_outage && claim.stands_alone(now, bound, grace)) {
+        if validity.is_valid_at(now, bound) || (is_outage && validity.is_valid_in_outage(now, bound, grace)) {
             // With a revision, the entry could be confirmed later without a check of its tags.
-            self.here(claim, 0);
+            self.store_in_l1(validity, 0);
         } else if is_outage {
             // Too old to be stored. Followers still get the value, so that they need not load it again.
-            self.leader.land_on(claim, self.slot, |_| ());
+            self.leader.land_if_valid(validity, self.slot, |_| ());
         } else {
-            self.refuse();
+            self.reject();
         }
     }
 
-    /// Asks L2 whether any name of `claim` was invalidated.
+    /// Asks L2 whether any name of `validity` was invalidated.
     ///
     /// Over one connection, the notification of a change arrives before the reply to a later query. Each name
     /// may have a connection of its own, so the query includes the key and all tags.
-    async fn ask(&self, claim: &Validity) -> ChangeCheck {
-        let ask = Lookup::known(&self.entry.name.text, 0);
-        let seen = self.cache.shared().tier.look(&[ask], &claim.tag_keys()).await;
-        if !claim.is_intact() {
-            return ChangeCheck::Broken;
+    async fn check_for_changes(&self, validity: &Validity) -> ChangeCheck {
+        let lookup = Lookup::if_none_match(&self.entry_key.shared_key.text, 0);
+        let reply = self.cache.shared().tier.lookup(&[lookup], &validity.tag_keys()).await;
+        if !validity.is_intact() {
+            return ChangeCheck::Changed;
         }
-        match seen {
-            Ok(seen) if claim.line.watches() && seen.line.covers(&claim.line) => ChangeCheck::Proven,
+        match reply {
+            Ok(reply) if validity.feed.is_tracked() && reply.feed.covers(&validity.feed) => {
+                ChangeCheck::Unchanged
+            }
             Ok(_) | Err(TierError::Timeout) => ChangeCheck::Unknown,
             Err(_) => ChangeCheck::Outage,
         }
     }
 
     /// Returns the entry that must be removed from L2 if this value is not stored there.
-    fn outdated(&self) -> Option<EntryKey> {
-        self.is_newer.then(|| self.entry.clone())
+    fn outdated_entry_key(&self) -> Option<EntryKey> {
+        self.is_newer.then(|| self.entry_key.clone())
     }
 }
 
 impl<R> CallContext<R> {
     /// Returns the text of an error for other processes, if callers there can have waited for this load.
-    fn error_for_others(&self, slot: &dyn ErasedValue, ground: &FillRight) -> Option<SharedLoadError> {
-        let is_awaited = matches!(ground, FillRight::Everywhere(_)) && !self.site.coalesces_here();
-        if is_awaited { self.shape.describe(slot) } else { None }
+    fn shared_error(&self, slot: &dyn ErasedValue, fill_right: &FillRight) -> Option<SharedLoadError> {
+        let is_awaited = matches!(fill_right, FillRight::Everywhere(_)) && !self.spec.coalesces_locally();
+        if is_awaited { self.policy.shared_error(slot) } else { None }
     }
 }
 
@@ -365,9 +378,9 @@ pub(crate) struct Loaded {
     pub(crate) ttl: Option<Duration>,
     pub(crate) is_error: bool,
     /// The load was to replace an older value.
-    pub(crate) had_spare: bool,
+    pub(crate) had_fallback: bool,
     /// Position in the log of invalidated tags, at the start of the load.
-    pub(crate) since: LogPosition,
+    pub(crate) log_position: LogPosition,
 }
 
 /// Remaining work of a publication. No caller waits for it if there is a runtime to run it.
@@ -376,73 +389,79 @@ pub(crate) type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Publishes the result of a load, which ends its flight.
 ///
 /// The remaining work runs in the background. Without a runtime, it is returned instead.
-pub(crate) fn land<R>(
-    desk: Box<CallContext<R>>,
+pub(crate) fn publish<R>(
+    context: Box<CallContext<R>>,
     leader: Leader,
-    ground: FillRight,
+    fill_right: FillRight,
     loaded: Loaded,
 ) -> Option<Rest> {
-    let Loaded { slot, ttl, is_error, had_spare, since } = loaded;
-    let ended = if is_error { Ended::Error(desk.error_for_others(&*slot, &ground)) } else { Ended::Value };
-    let hasher = &*desk.cache.shared().hasher;
-    let tags = if ttl.is_some() { desk.shape.value_tags(&*slot, hasher) } else { None };
-    let encoder = if is_error { None } else { desk.shape.encoder(&slot) };
-    let stale = desk.shape.stale();
-    let is_renewed = desk.shape.is_renewed() || desk.site.warm_keys() > 0;
-    let CallContext { cache, site, entry, terms, .. } = *desk;
+    let Loaded { slot, ttl, is_error, had_fallback, log_position } = loaded;
+    let ended = if is_error { Ended::Error(context.shared_error(&*slot, &fill_right)) } else { Ended::Value };
+    let hasher = &*context.cache.shared().hasher;
+    let tags = if ttl.is_some() { context.policy.value_tags(&*slot, hasher) } else { None };
+    let encoder = if is_error { None } else { context.policy.encoder(&slot) };
+    let stale = context.policy.stale();
+    let is_renewed = context.policy.has_early_renewal() || context.spec.warm_keys() > 0;
+    let CallContext { cache, spec, entry_key, terms, .. } = *context;
     let shared = cache.shared().clone();
-    let takes_part = terms.shared && cache.mode() == Mode::On;
-    let told = ValueTags::new(&shared, tags.as_deref().unwrap_or_default(), since, &ground);
+    let uses_l2 = terms.shared && cache.mode() == Mode::On;
+    let value_tags = ValueTags::new(&shared, tags.as_deref().unwrap_or_default(), log_position, &fill_right);
     // The call asked for a new load, so the value in L2 is older.
-    let is_newer = !terms.read && !is_error && takes_part;
-    let arrival = Publication { cache, site, entry, leader, slot, told, is_newer };
+    let is_newer = !terms.read && !is_error && uses_l2;
+    let publication = Publication { cache, spec, entry_key, leader, slot, value_tags, is_newer };
 
     let (Some(ttl), Some(_)) = (ttl, tags) else {
         // Not to be stored. That includes a value with unknown tags, which could not be invalidated.
-        let outdates = !is_error && (had_spare || !terms.read || terms.max_age.is_some());
-        return pass_on(arrival, ground, ended, outdates);
+        let invalidates_tiers = !is_error && (had_fallback || !terms.read || terms.max_age.is_some());
+        return deliver_only(publication, fill_right, ended, invalidates_tiers);
     };
-    if arrival.entry.is_shared && !terms.shared && arrival.cache.mode() == Mode::On {
+    if publication.entry_key.is_shared && !terms.shared && publication.cache.mode() == Mode::On {
         // L2 was not asked, so it would report no change of the entry, and a follower may have joined after
         // an invalidation.
-        ground.end(&ended);
-        arrival.refuse();
+        fill_right.end(&ended);
+        publication.reject();
         return None;
     }
-    if let FillRight::LocalOnly(claim) = ground {
-        arrival.alone(claim);
+    if let FillRight::LocalOnly(validity) = fill_right {
+        publication.publish_without_l2(validity);
         return None;
     }
-    let is_too_much = shared.background.len() > MOST_LANDINGS;
+    let is_overloaded = shared.background.len() > MAX_BACKGROUND_JOBS;
     // L2 holds a value longer by the length of a lease, so that it does not expire under the lease of its
     // renewal.
-    let function = arrival.cache.function(&arrival.site);
-    let lease = shared.lease_length(arrival.site.coalesces_here(), function);
+    let function = publication.cache.function(&publication.spec);
+    let lease = shared.lease_length(publication.spec.coalesces_locally(), function);
     let spare = if is_renewed { lease } else { Duration::ZERO };
-    let life = Life { since: shared.clock.now(), ttl, stale, spare };
+    let life = Life { start: shared.clock.now(), ttl, stale, spare };
     let fill = encoder.map(|encoder| Fill { encoder, created_ms: shared.clock.wall_ms(), life });
-    arrival.leader.begin_landing();
-    later(&arrival.cache.clone(), async move {
-        match (ground, fill) {
-            (FillRight::Everywhere(lease), Some(fill)) if !is_too_much => {
-                Box::pin(arrival.store(lease, fill)).await;
+    publication.leader.begin_landing();
+    run_in_background(&publication.cache.clone(), async move {
+        match (fill_right, fill) {
+            (FillRight::Everywhere(lease), Some(fill)) if !is_overloaded => {
+                Box::pin(publication.publish_with_lease(lease, fill)).await;
             }
-            (FillRight::Everywhere(lease), Some(_)) => arrival.leave(lease),
-            (ground, Some(_)) if is_too_much => {
-                ground.fail();
-                arrival.refuse();
+            (FillRight::Everywhere(lease), Some(_)) => publication.publish_without_fill(lease),
+            (fill_right, Some(_)) if is_overloaded => {
+                fill_right.fail();
+                publication.reject();
             }
             (FillRight::Stub(stub), Some(fill)) => {
-                Box::pin(arrival.beside_stub(stub, fill.life.whole())).await;
+                Box::pin(publication.publish_with_stub(stub, fill.life.usable_for())).await;
             }
-            (ground, Some(_)) => Box::pin(arrival.beside(ground.claim().clone())).await,
+            (fill_right, Some(_)) => {
+                Box::pin(publication.publish_without_lease(fill_right.validity().clone())).await;
+            }
             // An error is for this process only, so its validity does not depend on a lease.
-            (ground, None) => {
-                let own_mark = shared.own_mark(&arrival.entry.name.text);
-                let claim = Validity { mark: own_mark, line: shared.home.clone(), ..ground.claim().clone() };
+            (fill_right, None) => {
+                let own_epoch = shared.own_epoch(&publication.entry_key.shared_key.text);
+                let validity = Validity {
+                    epoch: own_epoch,
+                    feed: shared.local_feed.clone(),
+                    ..fill_right.validity().clone()
+                };
                 // Callers that wait in other processes are notified that no value will come.
-                ground.end(&ended);
-                arrival.here(claim, 0);
+                fill_right.end(&ended);
+                publication.store_in_l1(validity, 0);
             }
         }
     })
@@ -450,34 +469,43 @@ pub(crate) fn land<R>(
 
 /// Delivers the result to the followers only, and releases the lease.
 ///
-/// If `outdates` is set, values in the tiers are older than the result, and are invalidated.
-fn pass_on(arrival: Publication, mut ground: FillRight, ended: Ended, outdates: bool) -> Option<Rest> {
-    ground.begin_return();
-    let (cache, target) =
-        (arrival.cache.clone(), InvalidationTarget::Entry(arrival.site, Box::new(arrival.entry.clone())));
+/// If `invalidates_tiers` is set, values in the tiers are older than the result, and are invalidated.
+fn deliver_only(
+    publication: Publication,
+    mut fill_right: FillRight,
+    ended: Ended,
+    invalidates_tiers: bool,
+) -> Option<Rest> {
+    fill_right.announce_release();
+    let (cache, target) = (
+        publication.cache.clone(),
+        InvalidationTarget::Entry(publication.spec, Box::new(publication.entry_key.clone())),
+    );
     let is_error = matches!(ended, Ended::Error(_));
-    let finish = move |ground: FillRight| {
-        ground.end(&ended);
-        if outdates {
+    let finish = move |fill_right: FillRight| {
+        fill_right.end(&ended);
+        if invalidates_tiers {
             // A newer value that is not stored must not leave an older one behind.
             Invalidation::new(cache, Ok(target)).spawn();
         }
     };
-    let may_ask = !is_error && ground.claim().line.watches() && !matches!(ground, FillRight::LocalOnly(_));
-    let arrival = if may_ask { arrival.land_unfollowed() } else { arrival.land() };
-    let Some(arrival) = arrival else {
-        finish(ground);
+    let may_query = !is_error
+        && fill_right.validity().feed.is_tracked()
+        && !matches!(fill_right, FillRight::LocalOnly(_));
+    let publication = if may_query { publication.land_unfollowed() } else { publication.land() };
+    let Some(publication) = publication else {
+        finish(fill_right);
         return None;
     };
-    arrival.leader.begin_landing();
-    later(&arrival.cache.clone(), async move {
-        arrival.pass_on(ground.claim()).await;
-        finish(ground);
+    publication.leader.begin_landing();
+    run_in_background(&publication.cache.clone(), async move {
+        publication.deliver_unless_changed(fill_right.validity()).await;
+        finish(fill_right);
     })
 }
 
 /// Runs `rest` in the background. Without a runtime, returns it instead.
-fn later(cache: &Cache, rest: impl Future<Output = ()> + Send + 'static) -> Option<Rest> {
+fn run_in_background(cache: &Cache, rest: impl Future<Output = ()> + Send + 'static) -> Option<Rest> {
     let job = cache.shared().background.begin();
     let rest: Rest = Box::pin(async move {
         let _job = job;

@@ -9,7 +9,7 @@ use crate::{
     call::{
         context::{CallContext, SharedAnswer},
         control::Reply,
-        join::arrive,
+        join::follow,
         load::{Load, LoadTask, Panicked},
         run::LoadRun,
     },
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl<R> CallContext<R> {
-    /// Serves `kept`, and starts a load that replaces it.
+    /// Serves `entry`, and starts a load that replaces it.
     ///
     /// A load in a task of its own runs in the background. An inline load makes its caller wait, and does not
     /// start while the entry is fresh. Other callers are served meanwhile.
@@ -27,117 +27,118 @@ impl<R> CallContext<R> {
     /// It does not wait without a `soft_timeout`, or while the entry is fresh.
     pub(crate) async fn renew<F: Future<Output = R>>(
         self: Box<Self>,
-        kept: Arc<Entry>,
+        entry: Arc<Entry>,
         load: Load<R, F>,
     ) -> Result<Reply<R>, Panicked> {
         let now = self.cache.clock().now();
-        let is_fresh = kept.slot.meta().is_fresh(now);
-        let can_begin = self.terms.store && !kept.is_resting(now);
-        let runs_beside = matches!(load, Load::Detached(..)) && Handle::try_current().is_ok();
-        if !can_begin || (is_fresh && !runs_beside) {
-            return self.spare_or_miss(kept, load).await;
+        let is_fresh = entry.slot.freshness().is_fresh(now);
+        let can_start = self.terms.store && !entry.is_backing_off(now);
+        let runs_in_background = matches!(load, Load::Detached(..)) && Handle::try_current().is_ok();
+        if !can_start || (is_fresh && !runs_in_background) {
+            return self.fallback_or_miss(entry, load).await;
         }
-        let patience = self.site.patience().filter(|_| !is_fresh);
-        match (self.cache.flights().join(&self.entry.key, false), load) {
-            (Role::Lead(leader), Load::Detached(future, spawn)) if runs_beside => {
-                self.renew_beside(kept, patience, |desk, runtime, kept| {
-                    spawn(runtime, LoadRun::renewing(desk, leader, kept), future)
+        let soft_timeout = self.spec.own_soft_timeout().filter(|_| !is_fresh);
+        match (self.cache.flights().join(&self.entry_key.key, false), load) {
+            (Role::Lead(leader), Load::Detached(future, spawn)) if runs_in_background => {
+                self.renew_in_background(entry, soft_timeout, |context, runtime, entry| {
+                    spawn(runtime, LoadRun::renewing(context, leader, entry), future)
                 })
                 .await
             }
-            (Role::Lead(leader), load) => self.lead(leader, Some(kept), load).await,
-            (Role::Follow(follower), load) => match self.wait_for(follower, patience).await {
+            (Role::Lead(leader), load) => self.lead(leader, Some(entry), load).await,
+            (Role::Follow(follower), load) => match self.wait_for_fresh(follower, soft_timeout).await {
                 Some(reply) => Ok(reply),
-                None => self.spare_or_miss(kept, load).await,
+                None => self.fallback_or_miss(entry, load).await,
             },
-            (Role::Recurse, load) => self.spare_or_miss(kept, load).await,
+            (Role::Recurse, load) => self.fallback_or_miss(entry, load).await,
         }
     }
 
-    /// Starts a load in the background, and waits for it for `patience` at most. Serves `kept` after that.
-    async fn renew_beside(
+    /// Starts a load in the background, and waits for it for `soft_timeout` at most. Serves `entry` after
+    /// that.
+    async fn renew_in_background(
         self: Box<Self>,
-        kept: Arc<Entry>,
-        patience: Option<Duration>,
-        begin: impl FnOnce(Box<Self>, &Handle, Arc<Entry>) -> LoadTask<R>,
+        entry: Arc<Entry>,
+        soft_timeout: Option<Duration>,
+        start: impl FnOnce(Box<Self>, &Handle, Arc<Entry>) -> LoadTask<R>,
     ) -> Result<Reply<R>, Panicked> {
         let Ok(runtime) = Handle::try_current() else { return Err(Panicked::Lost) };
-        let mut loading = begin(self.clone(), &runtime, kept.clone());
-        if patience.is_none()
-            && let Some(reply) = self.spare(&kept)
+        let mut task = start(self.clone(), &runtime, entry.clone());
+        if soft_timeout.is_none()
+            && let Some(reply) = self.fallback_reply(&entry)
         {
             return Ok(reply);
         }
         let clock = self.cache.clock();
-        let ended = match clock.within(patience.unwrap_or_default(), &mut loading).await {
+        let ended = match clock.within(soft_timeout.unwrap_or_default(), &mut task).await {
             Some(ended) => ended,
-            None => match self.spare(&kept) {
+            None => match self.fallback_reply(&entry) {
                 Some(reply) => return Ok(reply),
                 // The entry was invalidated meanwhile, or may not be served any longer.
-                None => loading.await,
+                None => task.await,
             },
         };
         match ended {
-            Ok(landed) => self.settle(landed, Some(&kept)),
+            Ok(result) => self.settle(result, Some(&entry)),
             Err(end) => Err(end.try_into_panic().map_or(Panicked::Lost, Panicked::Here)),
         }
     }
 
-    /// Queries L2 like [`ask`](Self::ask), for an inline load that is to replace `kept`.
+    /// Queries L2 like [`query_l2`](Self::query_l2), for an inline load that is to replace `entry`.
     ///
-    /// Returns the reply with `kept` as an error if the call would have to wait too long for a permit or for
+    /// Returns the reply with `entry` as an error if the call would have to wait too long for a permit or for
     /// another process: longer than the caller waits for a fresh value.
-    pub(crate) async fn ask_beside(
+    pub(crate) async fn query_l2_for_renewal(
         &self,
         leader: &Leader,
         suspect: Option<Arc<Entry>>,
         turn: &mut LoadTurn,
-        kept: &Arc<Entry>,
+        entry: &Arc<Entry>,
     ) -> Result<Result<SharedAnswer<R>, Panic>, Reply<R>> {
-        if let Some(patience) = self.site.patience() {
-            let asked = self.ask(leader, suspect.clone(), turn);
-            if let Some(asked) = self.cache.clock().within(patience, asked).await {
-                return Ok(asked);
+        if let Some(soft_timeout) = self.spec.own_soft_timeout() {
+            let answer = self.query_l2(leader, suspect.clone(), turn);
+            if let Some(answer) = self.cache.clock().within(soft_timeout, answer).await {
+                return Ok(answer);
             }
-            if let Some(reply) = self.spare(kept) {
+            if let Some(reply) = self.fallback_reply(entry) {
                 return Err(reply);
             }
             // The entry was invalidated meanwhile, or may not be served any longer.
         }
-        Ok(self.ask(leader, suspect, turn).await)
+        Ok(self.query_l2(leader, suspect, turn).await)
     }
 
-    /// Serves `kept` if it may still be served, and otherwise goes on as after a miss.
-    async fn spare_or_miss<F: Future<Output = R>>(
+    /// Serves `entry` if it may still be served, and otherwise goes on as after a miss.
+    async fn fallback_or_miss<F: Future<Output = R>>(
         self: Box<Self>,
-        kept: Arc<Entry>,
+        entry: Arc<Entry>,
         load: Load<R, F>,
     ) -> Result<Reply<R>, Panicked> {
-        match self.spare(&kept) {
+        match self.fallback_reply(&entry) {
             Some(reply) => Ok(reply),
-            None => Box::pin(self.miss(Some(kept), load)).await,
+            None => Box::pin(self.miss(Some(entry), load)).await,
         }
     }
 
-    /// Returns the fresh value of a load under way, if it arrives within `patience`.
-    async fn wait_for(&self, follower: Follower, patience: Option<Duration>) -> Option<Reply<R>> {
-        match self.cache.clock().within(patience?, arrive(follower)).await? {
-            FollowOutcome::Landed(FlightResult::Shared(slot)) if self.shape.is_value(&*slot) => {
-                self.fresh_enough(slot.meta().age(self.cache.clock().now()))?.reply_joined(&*slot, false)
+    /// Returns the fresh value of a load under way, if it arrives within `soft_timeout`.
+    async fn wait_for_fresh(&self, follower: Follower, soft_timeout: Option<Duration>) -> Option<Reply<R>> {
+        match self.cache.clock().within(soft_timeout?, follow(follower)).await? {
+            FollowOutcome::Landed(FlightResult::Shared(slot)) if self.policy.is_value(&*slot) => {
+                self.fresh_enough(slot.freshness().age(self.cache.clock().now()))?.reply_joined(&*slot, false)
             }
             _ => None,
         }
     }
 
     /// Starts a load for a stale value that was found in L2, if it can run in the background.
-    pub(crate) fn begin_renewal<F: Future<Output = R>>(self: Box<Self>, load: Load<R, F>) {
+    pub(crate) fn start_renewal<F: Future<Output = R>>(self: Box<Self>, load: Load<R, F>) {
         let (Load::Detached(future, spawn), Ok(runtime)) = (load, Handle::try_current()) else { return };
-        let L1Lookup::Due(kept) = self.cache.look(&self.site, self.entry.key.as_ref()) else { return };
-        if kept.is_resting(self.cache.clock().now()) {
+        let L1Lookup::Due(entry) = self.cache.lookup(&self.spec, self.entry_key.key.as_ref()) else { return };
+        if entry.is_backing_off(self.cache.clock().now()) {
             return;
         }
-        if let Role::Lead(leader) = self.cache.flights().join(&self.entry.key, false) {
-            drop(spawn(&runtime, LoadRun::renewing(self, leader, kept), future));
+        if let Role::Lead(leader) = self.cache.flights().join(&self.entry_key.key, false) {
+            drop(spawn(&runtime, LoadRun::renewing(self, leader, entry), future));
         }
     }
 }

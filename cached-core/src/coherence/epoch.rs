@@ -8,8 +8,8 @@
 //! Order of steps: a reader takes the current epoch *before* it asks L2, and stores the value in L1 together
 //! with that epoch. An invalidation that overtakes the answer then still ends the epoch of the value.
 //!
-//! Locks: a load that is notified by [`DependentLoad::fall`] takes locks of its flight, so no lock of this module is
-//! held during the call. Dropping an epoch locks its shard, so no epoch is dropped under that lock.
+//! Locks: a load that is notified by [`DependentLoad::invalidate`] takes locks of its flight, so no lock of this
+//! module is held during the call. Dropping an epoch locks its shard, so no epoch is dropped under that lock.
 //!
 //! `validity` combines the epochs of a name and its tags; `l2::replay` ends epochs on behalf of the change
 //! feed.
@@ -25,7 +25,7 @@ use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
     base::glob,
-    coherence::fallen::InvalidCount,
+    coherence::invalid_count::InvalidCount,
     sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
 };
 
@@ -36,7 +36,7 @@ const SHARDS: usize = shards(32);
 /// The living epochs of a cache, by name. An epoch that has no holder is removed.
 pub(crate) struct Epochs {
     /// Estimated number of entries that became invalid when epochs of tags, or of many names, ended.
-    pub(crate) fallen: InvalidCount,
+    pub(crate) invalid_count: InvalidCount,
     shards: Box<[Mutex<Shard>]>,
     hasher: foldhash::fast::RandomState,
 }
@@ -46,18 +46,18 @@ pub(crate) struct Epochs {
 /// While it is alive, the name has not been invalidated since the epoch was created.
 pub(crate) struct Epoch {
     name: Arc<str>,
-    is_dead: AtomicBool,
+    is_ended: AtomicBool,
     /// Loads that depend on this epoch.
     loads: Mutex<Option<Box<Loads>>>,
-    /// Notified when the epoch ends, and by [`Epochs::nudge`].
-    moved: Notify,
-    marks: Weak<Epochs>,
+    /// Notified when the epoch ends, and by [`Epochs::notify_listeners`].
+    changed: Notify,
+    epochs: Weak<Epochs>,
 }
 
 /// A load that depends on epochs, and becomes invalid when one of them ends.
 pub(crate) trait DependentLoad: Send + Sync {
     /// Called when one of the epochs has ended. The caller holds no lock of the epochs.
-    fn fall(self: Arc<Self>);
+    fn invalidate(self: Arc<Self>);
 }
 
 struct Loads(Vec<Weak<dyn DependentLoad>>);
@@ -66,35 +66,35 @@ impl Epochs {
     pub(crate) fn new() -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Arc::new(Self {
-            fallen: InvalidCount::default(),
+            invalid_count: InvalidCount::default(),
             shards,
             hasher: foldhash::fast::RandomState::default(),
         })
     }
 
     /// Returns the living epoch of `name`. All readers of the name share it until it ends.
-    pub(crate) fn of(self: &Arc<Self>, name: &str) -> Arc<Epoch> {
+    pub(crate) fn current(self: &Arc<Self>, name: &str) -> Arc<Epoch> {
         let mut shard = self.shard(name);
-        if let Some(mark) = shard.get(name).and_then(Weak::upgrade) {
-            return mark;
+        if let Some(epoch) = shard.get(name).and_then(Weak::upgrade) {
+            return epoch;
         }
         let name: Arc<str> = name.into();
-        let mark = Arc::new(Epoch {
+        let epoch = Arc::new(Epoch {
             name: name.clone(),
-            is_dead: AtomicBool::new(false),
+            is_ended: AtomicBool::new(false),
             loads: Mutex::default(),
-            moved: Notify::new(),
-            marks: Arc::downgrade(self),
+            changed: Notify::new(),
+            epochs: Arc::downgrade(self),
         });
-        shard.insert(name, Arc::downgrade(&mark));
-        mark
+        shard.insert(name, Arc::downgrade(&epoch));
+        epoch
     }
 
     /// Ends the epoch of `name`, and invalidates the loads that depend on it.
     pub(crate) fn end(&self, name: &str) {
-        let mark = self.shard(name).remove(name);
-        if let Some(mark) = mark.and_then(|mark| mark.upgrade()) {
-            mark.end();
+        let epoch = self.shard(name).remove(name);
+        if let Some(epoch) = epoch.and_then(|epoch| epoch.upgrade()) {
+            epoch.end();
         }
     }
 
@@ -102,19 +102,20 @@ impl Epochs {
     /// valid.
     ///
     /// Used after a change that this process has made itself, which the tier need not report to it.
-    pub(crate) fn nudge(&self, name: &str) {
-        let mark = self.shard(name).get(name).and_then(Weak::upgrade);
-        if let Some(mark) = mark {
-            mark.moved.notify_waiters();
+    pub(crate) fn notify_listeners(&self, name: &str) {
+        let epoch = self.shard(name).get(name).and_then(Weak::upgrade);
+        if let Some(epoch) = epoch {
+            epoch.changed.notify_waiters();
         }
     }
 
-    /// Ends the epoch of a tag that this process invalidates, and adds the number of its holders to `fallen`.
+    /// Ends the epoch of a tag that this process invalidates, and adds the number of its holders to
+    /// `invalid_count`.
     pub(crate) fn end_tag(&self, tag: &str) {
-        let mark = self.shard(tag).remove(tag);
-        if let Some(mark) = mark.and_then(|mark| mark.upgrade()) {
-            self.fallen.add(Arc::strong_count(&mark) - 1);
-            mark.end();
+        let epoch = self.shard(tag).remove(tag);
+        if let Some(epoch) = epoch.and_then(|epoch| epoch.upgrade()) {
+            self.invalid_count.add(Arc::strong_count(&epoch) - 1);
+            epoch.end();
         }
     }
 
@@ -128,13 +129,13 @@ impl Epochs {
         self.end_where(|_| true);
     }
 
-    fn end_where(&self, is_meant: impl Fn(&str) -> bool) {
+    fn end_where(&self, is_match: impl Fn(&str) -> bool) {
         for shard in &self.shards {
             // Dropping an epoch locks its shard, so no epoch may be dropped under this lock.
-            let ended: Vec<_> = lock(shard).extract_if(|name, _| is_meant(name)).collect();
-            self.fallen.add(ended.len());
-            for mark in ended.iter().filter_map(|(_, mark)| mark.upgrade()) {
-                mark.end();
+            let ended: Vec<_> = lock(shard).extract_if(|name, _| is_match(name)).collect();
+            self.invalid_count.add(ended.len());
+            for epoch in ended.iter().filter_map(|(_, epoch)| epoch.upgrade()) {
+                epoch.end();
             }
         }
     }
@@ -166,16 +167,16 @@ impl Epoch {
 
     #[inline]
     pub(crate) fn is_alive(&self) -> bool {
-        !self.is_dead.load(Ordering::SeqCst)
+        !self.is_ended.load(Ordering::SeqCst)
     }
 
-    /// Registers `load`, which is notified when this epoch ends, until [`put_down`](Self::put_down).
-    pub(crate) fn carry(&self, load: &Weak<dyn DependentLoad>) {
+    /// Registers `load`, which is notified when this epoch ends, until [`detach_load`](Self::detach_load).
+    pub(crate) fn attach_load(&self, load: &Weak<dyn DependentLoad>) {
         lock(&self.loads).get_or_insert_with(|| Box::new(Loads(Vec::new()))).0.push(load.clone());
     }
 
     /// Unregisters a load that has ended.
-    pub(crate) fn put_down(&self, load: &Weak<dyn DependentLoad>) {
+    pub(crate) fn detach_load(&self, load: &Weak<dyn DependentLoad>) {
         let mut loads = lock(&self.loads);
         let Some(Loads(list)) = loads.as_deref_mut() else { return };
         if let Some(at) = list.iter().position(|other| other.ptr_eq(load)) {
@@ -189,42 +190,42 @@ impl Epoch {
     fn end(&self) {
         // The flag is set before the loads are taken; a load registers before it checks the flag. So at least
         // one of the two sees the other.
-        self.is_dead.store(true, Ordering::SeqCst);
-        self.moved.notify_waiters();
+        self.is_ended.store(true, Ordering::SeqCst);
+        self.changed.notify_waiters();
         let loads = lock(&self.loads).take();
         for load in loads.into_iter().flat_map(|loads| loads.0).filter_map(|load| load.upgrade()) {
-            load.fall();
+            load.invalidate();
         }
     }
 
     /// Begins to listen for changes of the name. The caller must do this before it looks.
     pub(crate) fn listen(&self) -> Listener<'_> {
         // `Notified` receives every notification from its creation on, even before it is polled.
-        Listener { mark: self, moved: self.moved.notified() }
+        Listener { epoch: self, changed: self.changed.notified() }
     }
 }
 
 /// A listener that receives every change of a name since its own creation.
 pub(crate) struct Listener<'a> {
-    mark: &'a Epoch,
-    moved: Notified<'a>,
+    epoch: &'a Epoch,
+    changed: Notified<'a>,
 }
 
 impl Listener<'_> {
     /// Waits until the name is invalidated or changes otherwise. Returns at once if the epoch has ended.
-    pub(crate) async fn moved(self) {
-        if self.mark.is_alive() {
-            self.moved.await;
+    pub(crate) async fn changed(self) {
+        if self.epoch.is_alive() {
+            self.changed.await;
         }
     }
 }
 
 impl Drop for Epoch {
     fn drop(&mut self) {
-        let Some(marks) = self.marks.upgrade() else { return };
-        let mut shard = marks.shard(&self.name);
+        let Some(epochs) = self.epochs.upgrade() else { return };
+        let mut shard = epochs.shard(&self.name);
         // A newer epoch of the name may have taken its place.
-        if shard.get(&self.name).is_some_and(|mark| std::ptr::eq(mark.as_ptr(), self)) {
+        if shard.get(&self.name).is_some_and(|epoch| std::ptr::eq(epoch.as_ptr(), self)) {
             let entry = shard.remove_entry(&self.name);
             drop(shard);
             drop(entry);
@@ -251,66 +252,66 @@ pub(crate) mod tests {
 
     #[test]
     fn invalidation_ends_the_shared_epoch_and_the_next_one_is_new() {
-        let marks = Epochs::new();
-        let (a, b, other) = (marks.of("ns:a"), marks.of("ns:a"), marks.of("ns:b"));
+        let epochs = Epochs::new();
+        let (a, b, other) = (epochs.current("ns:a"), epochs.current("ns:a"), epochs.current("ns:b"));
         assert!(Arc::ptr_eq(&a, &b));
-        marks.end("ns:a");
+        epochs.end("ns:a");
         assert!(!a.is_alive() && other.is_alive());
-        assert!(marks.of("ns:a").is_alive());
+        assert!(epochs.current("ns:a").is_alive());
     }
 
     #[test]
     fn unreferenced_epochs_are_removed() {
-        let marks = Epochs::new();
-        let first = marks.of("ns:a");
-        marks.end("ns:a");
-        let second = marks.of("ns:a");
+        let epochs = Epochs::new();
+        let first = epochs.current("ns:a");
+        epochs.end("ns:a");
+        let second = epochs.current("ns:a");
         drop(first);
-        assert_eq!(marks.len(), 1, "the old one does not take the new one with it");
+        assert_eq!(epochs.len(), 1, "the old one does not take the new one with it");
         drop(second);
-        assert_eq!(marks.len(), 0);
+        assert_eq!(epochs.len(), 0);
     }
 
     #[test]
-    fn patterns_and_all() {
-        let marks = Epochs::new();
-        let (a, b) = (marks.of("ns:user:7:x"), marks.of("ns:user:8:x"));
-        marks.end_matching("ns:user:7:*");
+    fn end_matching_ends_the_matching_epochs_and_end_all_the_rest() {
+        let epochs = Epochs::new();
+        let (a, b) = (epochs.current("ns:user:7:x"), epochs.current("ns:user:8:x"));
+        epochs.end_matching("ns:user:7:*");
         assert!(!a.is_alive() && b.is_alive());
-        marks.end_all();
+        epochs.end_all();
         assert!(!b.is_alive());
-        assert_eq!(marks.len(), 0);
+        assert_eq!(epochs.len(), 0);
     }
 
     #[test]
     fn ended_tag_epoch_counts_its_dependent_entries() {
-        let marks = Epochs::new();
-        let entries = [marks.of("ns:tag"), marks.of("ns:tag"), marks.of("ns:tag")];
-        let other = marks.of("ns:other");
-        marks.end_tag("ns:tag");
-        assert!(entries.iter().all(|mark| !mark.is_alive()) && other.is_alive());
-        assert_eq!(marks.fallen.count(), 3);
-        marks.end_tag("ns:tag");
-        marks.end("ns:other");
+        let epochs = Epochs::new();
+        let entries = [epochs.current("ns:tag"), epochs.current("ns:tag"), epochs.current("ns:tag")];
+        let other = epochs.current("ns:other");
+        epochs.end_tag("ns:tag");
+        assert!(entries.iter().all(|epoch| !epoch.is_alive()) && other.is_alive());
+        assert_eq!(epochs.invalid_count.count(), 3);
+        epochs.end_tag("ns:tag");
+        epochs.end("ns:other");
         assert_eq!(
-            marks.fallen.count(),
+            epochs.invalid_count.count(),
             3,
-            "nothing stood on it, and a name is looked at when it is asked for"
+            "no entry depended on it, and the epoch of a name is not counted"
         );
-        let _more = [marks.of("ns:1"), marks.of("ns:2")];
-        marks.end_all();
-        assert_eq!(marks.fallen.count(), 5);
+        let _more = [epochs.current("ns:1"), epochs.current("ns:2")];
+        epochs.end_all();
+        assert_eq!(epochs.invalid_count.count(), 5);
     }
 
     /// A shard stays empty by chance less than once in 10¹⁵ runs.
     #[test]
     fn names_are_spread_over_all_shards() {
-        let marks = Epochs::new();
-        let names: Vec<_> = (0..2000).map(|n| marks.of(&format!("ns:{n}"))).collect();
-        assert!(marks.shards.iter().all(|shard| !lock(shard).is_empty()));
-        assert_eq!(format!("{marks:?}"), "Epochs { len: 2000, .. }");
+        let epochs = Epochs::new();
+        let names: Vec<_> = (0..2000).map(|n| epochs.current(&format!("ns:{n}"))).collect();
+        assert!(epochs.shards.iter().all(|shard| !lock(shard).is_empty()));
+        assert_eq!(format!("{epochs:?}"), "Epochs { len: 2000, .. }");
         drop(names);
-        assert_eq!(marks.len(), 0);
+        assert_eq!(epochs.len(), 0);
     }
 
     /// A load that counts how often it was invalidated.
@@ -323,13 +324,13 @@ pub(crate) mod tests {
             weak
         }
 
-        pub(crate) fn falls(&self) -> usize {
+        pub(crate) fn invalidations(&self) -> usize {
             self.0.load(Ordering::SeqCst)
         }
     }
 
     impl DependentLoad for Load {
-        fn fall(self: Arc<Self>) {
+        fn invalidate(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -338,52 +339,54 @@ pub(crate) mod tests {
     /// load.
     #[test]
     fn ended_epoch_notifies_only_the_loads_attached_to_it() {
-        let (marks, loads) = (Epochs::new(), [(); 100].map(|()| Arc::<Load>::default()));
+        let (epochs, loads) = (Epochs::new(), [(); 100].map(|()| Arc::<Load>::default()));
         let weak: Vec<_> = loads.iter().map(Load::weak).collect();
-        let (tag, names) =
-            (marks.of("ns:tag"), (0..100).map(|n| marks.of(&format!("ns:{n}"))).collect::<Vec<_>>());
+        let (tag, names) = (
+            epochs.current("ns:tag"),
+            (0..100).map(|n| epochs.current(&format!("ns:{n}"))).collect::<Vec<_>>(),
+        );
         for ((number, load), name) in weak.iter().enumerate().zip(&names) {
-            name.carry(load);
+            name.attach_load(load);
             if number < 3 {
-                tag.carry(load);
+                tag.attach_load(load);
             }
         }
-        let told = || loads.iter().map(|load| load.falls()).collect::<Vec<_>>();
-        tag.put_down(&weak[1]);
-        marks.end("ns:tag");
-        assert_eq!((&told()[..4], told().iter().sum()), (&[1, 0, 1, 0][..], 2));
-        marks.end("ns:99");
-        assert_eq!((told()[99], told().iter().sum()), (1, 3));
-        names[50].put_down(&weak[50]);
-        marks.end("ns:50");
-        marks.end("ns:tag");
-        assert_eq!(told().iter().sum::<usize>(), 3);
-        marks.end_matching("ns:1*");
-        assert_eq!(told().iter().sum::<usize>(), 3 + 11);
+        let invalidations = || loads.iter().map(|load| load.invalidations()).collect::<Vec<_>>();
+        tag.detach_load(&weak[1]);
+        epochs.end("ns:tag");
+        assert_eq!((&invalidations()[..4], invalidations().iter().sum()), (&[1, 0, 1, 0][..], 2));
+        epochs.end("ns:99");
+        assert_eq!((invalidations()[99], invalidations().iter().sum()), (1, 3));
+        names[50].detach_load(&weak[50]);
+        epochs.end("ns:50");
+        epochs.end("ns:tag");
+        assert_eq!(invalidations().iter().sum::<usize>(), 3);
+        epochs.end_matching("ns:1*");
+        assert_eq!(invalidations().iter().sum::<usize>(), 3 + 11);
     }
 
     #[test]
-    fn waiting_ends_with_the_mark_even_if_it_ended_before() {
-        let marks = Epochs::new();
-        let mark = marks.of("ns:a");
-        let (marks_there, waiting) = (marks.clone(), mark.clone());
-        let waiter = std::thread::spawn(move || pollster::block_on(waiting.listen().moved()));
-        marks_there.end("ns:a");
+    fn wait_ends_with_the_epoch_even_if_it_ended_before() {
+        let epochs = Epochs::new();
+        let epoch = epochs.current("ns:a");
+        let (other_epochs, waiting) = (epochs.clone(), epoch.clone());
+        let waiter = std::thread::spawn(move || pollster::block_on(waiting.listen().changed()));
+        other_epochs.end("ns:a");
         waiter.join().unwrap();
-        pollster::block_on(mark.listen().moved());
+        pollster::block_on(epoch.listen().changed());
     }
 
     #[test]
     fn notification_wakes_earlier_listeners_and_keeps_the_epoch() {
-        let marks = Epochs::new();
-        let mark = marks.of("ns:a");
-        let (listener, mut cx) = (mark.listen(), Context::from_waker(Waker::noop()));
-        marks.nudge("ns:a");
-        assert!(pin!(listener.moved()).poll(&mut cx).is_ready());
-        assert!(mark.is_alive());
-        let mut later = pin!(mark.listen().moved());
+        let epochs = Epochs::new();
+        let epoch = epochs.current("ns:a");
+        let (listener, mut cx) = (epoch.listen(), Context::from_waker(Waker::noop()));
+        epochs.notify_listeners("ns:a");
+        assert!(pin!(listener.changed()).poll(&mut cx).is_ready());
+        assert!(epoch.is_alive());
+        let mut later = pin!(epoch.listen().changed());
         assert!(later.as_mut().poll(&mut cx).is_pending(), "nothing has happened since");
-        marks.nudge("ns:a");
+        epochs.notify_listeners("ns:a");
         assert!(later.poll(&mut cx).is_ready());
     }
 }

@@ -11,13 +11,13 @@
 //! * `staleness`: the greatest age of that proof, and the grace in an outage.
 //! * `outbox`: invalidations that L2 does not know yet.
 //! * `tag_log`: tags that this process has invalidated, for loads that get their tags from the value.
-//! * `fallen`: an estimate of the invalid entries that still occupy memory.
+//! * `invalid_count`: an estimate of the invalid entries that still occupy memory.
 //!
 //! The change feed itself is `tier::feed`. Misses use this room through `l2`, invalidations through
 //! `cache::invalidation`.
 
 pub(crate) mod epoch;
-pub(crate) mod fallen;
+pub(crate) mod invalid_count;
 pub(crate) mod outbox;
 pub(crate) mod staleness;
 pub(crate) mod tag_log;

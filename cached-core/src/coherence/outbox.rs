@@ -6,9 +6,9 @@
 //! Memory is bounded: too many items collapse into one invalidation of the whole namespace.
 //!
 //! States of the sender: none, sending, or waiting to retry. At most one task has the turn. A sender checks
-//! in at least every [`SIGN`]; without a check-in for [`GONE`], another task takes over and the old one
-//! stops. When the tier comes back, a waiting sender is replaced at once, and a sending one retries without a
-//! pause.
+//! in at least every [`CHECK_IN_INTERVAL`]; without a check-in for [`SENDER_TIMEOUT`], another task takes over
+//! and the old one stops. When the tier comes back, a waiting sender is replaced at once, and a sending one
+//! retries without a pause.
 //!
 //! `l2::replay` has the task; `cache::invalidation` adds the items. `l2::sweeps` uses the same two intervals.
 
@@ -21,46 +21,47 @@ use crate::{
     sync::{AtomicUsize, Instant, Mutex, MutexGuard, Ordering},
 };
 
-/// Time without a check-in after which a sender is presumed dead. See [`SIGN`].
-pub(crate) const GONE: Duration = Duration::from_secs(5);
+/// Time without a check-in after which a sender is presumed dead. See [`CHECK_IN_INTERVAL`].
+pub(crate) const SENDER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Interval at which a sender checks in, even while it waits.
-pub(crate) const SIGN: Duration = Duration::from_secs(1);
+pub(crate) const CHECK_IN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Maximum number of items. Beyond it, they collapse into one about everything.
-const MOST: usize = 10_000;
+const MAX_ITEMS: usize = 10_000;
 
 /// Maximum number of patterns. Each makes the tier scan all of its keys, and is compared with every name that
 /// is read meanwhile.
-const MOST_PATTERNS: usize = 16;
+const MAX_PATTERNS: usize = 16;
 
 /// Undelivered invalidations, by key or pattern.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     table: Mutex<OutboxTable>,
     len: AtomicUsize,
-    turn: Mutex<SenderState>,
+    sender: Mutex<SenderState>,
     /// Notified when the tier comes back: a waiting sender need not wait any longer.
-    pub(crate) urged: Notify,
+    pub(crate) tier_restored: Notify,
 }
 
 /// State of the sender.
 #[derive(Debug, Default)]
 struct SenderState {
-    number: u64,
+    /// Number of the current turn.
+    turn: u64,
     /// Time of the sender's last check-in; `None` without a sender.
-    sign: Option<Instant>,
+    last_check_in: Option<Instant>,
     /// The sender has failed, and waits before it tries again.
     is_waiting: bool,
     /// The tier came back while the sender was sending.
-    is_urged: bool,
+    was_tier_restored: bool,
     /// Background job of the sender, for which a flush waits.
     job: Option<Job>,
 }
 
 #[derive(Debug, Default)]
 struct OutboxTable {
-    last: u64,
+    last_number: u64,
     /// Keys to delete, each with the number of its latest `add`.
     keys: HashMap<String, u64>,
     patterns: HashMap<String, u64>,
@@ -71,16 +72,16 @@ impl OutboxTable {
         self.keys.len() + self.patterns.len()
     }
 
-    fn add(&mut self, word: OutboxItem, everything: &str) {
-        self.last += 1;
-        let number = self.last;
-        let is_new = !self.like(&word).contains_key(word.text());
-        if is_new && self.len() >= MOST {
+    fn add(&mut self, item: OutboxItem, everything: &str) {
+        self.last_number += 1;
+        let number = self.last_number;
+        let is_new = !self.same_kind(&item).contains_key(item.text());
+        if is_new && self.len() >= MAX_ITEMS {
             // The pattern for everything matches the entries of tags as well.
             self.keys.clear();
             self.patterns = HashMap::from([(everything.to_owned(), number)]);
         }
-        match word {
+        match item {
             OutboxItem::Key(key) => {
                 self.keys.insert(key, number);
             }
@@ -89,7 +90,7 @@ impl OutboxTable {
             OutboxItem::Matching(pattern)
                 if pattern == everything
                     || self.patterns.contains_key(everything)
-                    || (is_new && self.patterns.len() >= MOST_PATTERNS) =>
+                    || (is_new && self.patterns.len() >= MAX_PATTERNS) =>
             {
                 self.patterns = HashMap::from([(everything.to_owned(), number)]);
             }
@@ -99,9 +100,9 @@ impl OutboxTable {
         }
     }
 
-    /// Returns the items of the same kind as `word`.
-    fn like(&mut self, word: &OutboxItem) -> &mut HashMap<String, u64> {
-        match word {
+    /// Returns the items of the same kind as `item`.
+    fn same_kind(&mut self, item: &OutboxItem) -> &mut HashMap<String, u64> {
+        match item {
             OutboxItem::Key(_) => &mut self.keys,
             OutboxItem::Matching(_) => &mut self.patterns,
         }
@@ -129,16 +130,16 @@ impl Outbox {
     /// Adds an item. `everything` is the pattern that replaces too many items.
     ///
     /// An item that is there already gets a new number, so that a send in progress does not remove it.
-    pub(crate) fn add(&self, word: OutboxItem, everything: &str) {
+    pub(crate) fn add(&self, item: OutboxItem, everything: &str) {
         let mut table = self.table();
         if !planted!("no-replay") {
-            table.add(word, everything);
+            table.add(item, everything);
         }
         self.len.store(table.len(), Ordering::SeqCst);
     }
 
     /// Returns whether the tier's record under one of these names may be outdated.
-    pub(crate) fn is_about<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
+    pub(crate) fn may_match<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
         if self.is_empty() || planted!("untold-name-read") {
             return false;
         }
@@ -158,12 +159,12 @@ impl Outbox {
 
     /// Returns the items to send next, with their numbers.
     ///
-    /// These are up to `most` keys, which cost little. Without keys, it is the pattern that has waited
+    /// These are up to `max_keys` keys, which cost little. Without keys, it is the pattern that has waited
     /// longest.
-    pub(crate) fn some(&self, most: usize) -> Vec<(OutboxItem, u64)> {
+    pub(crate) fn next_batch(&self, max_keys: usize) -> Vec<(OutboxItem, u64)> {
         let table = self.table();
         let keys = table.keys.iter().map(|(key, number)| (OutboxItem::Key(key.clone()), *number));
-        let keys: Vec<_> = keys.take(most).collect();
+        let keys: Vec<_> = keys.take(max_keys).collect();
         if !keys.is_empty() {
             return keys;
         }
@@ -172,11 +173,11 @@ impl Outbox {
     }
 
     /// Removes an item that the tier has received, unless it was added again meanwhile.
-    pub(crate) fn told(&self, word: &OutboxItem, number: u64) {
+    pub(crate) fn mark_sent(&self, item: &OutboxItem, number: u64) {
         let mut table = self.table();
-        let words = table.like(word);
-        if words.get(word.text()) == Some(&number) {
-            words.remove(word.text());
+        let items = table.same_kind(item);
+        if items.get(item.text()) == Some(&number) {
+            items.remove(item.text());
         }
         self.len.store(table.len(), Ordering::SeqCst);
     }
@@ -185,44 +186,50 @@ impl Outbox {
     ///
     /// The sender continues until the outbox is empty. A flush waits for `job` while it sends, until its
     /// first failure.
-    pub(crate) fn begin_telling(&self, job: impl FnOnce() -> Option<Job>) -> Option<u64> {
-        let mut turn = self.turn();
+    pub(crate) fn begin_sending(&self, job: impl FnOnce() -> Option<Job>) -> Option<u64> {
+        let mut sender = self.sender();
         // A sender that does not check in is replaced: its runtime may be blocked.
-        if turn.sign.is_some_and(|sign| sign.elapsed() < GONE) {
+        if sender.last_check_in.is_some_and(|at| at.elapsed() < SENDER_TIMEOUT) {
             return None;
         }
-        let (number, job) = (turn.number + 1, job());
-        let before = mem::replace(
-            &mut *turn,
-            SenderState { number, sign: Some(Instant::now()), is_waiting: false, is_urged: false, job },
+        let (turn, job) = (sender.turn + 1, job());
+        let previous = mem::replace(
+            &mut *sender,
+            SenderState {
+                turn,
+                last_check_in: Some(Instant::now()),
+                is_waiting: false,
+                was_tier_restored: false,
+                job,
+            },
         );
-        drop(turn);
-        drop(before);
-        Some(number)
+        drop(sender);
+        drop(previous);
+        Some(turn)
     }
 
     /// Checks in for the sender of this turn. Returns whether it still has the turn.
-    pub(crate) fn go_on_telling(&self, number: u64) -> bool {
-        let mut turn = self.turn();
-        let is_its = turn.number == number && turn.sign.is_some();
-        if is_its {
-            turn.sign = Some(Instant::now());
-            turn.is_waiting = false;
+    pub(crate) fn check_in(&self, turn: u64) -> bool {
+        let mut sender = self.sender();
+        let has_turn = sender.turn == turn && sender.last_check_in.is_some();
+        if has_turn {
+            sender.last_check_in = Some(Instant::now());
+            sender.is_waiting = false;
         }
-        is_its
+        has_turn
     }
 
     /// Records a failure of the sender, and returns whether it may wait before it retries.
     ///
     /// It may not if the tier came back meanwhile, or if another task has the turn.
-    pub(crate) fn may_wait(&self, number: u64) -> bool {
-        let mut turn = self.turn();
-        if turn.number != number || mem::take(&mut turn.is_urged) {
+    pub(crate) fn begin_waiting(&self, turn: u64) -> bool {
+        let mut sender = self.sender();
+        if sender.turn != turn || mem::take(&mut sender.was_tier_restored) {
             return false;
         }
-        turn.is_waiting = true;
-        let job = turn.job.take();
-        drop(turn);
+        sender.is_waiting = true;
+        let job = sender.job.take();
+        drop(sender);
         drop(job);
         true
     }
@@ -231,30 +238,30 @@ impl Outbox {
     ///
     /// A waiting sender is replaced by the next task that begins. A sending one continues, and retries at
     /// once if it fails; a flush then waits for its `job`.
-    pub(crate) fn urge(&self, job: impl FnOnce() -> Option<Job>) {
-        let mut turn = self.turn();
-        if turn.is_waiting {
-            turn.sign = None;
-        } else if turn.sign.is_some() {
-            turn.is_urged = true;
-            turn.job = turn.job.take().or_else(job);
+    pub(crate) fn notify_tier_restored(&self, job: impl FnOnce() -> Option<Job>) {
+        let mut sender = self.sender();
+        if sender.is_waiting {
+            sender.last_check_in = None;
+        } else if sender.last_check_in.is_some() {
+            sender.was_tier_restored = true;
+            sender.job = sender.job.take().or_else(job);
         }
-        drop(turn);
-        self.urged.notify_waiters();
+        drop(sender);
+        self.tier_restored.notify_waiters();
     }
 
-    pub(crate) fn end_telling(&self, number: u64) {
-        let mut turn = self.turn();
-        if turn.number == number {
-            turn.sign = None;
-            let job = turn.job.take();
-            drop(turn);
+    pub(crate) fn end_sending(&self, turn: u64) {
+        let mut sender = self.sender();
+        if sender.turn == turn {
+            sender.last_check_in = None;
+            let job = sender.job.take();
+            drop(sender);
             drop(job);
         }
     }
 
-    fn turn(&self) -> MutexGuard<'_, SenderState> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sender(&self) -> MutexGuard<'_, SenderState> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self) -> MutexGuard<'_, OutboxTable> {
@@ -267,114 +274,116 @@ mod tests {
     use super::*;
     use crate::base::background::Background;
 
-    fn about(pending: &Outbox, name: &str) -> bool {
-        pending.is_about([name].into_iter())
+    fn may_match(outbox: &Outbox, name: &str) -> bool {
+        outbox.may_match([name].into_iter())
     }
 
     #[test]
-    fn the_newest_word_counts() {
-        let pending = Outbox::default();
-        let word = OutboxItem::Key("ns:a".to_owned());
-        pending.add(word.clone(), "ns:*");
-        let (_, first) = pending.some(1).remove(0);
-        pending.add(word.clone(), "ns:*");
-        pending.told(&word, first);
-        assert!(about(&pending, "ns:a") && !about(&pending, "ns:b"));
-        let (_, second) = pending.some(1).remove(0);
-        pending.told(&word, second);
-        assert!(pending.is_empty() && !about(&pending, "ns:a"));
+    fn item_added_again_survives_the_earlier_send() {
+        let outbox = Outbox::default();
+        let item = OutboxItem::Key("ns:a".to_owned());
+        outbox.add(item.clone(), "ns:*");
+        let (_, first) = outbox.next_batch(1).remove(0);
+        outbox.add(item.clone(), "ns:*");
+        outbox.mark_sent(&item, first);
+        assert!(may_match(&outbox, "ns:a") && !may_match(&outbox, "ns:b"));
+        let (_, second) = outbox.next_batch(1).remove(0);
+        outbox.mark_sent(&item, second);
+        assert!(outbox.is_empty() && !may_match(&outbox, "ns:a"));
     }
 
     #[test]
-    fn too_many_words_become_one_about_everything() {
-        let pending = Outbox::default();
-        for number in 0..2 * MOST {
-            pending.add(OutboxItem::Key(format!("ns:{number}")), "ns:*");
+    fn excess_items_collapse_into_one_for_everything() {
+        let outbox = Outbox::default();
+        for number in 0..2 * MAX_ITEMS {
+            outbox.add(OutboxItem::Key(format!("ns:{number}")), "ns:*");
         }
-        assert!(pending.len() <= MOST + 1);
-        assert!(about(&pending, "ns:0") && about(&pending, "ns:never said"));
-        let keys = pending.some(usize::MAX);
-        for (word, number) in &keys {
-            pending.told(word, *number);
+        assert!(outbox.len() <= MAX_ITEMS + 1);
+        assert!(may_match(&outbox, "ns:0") && may_match(&outbox, "ns:never added"));
+        let keys = outbox.next_batch(usize::MAX);
+        for (item, number) in &keys {
+            outbox.mark_sent(item, *number);
         }
-        assert!(matches!(&pending.some(usize::MAX)[..], [(OutboxItem::Matching(all), _)] if all == "ns:*"));
+        assert!(
+            matches!(&outbox.next_batch(usize::MAX)[..], [(OutboxItem::Matching(all), _)] if all == "ns:*")
+        );
     }
 
     #[test]
     fn excess_and_covered_patterns_collapse_into_one_for_everything() {
-        let pending = Outbox::default();
+        let outbox = Outbox::default();
         let pattern = |number: usize| OutboxItem::Matching(format!("ns:{number}:*"));
-        let add = |word| pending.add(word, "ns:*");
-        (0..MOST_PATTERNS).for_each(|number| add(pattern(number)));
-        (0..MOST_PATTERNS).for_each(|number| add(pattern(number)));
-        assert_eq!(pending.len(), MOST_PATTERNS);
-        assert!(!about(&pending, "ns:other"));
+        let add = |item| outbox.add(item, "ns:*");
+        (0..MAX_PATTERNS).for_each(|number| add(pattern(number)));
+        (0..MAX_PATTERNS).for_each(|number| add(pattern(number)));
+        assert_eq!(outbox.len(), MAX_PATTERNS);
+        assert!(!may_match(&outbox, "ns:other"));
         add(OutboxItem::Key("ns:key".to_owned()));
-        add(pattern(MOST_PATTERNS));
-        assert_eq!(pending.len(), 2);
-        assert!(about(&pending, "ns:other"));
-        pending.some(1).iter().for_each(|(word, number)| pending.told(word, *number));
+        add(pattern(MAX_PATTERNS));
+        assert_eq!(outbox.len(), 2);
+        assert!(may_match(&outbox, "ns:other"));
+        outbox.next_batch(1).iter().for_each(|(item, number)| outbox.mark_sent(item, *number));
 
         // An item is added while everything is being removed, so that removal must be repeated.
-        let everything = pending.some(1);
+        let everything = outbox.next_batch(1);
         add(pattern(0));
-        for (word, number) in &everything {
-            pending.told(word, *number);
+        for (item, number) in &everything {
+            outbox.mark_sent(item, *number);
         }
-        assert!(pending.len() == 1 && about(&pending, "ns:0:x"));
-        let everything = pending.some(1);
+        assert!(outbox.len() == 1 && may_match(&outbox, "ns:0:x"));
+        let everything = outbox.next_batch(1);
         add(OutboxItem::Matching("ns:*".to_owned()));
-        for (word, number) in &everything {
-            pending.told(word, *number);
+        for (item, number) in &everything {
+            outbox.mark_sent(item, *number);
         }
-        assert!(about(&pending, "ns:0:x"));
+        assert!(may_match(&outbox, "ns:0:x"));
     }
 
     #[test]
     fn outbox_sends_keys_first_and_patterns_in_insertion_order() {
-        let pending = Outbox::default();
-        pending.add(OutboxItem::Matching("ns:b:*".to_owned()), "ns:*");
-        pending.add(OutboxItem::Matching("ns:a:*".to_owned()), "ns:*");
-        pending.add(OutboxItem::Key("ns:key".to_owned()), "ns:*");
-        let mut told = Vec::new();
-        while let [(word, number)] = &pending.some(9)[..] {
-            pending.told(word, *number);
-            told.push(word.text().to_owned());
+        let outbox = Outbox::default();
+        outbox.add(OutboxItem::Matching("ns:b:*".to_owned()), "ns:*");
+        outbox.add(OutboxItem::Matching("ns:a:*".to_owned()), "ns:*");
+        outbox.add(OutboxItem::Key("ns:key".to_owned()), "ns:*");
+        let mut sent = Vec::new();
+        while let [(item, number)] = &outbox.next_batch(9)[..] {
+            outbox.mark_sent(item, *number);
+            sent.push(item.text().to_owned());
         }
-        assert_eq!(told, ["ns:key", "ns:b:*", "ns:a:*"]);
+        assert_eq!(sent, ["ns:key", "ns:b:*", "ns:a:*"]);
     }
 
     #[test]
     fn outbox_has_one_sender_even_when_the_tier_comes_back() {
-        let (pending, none) = (Outbox::default(), || None);
-        let telling = pending.begin_telling(none).unwrap();
-        assert!(pending.begin_telling(none).is_none() && pending.go_on_telling(telling));
-        pending.urge(none);
-        assert!(pending.begin_telling(none).is_none() && pending.go_on_telling(telling));
-        assert!(!pending.may_wait(telling), "the tier came back while it told");
-        assert!(pending.may_wait(telling) && pending.begin_telling(none).is_none());
-        pending.urge(none);
-        let next = pending.begin_telling(none).unwrap();
-        assert!(!pending.go_on_telling(telling) && !pending.may_wait(telling), "it was relieved");
-        pending.end_telling(telling);
-        assert!(pending.go_on_telling(next));
-        pending.end_telling(next);
-        assert!(!pending.go_on_telling(next) && pending.begin_telling(none).is_some());
+        let (outbox, none) = (Outbox::default(), || None);
+        let sender = outbox.begin_sending(none).unwrap();
+        assert!(outbox.begin_sending(none).is_none() && outbox.check_in(sender));
+        outbox.notify_tier_restored(none);
+        assert!(outbox.begin_sending(none).is_none() && outbox.check_in(sender));
+        assert!(!outbox.begin_waiting(sender), "the tier came back while it sent");
+        assert!(outbox.begin_waiting(sender) && outbox.begin_sending(none).is_none());
+        outbox.notify_tier_restored(none);
+        let next = outbox.begin_sending(none).unwrap();
+        assert!(!outbox.check_in(sender) && !outbox.begin_waiting(sender), "it was replaced");
+        outbox.end_sending(sender);
+        assert!(outbox.check_in(next));
+        outbox.end_sending(next);
+        assert!(!outbox.check_in(next) && outbox.begin_sending(none).is_some());
     }
 
     #[test]
     fn flush_waits_for_an_active_sender_but_not_for_a_waiting_one() {
-        let (pending, background) = (Outbox::default(), Background::new());
+        let (outbox, background) = (Outbox::default(), Background::new());
         let job = || Some(background.begin());
-        let telling = pending.begin_telling(job).unwrap();
+        let sender = outbox.begin_sending(job).unwrap();
         assert_eq!(background.len(), 1);
-        assert!(pending.may_wait(telling));
+        assert!(outbox.begin_waiting(sender));
         assert_eq!(background.len(), 0);
-        assert!(pending.go_on_telling(telling));
-        pending.urge(job);
-        pending.urge(job);
+        assert!(outbox.check_in(sender));
+        outbox.notify_tier_restored(job);
+        outbox.notify_tier_restored(job);
         assert_eq!(background.len(), 1);
-        pending.end_telling(telling);
+        outbox.end_sending(sender);
         assert_eq!(background.len(), 0);
     }
 }

@@ -24,15 +24,15 @@ impl Staleness {
     /// A bound of the function that is longer than the cache's counts only while the change feed is live. No
     /// notification arrives about a value that was read over another feed.
     #[inline]
-    pub(crate) fn bound_on(self, site: &FunctionSpec, claim: &Validity) -> Nanos {
-        let own = self.bound_of(site);
-        if own > self.bound && !claim.line.is_live() { self.bound } else { own }
+    pub(crate) fn effective_bound(self, spec: &FunctionSpec, validity: &Validity) -> Nanos {
+        let own = self.function_bound(spec);
+        if own > self.bound && !validity.feed.is_live() { self.bound } else { own }
     }
 
     /// Returns the bound and the grace for a validity. Their sum never exceeds that of the cache, on which
     /// other processes rely.
-    pub(crate) fn limits(self, site: &FunctionSpec, claim: &Validity) -> (Nanos, Nanos) {
-        let bound = self.bound_on(site, claim);
+    pub(crate) fn limits(self, spec: &FunctionSpec, validity: &Validity) -> (Nanos, Nanos) {
+        let bound = self.effective_bound(spec, validity);
         let longest = self.bound.saturating_add(self.grace);
         (bound, self.grace.min(longest.saturating_sub(bound)))
     }
@@ -42,8 +42,8 @@ impl Staleness {
     ///
     /// Other processes rely on this process to serve no value longer without a proof.
     #[inline]
-    pub(crate) fn bound_of(self, site: &FunctionSpec) -> Nanos {
-        match site.own_bound() {
+    pub(crate) fn function_bound(self, spec: &FunctionSpec) -> Nanos {
+        match spec.own_bound() {
             Some(own) if !planted!("bound-of-function-ignored") => {
                 own.min(self.bound.saturating_add(self.grace))
             }

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::PoisonError};
 use crate::sync::{Mutex, MutexGuard};
 
 /// Maximum number of tags. Beyond it, the half that was invalidated first is forgotten.
-const MOST: usize = 65_536;
+const MAX_TAGS: usize = 65_536;
 
 #[derive(Debug, Default)]
 pub(crate) struct TagLog(Mutex<TagTable>);
@@ -29,27 +29,27 @@ pub(crate) struct LogPosition(u64);
 
 impl TagLog {
     /// Records that a tag was invalidated.
-    pub(crate) fn say(&self, tag: &str) {
-        let mut said = self.lock();
-        said.count += 1;
-        let count = said.count;
-        said.tags.insert(tag.into(), count);
-        if said.tags.len() > MOST {
-            said.forget_half();
+    pub(crate) fn record(&self, tag: &str) {
+        let mut table = self.lock();
+        table.count += 1;
+        let count = table.count;
+        table.tags.insert(tag.into(), count);
+        if table.tags.len() > MAX_TAGS {
+            table.forget_half();
         }
     }
 
-    pub(crate) fn now(&self) -> LogPosition {
+    pub(crate) fn position(&self) -> LogPosition {
         LogPosition(self.lock().count)
     }
 
     /// Returns whether one of these tags may have been invalidated since `since`.
     ///
     /// Forgotten invalidations count as invalidations of every tag.
-    pub(crate) fn is_about(&self, tags: &[String], since: LogPosition) -> bool {
-        let said = self.lock();
-        let is_later = |tag: &String| said.tags.get(tag.as_str()).is_some_and(|count| *count > since.0);
-        (since.0 < said.forgotten && !tags.is_empty()) || tags.iter().any(is_later)
+    pub(crate) fn has_any_since(&self, tags: &[String], since: LogPosition) -> bool {
+        let table = self.lock();
+        let is_later = |tag: &String| table.tags.get(tag.as_str()).is_some_and(|count| *count > since.0);
+        (since.0 < table.forgotten && !tags.is_empty()) || tags.iter().any(is_later)
     }
 
     fn lock(&self) -> MutexGuard<'_, TagTable> {
@@ -72,26 +72,26 @@ mod tests {
 
     #[test]
     fn tag_log_reports_only_invalidations_after_the_position() {
-        let (said, tag) = (TagLog::default(), ["a".to_owned()]);
-        said.say("a");
-        let since = said.now();
-        said.say("b");
-        assert!(!said.is_about(&tag, since) && !said.is_about(&[], since));
-        said.say("a");
-        assert!(said.is_about(&tag, since) && !said.is_about(&tag, said.now()));
+        let (log, tag) = (TagLog::default(), ["a".to_owned()]);
+        log.record("a");
+        let since = log.position();
+        log.record("b");
+        assert!(!log.has_any_since(&tag, since) && !log.has_any_since(&[], since));
+        log.record("a");
+        assert!(log.has_any_since(&tag, since) && !log.has_any_since(&tag, log.position()));
     }
 
     #[test]
     fn forgotten_range_of_tag_log_matches_every_tag() {
-        let (said, tag) = (TagLog::default(), ["a".to_owned()]);
-        let since = said.now();
-        for number in 0..2 * MOST {
-            said.say(&(number % MOST).to_string());
+        let (log, tag) = (TagLog::default(), ["a".to_owned()]);
+        let since = log.position();
+        for number in 0..2 * MAX_TAGS {
+            log.record(&(number % MAX_TAGS).to_string());
         }
-        assert!(!said.is_about(&tag, since), "the same tags again are no more tags");
-        said.say("one more");
-        assert!(said.is_about(&tag, since) && !said.is_about(&[], since));
-        assert!(!said.is_about(&tag, said.now()));
-        assert!(said.lock().tags.len() <= MOST / 2 + 1);
+        assert!(!log.has_any_since(&tag, since), "the same tags again are no more tags");
+        log.record("one more");
+        assert!(log.has_any_since(&tag, since) && !log.has_any_since(&[], since));
+        assert!(!log.has_any_since(&tag, log.position()));
+        assert!(log.lock().tags.len() <= MAX_TAGS / 2 + 1);
     }
 }

@@ -30,8 +30,8 @@ impl Error {
     /// Creates an error for a setting that cannot work.
     ///
     /// The text names the setting, and never a secret in it.
-    pub fn config(what: impl Into<String>) -> Self {
-        Self(Kind::Config(what.into()))
+    pub fn config(message: impl Into<String>) -> Self {
+        Self(Kind::Config(message.into()))
     }
 
     /// Creates an error for an argument that cannot be part of a key.
@@ -100,17 +100,17 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Config(what) => write!(f, "the cache cannot be built: {what}"),
-            Kind::Key(why) => write!(f, "not a cache key: {why}"),
-            Kind::Codec(why) => write!(f, "not a storable value: {why}"),
+            Kind::Config(message) => write!(f, "the cache cannot be built: {message}"),
+            Kind::Key(why) => write!(f, "the cache key is invalid: {why}"),
+            Kind::Codec(why) => write!(f, "the value cannot be encoded or decoded: {why}"),
             Kind::Tier(cause) => cause.fmt(f),
             Kind::NotPropagated(cause) => {
-                write!(f, "invalidated in this process, but other processes could not be told: {cause}")
+                write!(f, "invalidated in this process, but not yet in the shared tier: {cause}")
             }
             Kind::NotConfirmed(cause) => {
                 write!(f, "invalidated, but not every process has confirmed it: {cause}")
             }
-            Kind::Installed => f.write_str("the process default was set or used before"),
+            Kind::Installed => f.write_str("the process default cannot be set: it was set or used before"),
         }
     }
 }

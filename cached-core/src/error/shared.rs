@@ -3,7 +3,7 @@
 use std::{error, fmt, io, iter::successors, sync::Arc};
 
 /// Greatest number of levels: the error and its sources.
-const MOST_LEVELS: usize = 32;
+const MAX_LEVELS: usize = 32;
 
 /// The error of a failed load, as the callers that waited for the load see it.
 ///
@@ -64,22 +64,22 @@ impl SharedLoadError {
     /// The cache calls this. It is public for tests of a `From<SharedLoadError>`.
     pub fn new(error: &(dyn error::Error + 'static)) -> Self {
         let causes = successors(error.source(), |cause| cause.source());
-        let causes = causes.take(MOST_LEVELS - 1).map(|cause| (cause.to_string(), kind_of(cause)));
+        let causes = causes.take(MAX_LEVELS - 1).map(|cause| (cause.to_string(), kind_of(cause)));
         let source = Self::from_levels(causes.collect());
         Self(Arc::new(ErrorLevel { message: error.to_string(), kind: kind_of(error), source }))
     }
 
     /// Creates an error of one level from its text.
-    pub(crate) fn of_text(text: &str) -> Self {
+    pub(crate) fn from_text(text: &str) -> Self {
         Self(Arc::new(ErrorLevel { message: text.to_owned(), kind: None, source: None }))
     }
 
     /// Builds the error from its levels, from the outermost to the innermost.
     ///
-    /// Returns `None` if there is no level. At most `MOST_LEVELS` are kept.
+    /// Returns `None` if there is no level. At most `MAX_LEVELS` are kept.
     pub(crate) fn from_levels(levels: Levels) -> Option<Self> {
         let wrap = |source, (message, kind)| Some(Self(Arc::new(ErrorLevel { message, kind, source })));
-        levels.into_iter().take(MOST_LEVELS).rev().fold(None, wrap)
+        levels.into_iter().take(MAX_LEVELS).rev().fold(None, wrap)
     }
 
     /// Iterates over the messages and kinds, from the outermost to the innermost.
@@ -112,15 +112,15 @@ impl fmt::Display for SharedLoadError {
 
 impl fmt::Debug for SharedLoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("SharedLoadError");
-        shown.field("message", &self.0.message);
+        let mut debug = f.debug_struct("SharedLoadError");
+        debug.field("message", &self.0.message);
         if let Some(kind) = self.0.kind {
-            shown.field("kind", &kind);
+            debug.field("kind", &kind);
         }
         if let Some(source) = &self.0.source {
-            shown.field("source", source);
+            debug.field("source", source);
         }
-        shown.finish()
+        debug.finish()
     }
 }
 
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_end_has_one() {
+    fn endless_chain_of_causes_is_cut_off() {
         #[derive(Debug)]
         struct Endless;
         impl fmt::Display for Endless {
@@ -198,6 +198,6 @@ mod tests {
                 Some(self)
             }
         }
-        assert_eq!(SharedLoadError::new(&Endless).levels().count(), MOST_LEVELS);
+        assert_eq!(SharedLoadError::new(&Endless).levels().count(), MAX_LEVELS);
     }
 }

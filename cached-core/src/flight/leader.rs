@@ -1,7 +1,7 @@
 //! The leader of a flight: the caller, or the task, that loads for all followers.
 //!
-//! A leader ends its flight (`land`, `land_on`, `reject`), or passes the lead on (`hand_on`, a drop, and the
-//! first `fail`). A value is stored in L1 under the shard lock of the flight, and an invalidation of the key
+//! A leader ends its flight (`land`, `land_if_valid`, `reject`), or passes the lead on (`pass_lead`, a drop, and
+//! the first `fail`). A value is stored in L1 under the shard lock of the flight, and an invalidation of the key
 //! takes the same lock. So it comes either before the fill, which it prevents, or after it, and then
 //! invalidates the entry.
 
@@ -15,13 +15,13 @@ use std::{
     time::Duration,
 };
 
-use super::{Flight, FlightResult, Flights, Phase, Wakers, chain, lock, pulse::Liveness, wake};
+use super::{Flight, FlightResult, Flights, Phase, Wakers, liveness::Liveness, lock, nesting, wake};
 use crate::{
     coherence::{
         epoch::DependentLoad,
         validity::{LoadRegistration, Validity},
     },
-    l1::leaving::Leaving,
+    l1::deferred_drops::DeferredDrops,
     sync::{Instant, Ordering},
     value::erased::ErasedValue,
 };
@@ -31,15 +31,15 @@ use crate::{
 pub(crate) struct Leader {
     flights: Arc<Flights>,
     pub(super) flight: Arc<Flight>,
-    pulse: Arc<Liveness>,
-    link: Arc<chain::Link>,
-    landed: bool,
+    liveness: Arc<Liveness>,
+    link: Arc<nesting::Link>,
+    has_ended: bool,
 }
 
 /// Reason why a leader leaves its flight without a result for all.
-enum End {
+enum VacateReason {
     /// The leader was dropped.
-    Gone,
+    Dropped,
     /// The load ended in an error that cannot be shared.
     Unshared,
     /// The load failed. If the second attempt fails as well, all followers get this result.
@@ -50,28 +50,28 @@ enum End {
 pub(crate) type Panic = Box<dyn Any + Send>;
 
 impl Leader {
-    pub(super) fn new(flights: Arc<Flights>, flight: Arc<Flight>, pulse: Arc<Liveness>) -> Self {
-        let link = chain::extend(&flight);
-        Self { flights, flight, pulse, link, landed: false }
+    pub(super) fn new(flights: Arc<Flights>, flight: Arc<Flight>, liveness: Arc<Liveness>) -> Self {
+        let link = nesting::extend(&flight);
+        Self { flights, flight, liveness, link, has_ended: false }
     }
 
     /// Polls a part of the load.
     ///
     /// Panics of the part are caught. Calls inside it find the load in their chain, and followers can see
     /// whether it is being polled.
-    pub(crate) fn watch<T>(&self, part: impl Future<Output = T>) -> impl Future<Output = Result<T, Panic>> {
+    pub(crate) fn run<T>(&self, part: impl Future<Output = T>) -> impl Future<Output = Result<T, Panic>> {
         let link = self.link.clone();
-        let pulse = self.pulse.clone();
-        pulse.expect_poll();
-        let waker = Waker::from(pulse.clone());
+        let liveness = self.liveness.clone();
+        liveness.expect_poll();
+        let waker = Waker::from(liveness.clone());
         async move {
             let mut part = pin!(part);
             poll_fn(|cx| {
-                pulse.begin_poll(cx.waker());
+                liveness.begin_poll(cx.waker());
                 let mut cx = Context::from_waker(&waker);
                 let polled =
-                    catch_unwind(AssertUnwindSafe(|| chain::enter(&link, || part.as_mut().poll(&mut cx))));
-                pulse.end_poll();
+                    catch_unwind(AssertUnwindSafe(|| nesting::enter(&link, || part.as_mut().poll(&mut cx))));
+                liveness.end_poll();
                 polled.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
             })
             .await
@@ -81,13 +81,13 @@ impl Leader {
     /// Waits until another load waits for this one.
     ///
     /// From then on, this load must not wait for a permit that the other load may hold.
-    pub(crate) fn wanted(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub(crate) fn awaited_by_load(&self) -> impl Future<Output = ()> + Send + use<> {
         let flight = self.flight.clone();
         async move {
-            let mut wanted = pin!(flight.wanted.notified());
-            wanted.as_mut().enable();
-            if !flight.is_wanted.load(Ordering::SeqCst) {
-                wanted.await;
+            let mut awaited = pin!(flight.awaited_by_load.notified());
+            awaited.as_mut().enable();
+            if !flight.is_awaited_by_load.load(Ordering::SeqCst) {
+                awaited.await;
             }
         }
     }
@@ -99,7 +99,7 @@ impl Leader {
 
     /// Begins to count idle time: the load waits for a poll, like any load that was handed to a runtime.
     pub(crate) fn expect_poll(&self) {
-        self.pulse.expect_poll();
+        self.liveness.expect_poll();
     }
 
     /// Ends the flight with a slot for all followers.
@@ -115,20 +115,20 @@ impl Leader {
         })
     }
 
-    /// Ends the flight like [`land`](Self::land) if `claim` is intact. Otherwise the followers start over.
+    /// Ends the flight like [`land`](Self::land) if `validity` is intact. Otherwise the followers start over.
     ///
     /// The check runs under the shard lock: a caller that joins after an invalidation does not get a value
     /// from before it.
-    pub(crate) fn land_on(
+    pub(crate) fn land_if_valid(
         self,
-        claim: Validity,
+        validity: Validity,
         slot: Arc<dyn ErasedValue>,
         fill: impl FnOnce(Validity),
     ) -> bool {
         self.end(slot, |is_current| {
-            let is_intact = claim.is_intact();
+            let is_intact = validity.is_intact();
             if is_current && is_intact {
-                fill(claim);
+                fill(validity);
             }
             is_intact
         })
@@ -155,17 +155,17 @@ impl Leader {
     /// `settle` gets whether the flight is current, that is, was not superseded. It returns whether followers
     /// may have the slot.
     fn end(mut self, slot: Arc<dyn ErasedValue>, settle: impl FnOnce(bool) -> bool) -> bool {
-        let _leaving = Leaving::begin();
+        let _leaving = DeferredDrops::begin();
         let mut shard = self.flights.shard(&self.flight.key);
-        let current = self.flight.is_in(&shard);
-        let is_shared = settle(current);
-        if current {
+        let is_current = self.flight.is_in(&shard);
+        let is_shared = settle(is_current);
+        if is_current {
             shard.remove(&self.flight.key);
         }
         // Set only after the fill: if that panics, a follower takes the lead.
-        self.landed = true;
+        self.has_ended = true;
         let mut state = self.flight.state();
-        state.superseded |= !is_shared;
+        state.is_superseded |= !is_shared;
         if !matches!(state.phase, Phase::Done(_)) {
             state.phase = Phase::Done(FlightResult::Shared(slot));
         }
@@ -173,46 +173,45 @@ impl Leader {
         drop(state);
         drop(shard);
         wake(wakers);
-        current && is_shared
+        is_current && is_shared
     }
 
-    /// Binds the flight to `claim`. Returns whether `claim` is still intact.
+    /// Binds the flight to `validity`. Returns whether `validity` is still intact.
     ///
-    /// From here on, an invalidation of any name of `claim` supersedes the flight.
-    pub(crate) fn stand_on(&self, claim: &Validity) -> bool {
-        self.standing()(claim);
-        claim.is_intact()
+    /// From here on, an invalidation of any name of `validity` supersedes the flight.
+    pub(crate) fn bind(&self, validity: &Validity) -> bool {
+        self.binder()(validity);
+        validity.is_intact()
     }
 
     /// Unbinds the flight: later invalidations of the names that it was bound to do not supersede it.
-    pub(crate) fn stand_down(&self) {
-        let before = lock(&self.flight.ground).take();
-        drop(before);
+    pub(crate) fn unbind(&self) {
+        let previous = lock(&self.flight.registration).take();
+        drop(previous);
     }
 
     /// Supersedes the flight: followers start over, and its result is not stored.
-    pub(crate) fn fall(&self) {
-        self.flight.clone().fall();
+    pub(crate) fn supersede(&self) {
+        self.flight.clone().invalidate();
     }
 
-    /// Returns a function that binds the flight like [`stand_on`](Self::stand_on), without a borrow of the
-    /// leader.
-    pub(crate) fn standing(&self) -> impl Fn(&Validity) + Send + use<> {
+    /// Returns a function that binds the flight like [`bind`](Self::bind), without a borrow of the leader.
+    pub(crate) fn binder(&self) -> impl Fn(&Validity) + Send + use<> {
         let flight = self.flight.clone();
-        move |claim| {
+        move |validity| {
             let load: Weak<Flight> = Arc::downgrade(&flight);
-            let ground = LoadRegistration::new(claim.clone(), load);
-            let before = lock(&flight.ground).replace(ground);
+            let registration = LoadRegistration::new(validity.clone(), load);
+            let previous = lock(&flight.registration).replace(registration);
             // Dropped outside of the lock: the drop may take the lock of an epoch.
-            drop(before);
+            drop(previous);
         }
     }
 
-    /// Returns a function that checks whether the load is polled in time: within `patience` after it could go
-    /// on.
-    pub(crate) fn is_at_work(&self, patience: Duration) -> impl Fn() -> bool + Send + 'static {
-        let pulse = self.pulse.clone();
-        move || pulse.idle() < patience
+    /// Returns a function that checks whether the load is polled in time: within `idle_limit` after it could
+    /// go on.
+    pub(crate) fn progress_check(&self, idle_limit: Duration) -> impl Fn() -> bool + Send + 'static {
+        let liveness = self.liveness.clone();
+        move || liveness.idle_time() < idle_limit
     }
 
     /// Marks the load as ended. Its flight goes on until the value is published.
@@ -222,8 +221,8 @@ impl Leader {
     pub(crate) fn begin_landing(&self) {
         let mut state = self.flight.state();
         // Not for a leader that was overtaken, because another load is under way.
-        if Arc::ptr_eq(&state.pulse, &self.pulse) {
-            state.landing = Some(Instant::now());
+        if Arc::ptr_eq(&state.liveness, &self.liveness) {
+            state.landing_since = Some(Instant::now());
         }
     }
 
@@ -234,46 +233,46 @@ impl Leader {
 
     /// Ends the load without a result to share.
     ///
-    /// One follower makes a second attempt. If that fails too, every follower gets `landing`.
-    pub(crate) fn fail(mut self, landing: FlightResult) {
-        self.landed = true;
-        self.vacate(End::Failed(landing));
+    /// One follower makes a second attempt. If that fails too, every follower gets `result`.
+    pub(crate) fn fail(mut self, result: FlightResult) {
+        self.has_ended = true;
+        self.vacate(VacateReason::Failed(result));
     }
 
     /// Ends the load with an error that the followers cannot share.
     ///
     /// They lead one after the other, until one of them has a result for all. Returns whether there are
     /// followers.
-    pub(crate) fn hand_on(mut self) -> bool {
-        self.landed = true;
-        self.vacate(End::Unshared)
+    pub(crate) fn pass_lead(mut self) -> bool {
+        self.has_ended = true;
+        self.vacate(VacateReason::Unshared)
     }
 
     /// Leaves the flight without a result for all. Returns whether there are followers.
-    fn vacate(&self, end: End) -> bool {
+    fn vacate(&self, reason: VacateReason) -> bool {
         let mut shard = self.flights.shard(&self.flight.key);
         let mut state = self.flight.state();
-        let was_overtaken = !Arc::ptr_eq(&state.pulse, &self.pulse);
+        let was_overtaken = !Arc::ptr_eq(&state.liveness, &self.liveness);
         if was_overtaken || matches!(state.phase, Phase::Done(_)) {
             return state.followers > 0;
         }
         let is_followed = state.followers > 0;
         let mut is_over = !is_followed;
-        let mut heir = None;
-        let wakers = match end {
-            End::Failed(landing) if state.spent || !is_followed => {
-                state.phase = Phase::Done(landing);
+        let mut next_leader = None;
+        let wakers = match reason {
+            VacateReason::Failed(result) if state.has_retried || !is_followed => {
+                state.phase = Phase::Done(result);
                 is_over = true;
                 state.take_wakers()
             }
-            end => {
+            reason => {
                 state.phase = Phase::Vacant;
-                state.spent |= matches!(end, End::Failed(_));
-                if matches!(end, End::Unshared) {
+                state.has_retried |= matches!(reason, VacateReason::Failed(_));
+                if matches!(reason, VacateReason::Unshared) {
                     state.is_serial = true;
                     // One wake per load is enough. To wake all followers each time would cost the square of
                     // their number.
-                    heir = state.choose_heir();
+                    next_leader = state.choose_next_leader();
                     Wakers::new()
                 } else {
                     state.take_wakers()
@@ -286,8 +285,8 @@ impl Leader {
         }
         drop(shard);
         wake(wakers);
-        if let Some(heir) = heir {
-            heir.wake();
+        if let Some(next_leader) = next_leader {
+            next_leader.wake();
         }
         is_followed
     }
@@ -295,8 +294,8 @@ impl Leader {
 
 impl Drop for Leader {
     fn drop(&mut self) {
-        if !self.landed {
-            self.vacate(End::Gone);
+        if !self.has_ended {
+            self.vacate(VacateReason::Dropped);
         }
     }
 }

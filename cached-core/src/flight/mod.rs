@@ -3,8 +3,8 @@
 //! A [`Flight`] is in one of three phases:
 //!
 //! * **Running**: a leader is at work.
-//! * **Vacant**: the leader went away without a result. The first caller that looks takes the lead, or the
-//!   heir if the lead was handed to one follower.
+//! * **Vacant**: the leader went away without a result. The first caller that looks takes the lead. If the lead
+//!   was handed to one follower, only that one takes it.
 //! * **Done**: the result is there for all followers.
 //!
 //! An invalidation that overtakes a flight *supersedes* it. The flight leaves the map at once, its result is
@@ -15,17 +15,17 @@
 //!
 //! Locks are taken in the order shard, state, wait-for graph. Wakers run outside of all of them.
 //!
-//! The parts are `leader`, `chain` (nested loads), `circle` (the wait-for graph), `pulse` (idle leaders), and
+//! The parts are `leader`, `nesting` (nested loads), `wait_graph`, `liveness` (idle leaders), and
 //! `permits` (`max_loads`).
 
 pub(crate) mod permits;
 
-mod chain;
-mod circle;
 mod leader;
-mod pulse;
+mod liveness;
+mod nesting;
 #[cfg(test)]
 mod tests;
+mod wait_graph;
 
 use std::{
     collections::{BTreeMap, HashMap, btree_map::Entry},
@@ -38,15 +38,15 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use chain::{Inside, is_inside};
 pub(crate) use leader::{Leader, Panic};
-use pulse::Liveness;
+use liveness::Liveness;
+pub(crate) use nesting::{CapturedChain, is_inside_load};
 use tokio::sync::Notify;
 
 use crate::{
     coherence::{epoch::DependentLoad, validity::LoadRegistration},
     key::{BuildPrehashed, Key},
-    l1::leaving::Leaving,
+    l1::deferred_drops::DeferredDrops,
     sync::{AtomicBool, Instant, Mutex, MutexGuard, Ordering, shards},
     value::erased::ErasedValue,
 };
@@ -63,39 +63,39 @@ pub(crate) struct Flights {
 /// One load and the callers that wait for it.
 pub(crate) struct Flight {
     /// Map that holds the flight. Distinguishes the flights of two caches.
-    home: Weak<Flights>,
+    flights: Weak<Flights>,
     key: Key,
     state: Mutex<State>,
     /// Flights that the load waits for: its edges in the wait-for graph.
     waits_for: Mutex<Vec<Arc<Flight>>>,
     /// Validity that the flight is bound to. An invalidation that ends it supersedes the flight.
-    ground: Mutex<Option<LoadRegistration>>,
+    registration: Mutex<Option<LoadRegistration>>,
     /// Another load waits for this one.
-    is_wanted: AtomicBool,
-    wanted: Notify,
+    is_awaited_by_load: AtomicBool,
+    awaited_by_load: Notify,
 }
 
 struct State {
     phase: Phase,
     followers: usize,
-    /// Wakers of the waiting followers, by seat. The follower that came first has the lowest seat.
+    /// Wakers of the waiting followers, by ticket. The follower that came first has the lowest ticket.
     wakers: BTreeMap<u64, Waker>,
-    /// Number of seats taken so far.
-    seats: u64,
-    /// Seat of the follower that the lead was handed to, while the flight is vacant.
+    /// Number of tickets issued so far.
+    tickets_issued: u64,
+    /// Ticket of the follower that the lead was handed to, while the flight is vacant.
     ///
     /// No other caller takes the lead, or newcomers would keep the waiting followers from their turn. The
     /// exception is [`Follower::overtake`].
-    heir: Option<u64>,
-    superseded: bool,
+    next_leader: Option<u64>,
+    is_superseded: bool,
     /// Time at which the load ended, while it is being decided whether its value may be stored.
-    landing: Option<Instant>,
+    landing_since: Option<Instant>,
     /// A load panicked, and one of the followers was given a second attempt.
-    spent: bool,
+    has_retried: bool,
     /// A load ended in an error that cannot be shared, so the followers load one after the other.
     is_serial: bool,
     /// Liveness of the current leader. A leader that was overtaken has another one.
-    pulse: Arc<Liveness>,
+    liveness: Arc<Liveness>,
 }
 
 enum Phase {
@@ -128,32 +128,32 @@ impl Flights {
 
     /// Follows the flight of `key`, or leads a new one.
     ///
-    /// A `patient` follower stays with a flight that was superseded while it waited.
-    pub(crate) fn join(self: &Arc<Self>, key: &Key, patient: bool) -> Role {
+    /// With `stays_when_superseded`, the follower stays with a flight that was superseded while it waited.
+    pub(crate) fn join(self: &Arc<Self>, key: &Key, stays_when_superseded: bool) -> Role {
         let mut shard = self.shard(key);
         let Some(flight) = shard.get(key) else {
             // The caller may be inside a load of this key that was superseded. A new load would wait for the
             // lease of that one.
             let is_own =
-                |outer: &Arc<Flight>| ptr::eq(outer.home.as_ptr(), Arc::as_ptr(self)) && outer.key == *key;
-            if chain::flights().iter().any(is_own) {
+                |outer: &Arc<Flight>| ptr::eq(outer.flights.as_ptr(), Arc::as_ptr(self)) && outer.key == *key;
+            if nesting::flights().iter().any(is_own) {
                 return Role::Recurse;
             }
-            return Role::Lead(self.depart_in(&mut shard, key));
+            return Role::Lead(self.start_in(&mut shard, key));
         };
         let mut state = flight.state();
-        if matches!(state.phase, Phase::Vacant) && state.heir.is_none() {
+        if matches!(state.phase, Phase::Vacant) && state.next_leader.is_none() {
             return Role::Lead(state.promote(self, flight));
         }
-        let within = chain::flights();
-        if !flight.begin_wait(&within) {
+        let enclosing = nesting::flights();
+        if !flight.begin_wait(&enclosing) {
             return Role::Recurse;
         }
-        if !within.is_empty() {
-            flight.is_wanted.store(true, Ordering::SeqCst);
-            flight.wanted.notify_waiters();
+        if !enclosing.is_empty() {
+            flight.is_awaited_by_load.store(true, Ordering::SeqCst);
+            flight.awaited_by_load.notify_waiters();
         }
-        Role::Follow(state.follow(self, flight, within, patient))
+        Role::Follow(state.follow(self, flight, enclosing, stays_when_superseded))
     }
 
     /// Follows the flight of `key` if its load has ended already.
@@ -161,47 +161,47 @@ impl Flights {
         let shard = self.shard(key);
         let flight = shard.get(key)?;
         let mut state = flight.state();
-        state.landing.is_some().then(|| state.follow(self, flight, Vec::new(), false))
+        state.landing_since.is_some().then(|| state.follow(self, flight, Vec::new(), false))
     }
 
     /// Leads a new flight in any case. A flight under way keeps its followers, but its result is not stored.
-    pub(crate) fn depart(self: &Arc<Self>, key: &Key) -> Leader {
+    pub(crate) fn start(self: &Arc<Self>, key: &Key) -> Leader {
         let mut shard = self.shard(key);
-        self.depart_in(&mut shard, key)
+        self.start_in(&mut shard, key)
     }
 
-    fn depart_in(self: &Arc<Self>, shard: &mut Shard, key: &Key) -> Leader {
-        let pulse = Arc::new(Liveness::new());
+    fn start_in(self: &Arc<Self>, shard: &mut Shard, key: &Key) -> Leader {
+        let liveness = Arc::new(Liveness::new());
         let state = State {
             phase: Phase::Running,
             followers: 0,
             wakers: BTreeMap::new(),
-            seats: 0,
-            heir: None,
-            superseded: false,
-            landing: None,
-            spent: false,
+            tickets_issued: 0,
+            next_leader: None,
+            is_superseded: false,
+            landing_since: None,
+            has_retried: false,
             is_serial: false,
-            pulse: pulse.clone(),
+            liveness: liveness.clone(),
         };
         let flight = Arc::new(Flight {
-            home: Arc::downgrade(self),
+            flights: Arc::downgrade(self),
             key: key.clone(),
             state: Mutex::new(state),
             waits_for: Mutex::default(),
-            ground: Mutex::default(),
-            is_wanted: AtomicBool::new(false),
-            wanted: Notify::new(),
+            registration: Mutex::default(),
+            is_awaited_by_load: AtomicBool::new(false),
+            awaited_by_load: Notify::new(),
         });
         shard.insert(key.clone(), flight.clone());
-        Leader::new(self.clone(), flight, pulse)
+        Leader::new(self.clone(), flight, liveness)
     }
 
     /// Supersedes the flight of `key`. `act` runs under the shard lock.
     ///
     /// Once this returns, no value of a load of `key` that began before is stored.
     pub(crate) fn supersede<T>(&self, key: &Key, act: impl FnOnce() -> T) -> T {
-        let _leaving = Leaving::begin();
+        let _leaving = DeferredDrops::begin();
         let mut shard = self.shard(key);
         let flight = shard.remove(key);
         let result = act();
@@ -262,8 +262,8 @@ impl Flight {
 
 impl DependentLoad for Flight {
     /// Supersedes this flight, as [`Flights::supersede`] does for a key.
-    fn fall(self: Arc<Self>) {
-        let Some(flights) = self.home.upgrade() else { return };
+    fn invalidate(self: Arc<Self>) {
+        let Some(flights) = self.flights.upgrade() else { return };
         let mut shard = flights.shard(&self.key);
         if self.is_in(&shard) {
             shard.remove(&self.key);
@@ -279,42 +279,49 @@ impl State {
         &mut self,
         flights: &Arc<Flights>,
         flight: &Arc<Flight>,
-        within: Vec<Arc<Flight>>,
-        patient: bool,
+        enclosing: Vec<Arc<Flight>>,
+        stays_when_superseded: bool,
     ) -> Follower {
         self.followers += 1;
         let (flights, flight) = (flights.clone(), flight.clone());
-        Follower { flights, flight, within, seat: None, patient, landing_since: self.landing }
+        Follower {
+            flights,
+            flight,
+            enclosing,
+            ticket: None,
+            stays_when_superseded,
+            landing_since: self.landing_since,
+        }
     }
 
     /// Gives the lead to a follower, or to a caller that has just come.
     fn promote(&mut self, flights: &Arc<Flights>, flight: &Arc<Flight>) -> Leader {
         self.phase = Phase::Running;
-        self.heir = None;
-        self.landing = None;
-        self.pulse = Arc::new(Liveness::new());
-        Leader::new(flights.clone(), flight.clone(), self.pulse.clone())
+        self.next_leader = None;
+        self.landing_since = None;
+        self.liveness = Arc::new(Liveness::new());
+        Leader::new(flights.clone(), flight.clone(), self.liveness.clone())
     }
 
-    fn take_seat(&mut self) -> u64 {
-        self.seats += 1;
-        self.seats
+    fn issue_ticket(&mut self) -> u64 {
+        self.tickets_issued += 1;
+        self.tickets_issued
     }
 
     /// Hands the lead to the follower that has waited longest.
-    #[must_use = "the waker is to be woken outside of the locks"]
-    fn choose_heir(&mut self) -> Option<Waker> {
-        let (seat, waker) = self.wakers.pop_first()?;
-        self.heir = Some(seat);
+    #[must_use = "the caller must wake the waker outside of the locks"]
+    fn choose_next_leader(&mut self) -> Option<Waker> {
+        let (ticket, waker) = self.wakers.pop_first()?;
+        self.next_leader = Some(ticket);
         Some(waker)
     }
 
     /// Marks the flight as superseded, unless it is done.
     ///
     /// The followers of a flight that is done were there before the invalidation, and have yet to be polled.
-    #[must_use = "the wakers are to be woken outside of the locks"]
+    #[must_use = "the caller must wake the wakers outside of the locks"]
     fn supersede(&mut self) -> Wakers {
-        self.superseded |= !matches!(self.phase, Phase::Done(_));
+        self.is_superseded |= !matches!(self.phase, Phase::Done(_));
         self.take_wakers()
     }
 
@@ -341,9 +348,9 @@ pub(crate) struct Follower {
     flights: Arc<Flights>,
     flight: Arc<Flight>,
     /// Loads that enclose the caller, and so wait for the flight as well.
-    within: Vec<Arc<Flight>>,
-    seat: Option<u64>,
-    patient: bool,
+    enclosing: Vec<Arc<Flight>>,
+    ticket: Option<u64>,
+    stays_when_superseded: bool,
     /// Time at which the load ended, if that was before this follower joined.
     pub(crate) landing_since: Option<Instant>,
 }
@@ -358,24 +365,25 @@ pub(crate) enum FollowOutcome {
 }
 
 impl Follower {
-    /// Takes the lead if the leader could have gone on for `patience` and was not polled.
+    /// Takes the lead if the leader could have gone on for `idle_limit` and was not polled.
     ///
     /// This happens when the caller of the leader holds its future without polling it, or when its runtime is
     /// gone. A vacant lead is taken as well: the follower that it was handed to has not taken it.
-    pub(crate) fn overtake(&mut self, patience: Duration) -> Option<Leader> {
+    pub(crate) fn overtake(&mut self, idle_limit: Duration) -> Option<Leader> {
         let mut state = self.flight.state();
         // A landing takes milliseconds, unless the runtime that it was handed to is not driven any more.
-        let idle = state.landing.map_or_else(|| state.pulse.idle(), |since| since.elapsed());
-        let parked = match state.phase {
-            Phase::Running => idle >= patience,
+        let idle_time =
+            state.landing_since.map_or_else(|| state.liveness.idle_time(), |since| since.elapsed());
+        let may_take_lead = match state.phase {
+            Phase::Running => idle_time >= idle_limit,
             Phase::Vacant => true,
             Phase::Done(_) => false,
         };
-        parked.then(|| state.promote(&self.flights, &self.flight))
+        may_take_lead.then(|| state.promote(&self.flights, &self.flight))
     }
 
     /// Returns a function that checks whether the loads of this flight fail one after the other.
-    pub(crate) fn loads_fail(&self) -> impl Fn() -> bool + Send + use<> {
+    pub(crate) fn serial_failure_check(&self) -> impl Fn() -> bool + Send + use<> {
         let flight = self.flight.clone();
         move || flight.state().is_serial
     }
@@ -387,18 +395,18 @@ impl Future for Follower {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FollowOutcome> {
         let flight = self.flight.clone();
         let mut state = flight.state();
-        if state.superseded && !self.patient {
+        if state.is_superseded && !self.stays_when_superseded {
             return Poll::Ready(FollowOutcome::Superseded);
         }
         match &state.phase {
-            Phase::Done(landing) => return Poll::Ready(FollowOutcome::Landed(landing.clone())),
-            Phase::Vacant if state.heir.is_none() || state.heir == self.seat => {
+            Phase::Done(result) => return Poll::Ready(FollowOutcome::Landed(result.clone())),
+            Phase::Vacant if state.next_leader.is_none() || state.next_leader == self.ticket => {
                 return Poll::Ready(FollowOutcome::Lead(state.promote(&self.flights, &flight)));
             }
             Phase::Vacant | Phase::Running => {}
         }
-        let seat = *self.seat.get_or_insert_with(|| state.take_seat());
-        match state.wakers.entry(seat) {
+        let ticket = *self.ticket.get_or_insert_with(|| state.issue_ticket());
+        match state.wakers.entry(ticket) {
             Entry::Occupied(mut known) => known.get_mut().clone_from(cx.waker()),
             Entry::Vacant(free) => _ = free.insert(cx.waker().clone()),
         }
@@ -408,20 +416,20 @@ impl Future for Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.flight.end_wait(&self.within);
+        self.flight.end_wait(&self.enclosing);
         let mut state = self.flight.state();
         state.followers -= 1;
-        if let Some(seat) = self.seat {
-            state.wakers.remove(&seat);
+        if let Some(ticket) = self.ticket {
+            state.wakers.remove(&ticket);
         }
         let is_vacant = matches!(state.phase, Phase::Vacant);
-        let deserted = is_vacant && state.followers == 0;
-        let next = match state.heir {
+        let is_deserted = is_vacant && state.followers == 0;
+        let next = match state.next_leader {
             _ if !is_vacant => None,
-            // The heir goes away, so the lead is handed to the next follower.
-            Some(_) if state.heir == self.seat => {
-                state.heir = None;
-                state.choose_heir()
+            // The next leader goes away, so the lead is handed to the next follower.
+            Some(_) if state.next_leader == self.ticket => {
+                state.next_leader = None;
+                state.choose_next_leader()
             }
             Some(_) => None,
             // All followers were woken, and this may have been the only one to take the lead. Wake another.
@@ -431,7 +439,7 @@ impl Drop for Follower {
         if let Some(next) = next {
             next.wake();
         }
-        if deserted {
+        if is_deserted {
             self.flights.remove_deserted(&self.flight);
         }
     }

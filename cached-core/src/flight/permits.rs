@@ -24,10 +24,10 @@ use crate::{
 pub(crate) struct LoadPermits(RwLock<HashMap<u64, Arc<Semaphore>>>);
 
 impl LoadPermits {
-    fn of(&self, function: u64, limit: u32) -> Arc<Semaphore> {
+    fn semaphore(&self, function: u64, limit: u32) -> Arc<Semaphore> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(places) = known.get(&function) {
-            return places.clone();
+        if let Some(permits) = known.get(&function) {
+            return permits.clone();
         }
         drop(known);
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -54,10 +54,10 @@ type Wait<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// State of a turn under a limit.
 struct PermitQueue {
-    places: Arc<Semaphore>,
-    place: PermitState,
+    permits: Arc<Semaphore>,
+    state: PermitState,
     /// Ends when another load waits for this one, which needs no permit then.
-    wanted: Wait<()>,
+    awaited_by_load: Wait<()>,
     /// Ends when the time limit of the wait has passed.
     limit: Wait<()>,
 }
@@ -69,7 +69,7 @@ enum PermitState {
     /// A permit was requested. The request keeps its position in the queue, however often the wait is
     /// interrupted.
     Queued(Wait<Option<OwnedSemaphorePermit>>),
-    Held(#[allow(dead_code, reason = "it is given back when it is dropped")] Option<OwnedSemaphorePermit>),
+    Held(#[allow(dead_code, reason = "its drop returns the permit")] Option<OwnedSemaphorePermit>),
     Exempt,
     TooLate,
 }
@@ -78,17 +78,17 @@ impl LoadPermits {
     /// Returns the turn of a load that has not begun.
     ///
     /// A load inside another one needs no permit, because the outer one may hold the permit that it would
-    /// wait for. Neither does a load that another load waits for, which `wanted` signals. The wait for a
-    /// permit ends `limit` from now, by `clock`.
+    /// wait for. Neither does a load that another load waits for, which `awaited_by_load` signals. The wait for
+    /// a permit ends `limit` from now, by `clock`.
     pub(crate) fn turn(
         &self,
-        site: &FunctionSpec,
+        spec: &FunctionSpec,
         clock: &Clock,
         is_nested: bool,
-        wanted: impl Future<Output = ()> + Send + 'static,
+        awaited_by_load: impl Future<Output = ()> + Send + 'static,
         limit: Option<Duration>,
     ) -> LoadTurn {
-        let Some(cap) = site.load_cap() else { return LoadTurn(None) };
+        let Some(cap) = spec.own_max_loads() else { return LoadTurn(None) };
         if is_nested {
             return LoadTurn(None);
         }
@@ -96,15 +96,15 @@ impl LoadPermits {
             Some(limit) => {
                 let clock = clock.clone();
                 let until = clock.now().saturating_add(nanos(limit));
-                Box::pin(async move { clock.until(until).await })
+                Box::pin(async move { clock.sleep_until(until).await })
             }
             None => Box::pin(pending()),
         };
-        let places = self.of(site.print(), cap);
+        let permits = self.semaphore(spec.fingerprint(), cap);
         LoadTurn(Some(Box::new(PermitQueue {
-            places,
-            place: PermitState::None,
-            wanted: Box::pin(wanted),
+            permits,
+            state: PermitState::None,
+            awaited_by_load: Box::pin(awaited_by_load),
             limit,
         })))
     }
@@ -112,12 +112,12 @@ impl LoadPermits {
 
 impl LoadTurn {
     /// Returns the turn of a load without a limit, which comes at once.
-    pub(crate) fn at_once() -> Self {
+    pub(crate) fn unlimited() -> Self {
         Self(None)
     }
 
     /// Waits for the turn. A wait that is dropped keeps its position for the next one.
-    pub(crate) async fn come(&mut self) -> TurnResult {
+    pub(crate) async fn acquire(&mut self) -> TurnResult {
         match self.0.as_deref_mut() {
             Some(queue) => poll_fn(|cx| queue.poll(cx)).await,
             None => TurnResult::InTime,
@@ -125,11 +125,11 @@ impl LoadTurn {
     }
 
     /// Checks for the turn without a wait; `None` if it has not come. The position in the queue is kept.
-    pub(crate) async fn come_now(&mut self) -> Option<TurnResult> {
+    pub(crate) async fn try_acquire(&mut self) -> Option<TurnResult> {
         let Some(queue) = self.0.as_deref_mut() else { return Some(TurnResult::InTime) };
         poll_fn(|cx| {
             Poll::Ready(match queue.poll(cx) {
-                Poll::Ready(came) => Some(came),
+                Poll::Ready(result) => Some(result),
                 Poll::Pending => None,
             })
         })
@@ -137,11 +137,11 @@ impl LoadTurn {
     }
 
     /// Returns the permit, or the position in the queue: the load has to wait for something else first.
-    pub(crate) fn pass(&mut self) {
+    pub(crate) fn release(&mut self) {
         if let Some(queue) = self.0.as_deref_mut()
-            && !matches!(queue.place, PermitState::Exempt | PermitState::TooLate)
+            && !matches!(queue.state, PermitState::Exempt | PermitState::TooLate)
         {
-            queue.place = PermitState::None;
+            queue.state = PermitState::None;
         }
     }
 }
@@ -149,18 +149,18 @@ impl LoadTurn {
 impl PermitQueue {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<TurnResult> {
         loop {
-            match &mut self.place {
+            match &mut self.state {
                 PermitState::Held(_) | PermitState::Exempt => return Poll::Ready(TurnResult::InTime),
                 PermitState::TooLate => return Poll::Ready(TurnResult::TooLate),
                 PermitState::None => {
-                    let places = self.places.clone();
-                    self.place =
-                        PermitState::Queued(Box::pin(async move { places.acquire_owned().await.ok() }));
+                    let permits = self.permits.clone();
+                    self.state =
+                        PermitState::Queued(Box::pin(async move { permits.acquire_owned().await.ok() }));
                 }
-                PermitState::Queued(place) => {
-                    self.place = if let Poll::Ready(place) = place.as_mut().poll(cx) {
-                        PermitState::Held(place)
-                    } else if self.wanted.as_mut().poll(cx).is_ready() {
+                PermitState::Queued(permit) => {
+                    self.state = if let Poll::Ready(permit) = permit.as_mut().poll(cx) {
+                        PermitState::Held(permit)
+                    } else if self.awaited_by_load.as_mut().poll(cx).is_ready() {
                         PermitState::Exempt
                     } else if self.limit.as_mut().poll(cx).is_ready() {
                         PermitState::TooLate

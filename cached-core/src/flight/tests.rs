@@ -20,11 +20,11 @@ use crate::{
 const INSTANTLY: Duration = Duration::from_nanos(1);
 
 fn key(name: &str) -> Key {
-    KeyRef::write(&mut Vec::new(), &FunctionSpec::prefix("x"), &Part(name)).unwrap().owned()
+    KeyRef::encode(&mut Vec::new(), &FunctionSpec::prefix("x"), &Part(name)).unwrap().owned()
 }
 
 fn slot() -> Arc<dyn ErasedValue> {
-    Arc::new(Value { meta: Freshness::new(0, Duration::ZERO, Duration::ZERO, 0), value: () })
+    Arc::new(Value { freshness: Freshness::new(0, Duration::ZERO, Duration::ZERO, 0), value: () })
 }
 
 fn lead(flights: &Arc<Flights>, key: &Key) -> Leader {
@@ -42,57 +42,57 @@ fn follow(flights: &Arc<Flights>, key: &Key) -> Follower {
 }
 
 #[derive(Default)]
-struct Bell(AtomicBool);
+struct WakeFlag(AtomicBool);
 
-impl Wake for Bell {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::SeqCst);
     }
 }
 
-fn poll<F: Future + Unpin>(future: &mut F, bell: &Arc<Bell>) -> Poll<F::Output> {
-    Pin::new(future).poll(&mut Context::from_waker(&Waker::from(bell.clone())))
+fn poll<F: Future + Unpin>(future: &mut F, wake_flag: &Arc<WakeFlag>) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(&Waker::from(wake_flag.clone())))
 }
 
 #[test]
-fn a_leader_that_waits_is_not_idle_and_one_that_could_go_on_is() {
-    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+fn waiting_leader_is_not_idle_and_unpolled_woken_leader_is() {
+    let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
     let leader = lead(&flights, &key);
     let mut follower = follow(&flights, &key);
     let waker = Mutex::new(None::<Waker>);
-    let mut load = pin!(leader.watch(poll_fn(|cx| {
+    let mut load = pin!(leader.run(poll_fn(|cx| {
         *lock(&waker) = Some(cx.waker().clone());
         Poll::<()>::Pending
     })));
     thread::sleep(INSTANTLY);
-    assert!(follower.flight.state().pulse.idle() >= INSTANTLY, "it was never polled");
-    assert!(poll(&mut load, &bell).is_pending());
+    assert!(follower.flight.state().liveness.idle_time() >= INSTANTLY, "it was never polled");
+    assert!(poll(&mut load, &wake_flag).is_pending());
     thread::sleep(INSTANTLY);
     assert!(follower.overtake(INSTANTLY).is_none(), "it waits");
     let woken = lock(&waker).take().expect("it was polled");
     woken.wake();
-    assert!(bell.0.load(Ordering::SeqCst), "the wake comes through");
+    assert!(wake_flag.0.load(Ordering::SeqCst), "the wake comes through");
     thread::sleep(INSTANTLY);
     assert!(follower.overtake(INSTANTLY).is_some(), "it was woken and not polled");
 }
 
 #[test]
-fn a_leader_inside_of_a_long_poll_is_not_idle() {
-    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+fn leader_is_not_idle_during_a_long_poll() {
+    let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
     let leader = lead(&flights, &key);
     let mut follower = follow(&flights, &key);
-    let mut load = pin!(leader.watch(poll_fn(|cx| {
+    let mut load = pin!(leader.run(poll_fn(|cx| {
         cx.waker().wake_by_ref();
         thread::sleep(INSTANTLY);
         assert!(follower.overtake(INSTANTLY).is_none());
         Poll::Ready(())
     })));
-    assert!(matches!(poll(&mut load, &bell), Poll::Ready(Ok(()))));
+    assert!(matches!(poll(&mut load, &wake_flag), Poll::Ready(Ok(()))));
 }
 
 #[test]
-fn the_first_to_land_counts_and_only_once() {
-    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+fn only_the_first_landing_counts() {
+    let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
     let first = lead(&flights, &key);
     let mut follower = follow(&flights, &key);
     thread::sleep(INSTANTLY);
@@ -100,123 +100,128 @@ fn the_first_to_land_counts_and_only_once() {
     assert!(second.land(slot(), || ()));
     assert!(!first.land(slot(), || panic!("it comes too late to be stored")));
     assert!(matches!(
-        poll(&mut follower, &bell),
+        poll(&mut follower, &wake_flag),
         Poll::Ready(FollowOutcome::Landed(FlightResult::Shared(_)))
     ));
     assert_eq!(flights.len(), 0);
 }
 
 #[test]
-fn a_leader_that_was_overtaken_and_goes_away_takes_nothing_from_the_other_one() {
-    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+fn dropped_overtaken_leader_leaves_the_flight_to_the_new_one() {
+    let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
     let first = lead(&flights, &key);
     let mut follower = follow(&flights, &key);
     thread::sleep(INSTANTLY);
     let second = follower.overtake(INSTANTLY).expect("the first was never polled");
     drop(first);
-    assert!(poll(&mut follower, &bell).is_pending(), "there is a leader");
+    assert!(poll(&mut follower, &wake_flag).is_pending(), "there is a leader");
     assert!(second.land(slot(), || ()));
     assert!(matches!(
-        poll(&mut follower, &bell),
+        poll(&mut follower, &wake_flag),
         Poll::Ready(FollowOutcome::Landed(FlightResult::Shared(_)))
     ));
 }
 
 #[test]
-fn a_flight_without_leader_and_followers_is_over() {
-    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+fn flight_ends_without_leader_and_followers() {
+    let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
     drop(lead(&flights, &key));
     assert_eq!(flights.len(), 0);
 
     let leader = lead(&flights, &key);
     let mut followers = [follow(&flights, &key), follow(&flights, &key)];
-    assert!(followers.iter_mut().all(|follower| poll(follower, &bell).is_pending()));
+    assert!(followers.iter_mut().all(|follower| poll(follower, &wake_flag).is_pending()));
     drop(leader);
-    assert!(bell.0.load(Ordering::SeqCst), "the followers are woken");
+    assert!(wake_flag.0.load(Ordering::SeqCst), "the followers are woken");
     assert_eq!(flights.len(), 1);
     drop(followers);
     assert_eq!(flights.len(), 0);
 }
 
 #[test]
-fn a_newcomer_takes_a_vacant_lead() {
-    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+fn new_caller_takes_a_vacant_lead() {
+    let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
     let leader = lead(&flights, &key);
-    let mut parked = follow(&flights, &key);
+    let mut waiting = follow(&flights, &key);
     drop(leader);
     let newcomer = lead(&flights, &key);
-    assert!(poll(&mut parked, &bell).is_pending());
+    assert!(poll(&mut waiting, &wake_flag).is_pending());
     newcomer.land(slot(), || ());
-    assert!(matches!(poll(&mut parked, &bell), Poll::Ready(FollowOutcome::Landed(_))));
+    assert!(matches!(poll(&mut waiting, &wake_flag), Poll::Ready(FollowOutcome::Landed(_))));
 }
 
 #[test]
 fn superseded_flight_stores_nothing_and_wakes_its_followers() {
-    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+    let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
     let old = lead(&flights, &key);
     let mut follower = follow(&flights, &key);
-    let Role::Follow(mut patient) = flights.join(&key, true) else { panic!("nobody leads") };
-    assert!(poll(&mut follower, &bell).is_pending() && poll(&mut patient, &bell).is_pending());
+    let Role::Follow(mut staying) = flights.join(&key, true) else { panic!("nobody leads") };
+    assert!(poll(&mut follower, &wake_flag).is_pending() && poll(&mut staying, &wake_flag).is_pending());
     flights.supersede(&key, || ());
-    assert!(bell.0.load(Ordering::SeqCst));
-    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(FollowOutcome::Superseded)));
-    assert!(poll(&mut patient, &bell).is_pending());
+    assert!(wake_flag.0.load(Ordering::SeqCst));
+    assert!(matches!(poll(&mut follower, &wake_flag), Poll::Ready(FollowOutcome::Superseded)));
+    assert!(poll(&mut staying, &wake_flag).is_pending());
     let new = lead(&flights, &key);
     assert!(!old.land(slot(), || panic!("it is from before the invalidation")));
-    assert!(matches!(poll(&mut patient, &bell), Poll::Ready(FollowOutcome::Landed(FlightResult::Shared(_)))));
+    assert!(matches!(
+        poll(&mut staying, &wake_flag),
+        Poll::Ready(FollowOutcome::Landed(FlightResult::Shared(_)))
+    ));
     assert!(new.land(slot(), || ()));
 }
 
 #[test]
 fn followers_of_a_landed_flight_get_its_value_after_invalidation() {
-    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+    let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
     let leader = lead(&flights, &key);
     let flight = leader.flight.clone();
     let mut followers = [follow(&flights, &key), follow(&flights, &key)];
     assert!(leader.land(slot(), || ()));
-    assert!(matches!(poll(&mut followers[0], &bell), Poll::Ready(FollowOutcome::Landed(_))));
-    flight.fall();
-    assert!(matches!(poll(&mut followers[1], &bell), Poll::Ready(FollowOutcome::Landed(_))));
+    assert!(matches!(poll(&mut followers[0], &wake_flag), Poll::Ready(FollowOutcome::Landed(_))));
+    flight.invalidate();
+    assert!(matches!(poll(&mut followers[1], &wake_flag), Poll::Ready(FollowOutcome::Landed(_))));
 }
 
 #[test]
-fn the_lead_goes_to_the_follower_that_has_waited_longest() {
-    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+fn lead_passes_to_the_longest_waiting_follower() {
+    let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
     let mut leader = lead(&flights, &key);
     let mut waiting: VecDeque<_> = (0..3).map(|_| follow(&flights, &key)).collect();
     for follower in &mut waiting {
-        assert!(poll(follower, &bell).is_pending());
+        assert!(poll(follower, &wake_flag).is_pending());
     }
     for _ in 0..10 {
-        assert!(leader.hand_on());
+        assert!(leader.pass_lead());
         // Newcomers follow. The lead stays with the follower that was woken, whichever is polled first.
         let mut newcomer = follow(&flights, &key);
-        assert!(poll(&mut newcomer, &bell).is_pending());
-        let mut heir = waiting.pop_front().unwrap();
+        assert!(poll(&mut newcomer, &wake_flag).is_pending());
+        let mut next_leader = waiting.pop_front().unwrap();
         for follower in &mut waiting {
-            assert!(poll(follower, &bell).is_pending());
+            assert!(poll(follower, &wake_flag).is_pending());
         }
-        let Poll::Ready(FollowOutcome::Lead(next)) = poll(&mut heir, &bell) else {
+        let Poll::Ready(FollowOutcome::Lead(next)) = poll(&mut next_leader, &wake_flag) else {
             panic!("it does not lead")
         };
         leader = next;
         waiting.push_back(newcomer);
     }
-    // An heir that is dropped hands the lead on, and an heir that is not polled is passed over.
-    assert!(leader.hand_on());
+    // A next leader that is dropped passes the lead on, and one that is not polled is overtaken.
+    assert!(leader.pass_lead());
     drop(waiting.pop_front());
-    let mut heir = waiting.pop_front().unwrap();
-    assert!(poll(&mut waiting[0], &bell).is_pending());
-    let Poll::Ready(FollowOutcome::Lead(leader)) = poll(&mut heir, &bell) else { panic!("it does not lead") };
+    let mut next_leader = waiting.pop_front().unwrap();
+    assert!(poll(&mut waiting[0], &wake_flag).is_pending());
+    let Poll::Ready(FollowOutcome::Lead(leader)) = poll(&mut next_leader, &wake_flag) else {
+        panic!("it does not lead")
+    };
     waiting.push_back(follow(&flights, &key));
-    assert!(poll(&mut waiting[1], &bell).is_pending());
-    assert!(leader.hand_on());
+    assert!(poll(&mut waiting[1], &wake_flag).is_pending());
+    assert!(leader.pass_lead());
     let leader = waiting[1].overtake(INSTANTLY).expect("the lead is vacant");
     assert!(leader.land(slot(), || ()));
 }
 
 #[test]
-fn everything_can_be_superseded_at_once() {
+fn supersede_all_supersedes_every_flight() {
     let flights = Arc::new(Flights::new());
     let leaders: Vec<_> = (0..200).map(|n| lead(&flights, &key(&n.to_string()))).collect();
     flights.supersede_all(|| ());
@@ -227,20 +232,20 @@ fn everything_can_be_superseded_at_once() {
 }
 
 #[test]
-fn a_panic_inside_of_a_load_comes_out_as_an_error() {
-    let (flights, bell) = (Arc::new(Flights::new()), Arc::new(Bell::default()));
+fn run_returns_a_panic_as_an_error() {
+    let (flights, wake_flag) = (Arc::new(Flights::new()), Arc::new(WakeFlag::default()));
     let leader = lead(&flights, &key("x"));
-    let mut load = pin!(leader.watch(async {
-        if bell.0.load(Ordering::SeqCst) {
+    let mut load = pin!(leader.run(async {
+        if wake_flag.0.load(Ordering::SeqCst) {
             pending::<()>().await;
         }
         panic!("no")
     }));
-    assert!(matches!(poll(&mut load, &bell), Poll::Ready(Err(_))));
+    assert!(matches!(poll(&mut load, &wake_flag), Poll::Ready(Err(_))));
 }
 
 #[test]
-fn threads_lead_one_after_the_other_and_never_together() {
+fn concurrent_threads_never_lead_together() {
     let (flights, key, inside) = (Arc::new(Flights::new()), key("x"), AtomicBool::new(false));
     thread::scope(|scope| {
         for _ in 0..8 {
@@ -258,7 +263,7 @@ fn threads_lead_one_after_the_other_and_never_together() {
                             FollowOutcome::Lead(leader) => {
                                 assert!(!inside.swap(true, Ordering::SeqCst), "two lead");
                                 inside.store(false, Ordering::SeqCst);
-                                leader.hand_on();
+                                leader.pass_lead();
                             }
                             FollowOutcome::Landed(_) => {}
                             FollowOutcome::Superseded => panic!("nobody invalidates"),
@@ -273,22 +278,22 @@ fn threads_lead_one_after_the_other_and_never_together() {
 }
 
 /// Runs `run` as code inside the load of a leader.
-fn inside<T>(leader: &Leader, run: impl FnOnce() -> T) -> T {
+fn run_inside<T>(leader: &Leader, run: impl FnOnce() -> T) -> T {
     let mut run = Some(run);
-    let bell = Arc::new(Bell::default());
-    let mut load = pin!(leader.watch(poll_fn(move |_| Poll::Ready(run.take().expect("once")()))));
-    match poll(&mut load, &bell) {
-        Poll::Ready(Ok(out)) => out,
+    let wake_flag = Arc::new(WakeFlag::default());
+    let mut load = pin!(leader.run(poll_fn(move |_| Poll::Ready(run.take().expect("once")()))));
+    match poll(&mut load, &wake_flag) {
+        Poll::Ready(Ok(output)) => output,
         _ => panic!("it ends at once"),
     }
 }
 
 #[test]
-fn a_load_that_asks_for_its_own_key_recurses_also_after_it_was_superseded() {
+fn load_recurses_on_its_own_key_even_when_superseded() {
     let (flights, others, own) = (Arc::new(Flights::new()), Arc::new(Flights::new()), key("x"));
     let leader = lead(&flights, &own);
     for _ in 0..2 {
-        inside(&leader, || {
+        run_inside(&leader, || {
             assert!(matches!(flights.join(&own, false), Role::Recurse));
             assert!(matches!(flights.join(&key("y"), false), Role::Lead(_)));
             assert!(matches!(others.join(&own, false), Role::Lead(_)), "that is another cache's");
@@ -299,11 +304,12 @@ fn a_load_that_asks_for_its_own_key_recurses_also_after_it_was_superseded() {
 }
 
 #[test]
-fn loads_never_wait_for_each_other_in_a_circle() {
+fn join_recurses_when_the_wait_would_close_a_cycle() {
     let (flights, keys) = (Arc::new(Flights::new()), ["a", "b", "c"].map(key));
     let leaders = keys.each_ref().map(|key| lead(&flights, key));
     assert!(leaders.iter().all(|leader| !leader.is_nested()));
-    let follow_in = |leader: usize, key: usize| inside(&leaders[leader], || flights.join(&keys[key], false));
+    let follow_in =
+        |leader: usize, key: usize| run_inside(&leaders[leader], || flights.join(&keys[key], false));
     let Role::Follow(first) = follow_in(0, 1) else { panic!("nobody waits yet") };
     let Role::Follow(second) = follow_in(1, 2) else { panic!("that is no circle yet") };
     assert!(matches!(follow_in(1, 0), Role::Recurse));
@@ -313,27 +319,28 @@ fn loads_never_wait_for_each_other_in_a_circle() {
     assert!(matches!(follow_in(2, 1), Role::Follow(_)), "it waits no more");
     assert!(matches!(follow_in(2, 0), Role::Follow(_)));
     drop(first);
-    let nested = inside(&leaders[0], || lead(&flights, &key("d")));
+    let nested = run_inside(&leaders[0], || lead(&flights, &key("d")));
     assert!(nested.is_nested());
 }
 
 #[test]
 fn leader_is_notified_only_of_followers_inside_another_load() {
-    let (flights, keys, bell) = (Arc::new(Flights::new()), ["a", "b"].map(key), Arc::new(Bell::default()));
+    let (flights, keys, wake_flag) =
+        (Arc::new(Flights::new()), ["a", "b"].map(key), Arc::new(WakeFlag::default()));
     let leaders = keys.each_ref().map(|key| lead(&flights, key));
-    let mut wanted = pin!(leaders[0].wanted());
-    assert!(poll(&mut wanted, &bell).is_pending());
+    let mut awaited = pin!(leaders[0].awaited_by_load());
+    assert!(poll(&mut awaited, &wake_flag).is_pending());
     let caller = follow(&flights, &keys[0]);
-    assert!(poll(&mut wanted, &bell).is_pending(), "it is inside of no load");
-    let load = inside(&leaders[1], || follow(&flights, &keys[0]));
-    assert!(poll(&mut wanted, &bell).is_ready());
-    let mut later = pin!(leaders[0].wanted());
-    assert!(poll(&mut later, &bell).is_ready(), "it was before");
+    assert!(poll(&mut awaited, &wake_flag).is_pending(), "it is inside of no load");
+    let load = run_inside(&leaders[1], || follow(&flights, &keys[0]));
+    assert!(poll(&mut awaited, &wake_flag).is_ready());
+    let mut later = pin!(leaders[0].awaited_by_load());
+    assert!(poll(&mut later, &wake_flag).is_ready(), "it was before");
     drop((caller, load));
 }
 
 #[test]
-fn a_load_that_has_ended_is_followed_until_it_has_landed() {
+fn join_landing_follows_only_an_ended_load() {
     let (flights, key) = (Arc::new(Flights::new()), key("x"));
     assert!(flights.join_landing(&key).is_none(), "there is none");
     let overtaken = lead(&flights, &key);
@@ -353,7 +360,7 @@ fn a_load_that_has_ended_is_followed_until_it_has_landed() {
 }
 
 #[test]
-fn loads_and_followers_are_counted() {
+fn flights_count_loads_and_followers() {
     let (flights, own) = (Arc::new(Flights::new()), key("x"));
     assert_eq!((flights.len(), flights.followers()), (0, 0));
     let (leader, other) = (lead(&flights, &own), lead(&flights, &key("y")));
@@ -376,29 +383,36 @@ fn flights_are_spread_over_all_shards() {
 }
 
 /// Returns the validity of a name, and the epochs that can end it.
-fn claim() -> (Arc<Epochs>, Validity) {
-    let marks = Epochs::new();
-    let claim =
-        Validity { mark: marks.of("x"), tags: Box::default(), line: ChangeFeed::silent(), checked: 0 };
-    (marks, claim)
+fn epochs_and_validity() -> (Arc<Epochs>, Validity) {
+    let epochs = Epochs::new();
+    let validity = Validity {
+        epoch: epochs.current("x"),
+        tags: Box::default(),
+        feed: ChangeFeed::none(),
+        checked_at: 0,
+    };
+    (epochs, validity)
 }
 
 #[test]
 fn value_invalidated_before_landing_is_neither_stored_nor_shared() {
-    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
-    for is_said in [false, true] {
-        let (marks, claim) = claim();
+    let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
+    for is_invalidated in [false, true] {
+        let (epochs, validity) = epochs_and_validity();
         let leader = lead(&flights, &key);
         let mut follower = follow(&flights, &key);
-        if is_said {
-            marks.end("x");
+        if is_invalidated {
+            epochs.end("x");
         }
         let mut is_stored = false;
-        assert_eq!(leader.land_on(claim, slot(), |_| is_stored = true), !is_said);
-        assert_eq!(is_stored, !is_said);
-        let arrival = poll(&mut follower, &bell);
-        assert_eq!(matches!(arrival, Poll::Ready(FollowOutcome::Superseded)), is_said);
-        assert_eq!(matches!(arrival, Poll::Ready(FollowOutcome::Landed(FlightResult::Shared(_)))), !is_said);
+        assert_eq!(leader.land_if_valid(validity, slot(), |_| is_stored = true), !is_invalidated);
+        assert_eq!(is_stored, !is_invalidated);
+        let arrival = poll(&mut follower, &wake_flag);
+        assert_eq!(matches!(arrival, Poll::Ready(FollowOutcome::Superseded)), is_invalidated);
+        assert_eq!(
+            matches!(arrival, Poll::Ready(FollowOutcome::Landed(FlightResult::Shared(_)))),
+            !is_invalidated
+        );
         assert_eq!(flights.len(), 0);
     }
 }
@@ -409,7 +423,10 @@ fn superseded_flight_stores_nothing_when_landing_with_validity() {
     let leader = lead(&flights, &key);
     flights.supersede(&key, || ());
     let newer = lead(&flights, &key);
-    assert!(!leader.land_on(claim().1, slot(), |_| panic!("it is from before the invalidation")));
+    assert!(
+        !leader
+            .land_if_valid(epochs_and_validity().1, slot(), |_| panic!("it is from before the invalidation"))
+    );
     assert_eq!(flights.len(), 1, "the newer one goes on");
     assert!(newer.land(slot(), || ()));
 }
@@ -435,29 +452,34 @@ fn land_unfollowed_ends_a_flight_only_without_followers() {
 
 #[test]
 fn followers_start_over_when_the_load_is_rejected() {
-    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+    let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
     let leader = lead(&flights, &key);
     let mut follower = follow(&flights, &key);
     leader.reject(slot());
-    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(FollowOutcome::Superseded)));
+    assert!(matches!(poll(&mut follower, &wake_flag), Poll::Ready(FollowOutcome::Superseded)));
     assert_eq!(flights.len(), 0);
 }
 
 #[test]
-fn a_load_that_panics_is_tried_once_more_and_then_is_over_for_all() {
-    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+fn panicked_load_is_retried_once_and_then_fails_for_all() {
+    let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
     let leader = lead(&flights, &key);
     let mut followers = [follow(&flights, &key), follow(&flights, &key), follow(&flights, &key)];
-    assert!(followers.iter_mut().all(|follower| poll(follower, &bell).is_pending()));
+    assert!(followers.iter_mut().all(|follower| poll(follower, &wake_flag).is_pending()));
     leader.fail(FlightResult::Panicked);
-    assert!(bell.0.swap(false, Ordering::SeqCst));
+    assert!(wake_flag.0.swap(false, Ordering::SeqCst));
     let [first, second, third] = &mut followers;
-    let Poll::Ready(FollowOutcome::Lead(leader)) = poll(first, &bell) else { panic!("it does not lead") };
-    assert!(poll(second, &bell).is_pending() && poll(third, &bell).is_pending());
+    let Poll::Ready(FollowOutcome::Lead(leader)) = poll(first, &wake_flag) else {
+        panic!("it does not lead")
+    };
+    assert!(poll(second, &wake_flag).is_pending() && poll(third, &wake_flag).is_pending());
     leader.fail(FlightResult::Panicked);
-    assert!(bell.0.load(Ordering::SeqCst));
+    assert!(wake_flag.0.load(Ordering::SeqCst));
     for follower in [second, third] {
-        assert!(matches!(poll(follower, &bell), Poll::Ready(FollowOutcome::Landed(FlightResult::Panicked))));
+        assert!(matches!(
+            poll(follower, &wake_flag),
+            Poll::Ready(FollowOutcome::Landed(FlightResult::Panicked))
+        ));
     }
     assert_eq!(flights.len(), 0);
 
@@ -467,67 +489,67 @@ fn a_load_that_panics_is_tried_once_more_and_then_is_over_for_all() {
 }
 
 #[test]
-fn a_load_falls_with_what_it_stands_on_and_with_nothing_else() {
-    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
-    let ((before, old), (now, new)) = (claim(), claim());
+fn flight_is_superseded_only_through_its_current_validity() {
+    let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
+    let ((before, old), (now, new)) = (epochs_and_validity(), epochs_and_validity());
     let leader = lead(&flights, &key);
     let mut follower = follow(&flights, &key);
-    assert!(leader.stand_on(&old) && leader.stand_on(&new));
+    assert!(leader.bind(&old) && leader.bind(&new));
     before.end("x");
-    assert!(poll(&mut follower, &bell).is_pending(), "it stands on something else by now");
-    assert!(!leader.stand_on(&old));
-    assert!(leader.stand_on(&new));
-    leader.stand_down();
-    let (later, last) = claim();
+    assert!(poll(&mut follower, &wake_flag).is_pending(), "it stands on something else by now");
+    assert!(!leader.bind(&old));
+    assert!(leader.bind(&new));
+    leader.unbind();
+    let (later, last) = epochs_and_validity();
     now.end("x");
-    assert!(poll(&mut follower, &bell).is_pending(), "it stands on nothing");
-    leader.standing()(&last);
+    assert!(poll(&mut follower, &wake_flag).is_pending(), "it stands on nothing");
+    leader.binder()(&last);
     later.end("x");
-    assert!(bell.0.load(Ordering::SeqCst));
-    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(FollowOutcome::Superseded)));
+    assert!(wake_flag.0.load(Ordering::SeqCst));
+    assert!(matches!(poll(&mut follower, &wake_flag), Poll::Ready(FollowOutcome::Superseded)));
     assert_eq!(flights.len(), 0);
     let newer = lead(&flights, &key);
-    leader.fall();
+    leader.supersede();
     assert_eq!(flights.len(), 1, "it takes nothing from the newer one");
     assert!(!leader.land(slot(), || panic!("it has fallen")));
     let mut follower = follow(&flights, &key);
-    newer.fall();
-    assert!(matches!(poll(&mut follower, &bell), Poll::Ready(FollowOutcome::Superseded)));
+    newer.supersede();
+    assert!(matches!(poll(&mut follower, &wake_flag), Poll::Ready(FollowOutcome::Superseded)));
     assert!(!newer.land(slot(), || panic!("it has fallen as well")));
 }
 
 #[test]
-fn a_lead_is_handed_on_if_there_is_anybody_to_take_it() {
-    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
-    assert!(!lead(&flights, &key).hand_on());
+fn pass_lead_returns_whether_there_is_a_follower() {
+    let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
+    assert!(!lead(&flights, &key).pass_lead());
     assert_eq!(flights.len(), 0);
     let leader = lead(&flights, &key);
     let mut follower = follow(&flights, &key);
-    let loads_fail = follower.loads_fail();
-    assert!(poll(&mut follower, &bell).is_pending() && !loads_fail());
-    assert!(leader.hand_on());
-    assert!(bell.0.load(Ordering::SeqCst) && loads_fail());
-    let Poll::Ready(FollowOutcome::Lead(leader)) = poll(&mut follower, &bell) else {
+    let is_failing = follower.serial_failure_check();
+    assert!(poll(&mut follower, &wake_flag).is_pending() && !is_failing());
+    assert!(leader.pass_lead());
+    assert!(wake_flag.0.load(Ordering::SeqCst) && is_failing());
+    let Poll::Ready(FollowOutcome::Lead(leader)) = poll(&mut follower, &wake_flag) else {
         panic!("it does not lead")
     };
     drop(follower);
-    assert!(!leader.hand_on(), "it was the last one");
+    assert!(!leader.pass_lead(), "it was the last one");
     assert_eq!(flights.len(), 0);
 }
 
 #[test]
-fn the_lead_stays_with_the_heir_when_another_follower_goes_away() {
-    let (flights, key, bell) = (Arc::new(Flights::new()), key("x"), Arc::new(Bell::default()));
+fn next_leader_keeps_the_lead_when_another_follower_is_dropped() {
+    let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
     let leader = lead(&flights, &key);
-    let [mut heir, other, mut last] = [(); 3].map(|()| follow(&flights, &key));
+    let [mut next_leader, other, mut last] = [(); 3].map(|()| follow(&flights, &key));
     let mut other = Some(other);
-    for follower in [Some(&mut heir), other.as_mut(), Some(&mut last)].into_iter().flatten() {
-        assert!(poll(follower, &bell).is_pending());
+    for follower in [Some(&mut next_leader), other.as_mut(), Some(&mut last)].into_iter().flatten() {
+        assert!(poll(follower, &wake_flag).is_pending());
     }
-    assert!(leader.hand_on());
+    assert!(leader.pass_lead());
     other = None;
-    assert!(other.is_none() && poll(&mut last, &bell).is_pending());
-    assert!(matches!(poll(&mut heir, &bell), Poll::Ready(FollowOutcome::Lead(_))));
+    assert!(other.is_none() && poll(&mut last, &wake_flag).is_pending());
+    assert!(matches!(poll(&mut next_leader, &wake_flag), Poll::Ready(FollowOutcome::Lead(_))));
 }
 
 #[test]
@@ -549,28 +571,28 @@ fn flight_is_removed_only_without_leader_and_followers() {
 }
 
 #[test]
-fn code_knows_whether_it_is_inside_of_a_load() {
+fn is_inside_load_holds_only_inside_a_load() {
     let flights = Arc::new(Flights::new());
     let leader = lead(&flights, &key("x"));
-    assert!(!is_inside());
-    let inner = inside(&leader, || {
-        assert!(is_inside());
-        Inside::here()
+    assert!(!is_inside_load());
+    let inner = run_inside(&leader, || {
+        assert!(is_inside_load());
+        CapturedChain::capture()
     });
-    assert!(!is_inside());
-    assert!(inner.run(is_inside));
-    assert!(!Inside::here().run(is_inside));
+    assert!(!is_inside_load());
+    assert!(inner.run(is_inside_load));
+    assert!(!CapturedChain::capture().run(is_inside_load));
 }
 
 #[test]
-fn a_leader_is_at_work_until_it_could_go_on_for_too_long() {
-    let (flights, bell) = (Arc::new(Flights::new()), Arc::new(Bell::default()));
+fn progress_check_fails_beyond_the_idle_limit() {
+    let (flights, wake_flag) = (Arc::new(Flights::new()), Arc::new(WakeFlag::default()));
     let leader = lead(&flights, &key("x"));
-    let (soon, later) = (leader.is_at_work(INSTANTLY), leader.is_at_work(Duration::MAX));
+    let (soon, later) = (leader.progress_check(INSTANTLY), leader.progress_check(Duration::MAX));
     thread::sleep(INSTANTLY);
     assert!(!soon() && later(), "it was never polled");
-    let mut load = pin!(leader.watch(pending::<()>()));
-    assert!(poll(&mut load, &bell).is_pending());
+    let mut load = pin!(leader.run(pending::<()>()));
+    assert!(poll(&mut load, &wake_flag).is_pending());
     thread::sleep(INSTANTLY);
     assert!(soon(), "it waits");
     leader.expect_poll();

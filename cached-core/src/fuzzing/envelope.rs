@@ -28,9 +28,9 @@ pub fn envelope(data: &[u8]) {
 
 fn any_bytes(input: &mut Unstructured<'_>) -> Result<()> {
     let limits = limits(input)?;
-    let (is_expected, is_ours, is_forged) = input.arbitrary::<(bool, bool, bool)>()?;
+    let (is_expected, has_version, is_forged) = input.arbitrary::<(bool, bool, bool)>()?;
     let mut bytes = input.bytes(input.len())?.to_vec();
-    if let (true, Some(version)) = (is_ours, bytes.first_mut()) {
+    if let (true, Some(version)) = (has_version, bytes.first_mut()) {
         *version = 1;
     }
     if is_forged {
@@ -41,17 +41,17 @@ fn any_bytes(input: &mut Unstructured<'_>) -> Result<()> {
     let check = bytes.get(CHECK_AT..28).and_then(|check| check.try_into().ok());
     let own = schema.zip(check).filter(|_| is_expected).map(|(schema, check)| Expect { schema, check });
     let expect = own.unwrap_or(Expect { schema: 7, check: [7; 16] });
-    let Some((header, payload)) = within(&bytes, &expect, &limits) else { return Ok(()) };
+    let Some((header, payload)) = open_measured(&bytes, &expect, &limits) else { return Ok(()) };
     assert_eq!((header.schema, header.check), (expect.schema, expect.check));
     assert_eq!(created_ms(&bytes), Some(header.created_ms));
     // A value that was opened can be sealed and opened like any other.
     let again = seal(&header, &payload, &limits).expect("within the limits");
-    assert!(within(&again, &expect, &limits).is_some_and(|again| again == (header, payload)));
+    assert!(open_measured(&again, &expect, &limits).is_some_and(|again| again == (header, payload)));
     Ok(())
 }
 
 /// Opens the bytes, and asserts that this allocates no more memory than allowed.
-fn within(bytes: &[u8], expect: &Expect, limits: &Limits) -> Option<(Header, Vec<u8>)> {
+fn open_measured(bytes: &[u8], expect: &Expect, limits: &Limits) -> Option<(Header, Vec<u8>)> {
     let mut opened = Err(Unreadable::Foreign);
     let allocated = measure(|| opened = open(bytes, expect, limits)).bytes_max;
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -75,21 +75,21 @@ fn sealed(input: &mut Unstructured<'_>) -> Result<()> {
         assert!(payload.len() > limits.max_bytes);
         return Ok(());
     };
-    let whole = within(&bytes, &expect, &limits).expect("what was just sealed");
+    let whole = open_measured(&bytes, &expect, &limits).expect("what was just sealed");
     assert!(whole == (header, payload), "it came back as another one");
-    let place = usize::try_from(at).unwrap_or(0) % bytes.len();
-    bytes[place] ^= mask;
-    let flipped = within(&bytes, &expect, &limits);
+    let position = usize::try_from(at).unwrap_or(0) % bytes.len();
+    bytes[position] ^= mask;
+    let flipped = open_measured(&bytes, &expect, &limits);
     // If the changed byte shifts the fields, bytes of a payload that was crafted for this could take the
     // place of the checksum. That is forgery, which a checksum does not detect.
-    let shifts = [FLAGS_AT, TAG_COUNT_AT].contains(&place) || is_upper_tag_count(&whole.0, place);
-    assert!(shifts || flipped.is_none_or(|flipped| flipped == whole), "a flipped byte was not found");
+    let is_shifting = [FLAGS_AT, TAG_COUNT_AT].contains(&position) || is_upper_tag_count(&whole.0, position);
+    assert!(is_shifting || flipped.is_none_or(|flipped| flipped == whole), "a flipped byte was not found");
     Ok(())
 }
 
-fn is_upper_tag_count(header: &Header, place: usize) -> bool {
-    let is_longer = header.stale_ms > 0 || header.spare_ms > 0;
-    header.tags.len() > 255 && place == LENGTHS_AT + if is_longer { 16 } else { 0 }
+fn is_upper_tag_count(header: &Header, position: usize) -> bool {
+    let has_stale_fields = header.stale_ms > 0 || header.spare_ms > 0;
+    header.tags.len() > 255 && position == LENGTHS_AT + if has_stale_fields { 16 } else { 0 }
 }
 
 fn limits(input: &mut Unstructured<'_>) -> Result<Limits> {
@@ -111,7 +111,7 @@ fn header(input: &mut Unstructured<'_>) -> Result<Header> {
     };
     Ok(Header {
         codec: input.arbitrary()?,
-        empty: input.arbitrary()?,
+        is_empty: input.arbitrary()?,
         is_stub: input.arbitrary()?,
         schema: input.arbitrary()?,
         check: input.arbitrary()?,
@@ -128,9 +128,10 @@ fn header(input: &mut Unstructured<'_>) -> Result<Header> {
 fn forge(bytes: &mut [u8]) {
     let byte = |at: usize| usize::from(bytes.get(at).copied().unwrap_or(0));
     let is_compressed = byte(FLAGS_AT) & 1 != 0;
-    let longer = if byte(FLAGS_AT) & 4 == 0 { 0 } else { 16 };
-    let (more, upper) = if byte(FLAGS_AT) & 16 == 0 { (0, 0) } else { (1, byte(LENGTHS_AT + longer)) };
-    let lengths = LENGTHS_AT + longer + more + 16 * (byte(TAG_COUNT_AT) + 256 * upper);
+    let stale_len = if byte(FLAGS_AT) & 4 == 0 { 0 } else { 16 };
+    let (extra, upper_count) =
+        if byte(FLAGS_AT) & 16 == 0 { (0, 0) } else { (1, byte(LENGTHS_AT + stale_len)) };
+    let lengths = LENGTHS_AT + stale_len + extra + 16 * (byte(TAG_COUNT_AT) + 256 * upper_count);
     let checksum = lengths + 8;
     let Some(stored) = bytes.len().checked_sub(checksum + 4) else { return };
     let stored = u32::try_from(stored).unwrap_or(u32::MAX).to_le_bytes();

@@ -12,12 +12,12 @@ use crate::{
 };
 
 /// Maximum number of bytes in the text of a part.
-const LONGEST_PART: usize = 64;
+const MAX_PART_LEN: usize = 64;
 
 /// Maximum depth of nested lists and maps.
-const DEEPEST: u8 = 3;
+const MAX_DEPTH: u8 = 3;
 
-const SITES: [FunctionSpec; 5] = [
+const SPECS: [FunctionSpec; 5] = [
     FunctionSpec::templated("{}"),
     FunctionSpec::templated("f:{}"),
     FunctionSpec::templated("f:{}:{}"),
@@ -54,7 +54,7 @@ fn check(input: &mut Unstructured<'_>) -> Result<()> {
 fn texts(parts: &[AnyPart]) -> Option<Vec<String>> {
     let texts: Option<Vec<_>> = parts.iter().map(|part| filled_in("{}", &[part]).ok()).collect();
     for text in texts.iter().flatten() {
-        assert!(text.len() <= LONGEST_PART, "{} bytes", text.len());
+        assert!(text.len() <= MAX_PART_LEN, "{} bytes", text.len());
         assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@%".contains(&byte)));
     }
     let all = "{}:".repeat(parts.len());
@@ -70,14 +70,14 @@ fn texts(parts: &[AnyPart]) -> Option<Vec<String>> {
 
 /// Checks the parts as keys, and the patterns of their prefixes.
 fn keys(ones: &[AnyPart], others: &[AnyPart]) {
-    let site = &SITES[ones.len()];
-    let ([one, one_name], [other, other_name]) = (key(site, ones), key(site, others));
+    let spec = &SPECS[ones.len()];
+    let ([one, one_name], [other, other_name]) = (key(spec, ones), key(spec, others));
     let is_same = ones == others;
     assert_eq!(one == other, is_same, "the identity");
     assert_eq!(one_name == other_name, is_same, "the name");
     for (name, parts) in [(&one_name, ones), (&other_name, others)] {
-        assert!(name.len() <= "ns:f".len() + (LONGEST_PART + 1) * parts.len());
-        harmless(name);
+        assert!(name.len() <= "ns:f".len() + (MAX_PART_LEN + 1) * parts.len());
+        assert_harmless(name);
     }
     for count in 0..ones.len() {
         let template = format!("ns:f{}:*", ":{}".repeat(count));
@@ -85,48 +85,48 @@ fn keys(ones: &[AnyPart], others: &[AnyPart]) {
         let pattern = filled_in(&template, &prefix).expect("parts that were written before");
         assert!(pattern.matches('*').count() == 1, "a part brought a star");
         assert!(glob::matches(&pattern, &one_name));
-        let begins_so = ones[..count] == others[..count];
-        assert_eq!(glob::matches(&pattern, &other_name), begins_so, "another's keys");
+        let has_prefix = ones[..count] == others[..count];
+        assert_eq!(glob::matches(&pattern, &other_name), has_prefix, "another's keys");
     }
 }
 
 /// Returns the digest of a key, and its name.
-fn key(site: &FunctionSpec, parts: &[AnyPart]) -> [String; 2] {
+fn key(spec: &FunctionSpec, parts: &[AnyPart]) -> [String; 2] {
     let list = List(parts);
     let mut buffer = Vec::new();
-    let key = KeyRef::write(&mut buffer, site, &list).expect("parts that have a text").owned();
+    let key = KeyRef::encode(&mut buffer, spec, &list).expect("parts that have a text").owned();
     let mut other_buffer = Vec::new();
-    let hash = crate::key::hash(&mut other_buffer, site, &list).expect("as before");
-    assert!(key.is_of(hash, &mut other_buffer, site, &list), "a key is not found by its own parts");
+    let hash = crate::key::hash(&mut other_buffer, spec, &list).expect("as before");
+    assert!(key.is_key_of(hash, &mut other_buffer, spec, &list), "a key is not found by its own parts");
     let digest = key.digest(&Blake3);
-    let name = name(site, "ns", &digest, &Blake3, &list).expect("parts that have a text");
+    let name = name(spec, "ns", &digest, &Blake3, &list).expect("parts that have a text");
     [format!("{digest:?}"), name]
 }
 
 /// Checks the parts as a tag, if `template` is valid for some number of them.
 fn tags(template: &str, ones: &[AnyPart], others: &[AnyPart]) {
-    let places = (1..=ones.len()).find(|count| flaw(template, *count, false).is_none());
-    let Some(places) = places else { return };
-    let (ones, others) = (&ones[..places], &others[..places]);
+    let placeholders = (1..=ones.len()).find(|count| flaw(template, *count, false).is_none());
+    let Some(placeholders) = placeholders else { return };
+    let (ones, others) = (&ones[..placeholders], &others[..placeholders]);
     let write =
         |parts: &[AnyPart]| filled_in(template, &parts.iter().collect::<Vec<_>>()).expect("as before");
     let (one, other) = (write(ones), write(others));
     assert_eq!(one == other, ones == others, "the tag");
-    assert!(one.len() <= template.len() + LONGEST_PART * places);
-    harmless(&one);
+    assert!(one.len() <= template.len() + MAX_PART_LEN * placeholders);
+    assert_harmless(&one);
     assert!(!one.contains('*'));
     let parts = ones.iter().map(|part| part as &dyn KeyPart);
-    let draft = Draft::new(|writer| writer.fill_in(template, parts)).expect("as before");
+    let draft = Draft::new(|writer| writer.write_template(template, parts)).expect("as before");
     assert_eq!(draft.name(&Blake3), one, "a tag of a value is not the tag of a call");
 }
 
 fn filled_in(template: &str, parts: &[&AnyPart]) -> std::result::Result<String, Refusal> {
     let parts = parts.iter().map(|part| *part as &dyn KeyPart);
-    NameWriter::text(&Blake3, |writer| writer.fill_in(template, parts))
+    NameWriter::text(&Blake3, |writer| writer.write_template(template, parts))
 }
 
 /// Asserts that no byte of a name has a special meaning for a tier, or ends a text or a line.
-fn harmless(name: &str) {
+fn assert_harmless(name: &str) {
     let is_harmful =
         |byte: u8| byte.is_ascii_control() || byte.is_ascii_whitespace() || b"*?[]\\".contains(&byte);
     assert!(!name.bytes().any(is_harmful), "a byte that has a meaning");
@@ -289,8 +289,8 @@ fn float(input: &mut Unstructured<'_>) -> Result<f64> {
 }
 
 fn loose(input: &mut Unstructured<'_>, depth: u8) -> Result<Loose> {
-    let most = if depth < DEEPEST { 6 } else { 4 };
-    Ok(match input.int_in_range(0..=most)? {
+    let max_kind = if depth < MAX_DEPTH { 6 } else { 4 };
+    Ok(match input.int_in_range(0..=max_kind)? {
         0 => Loose::Null(()),
         1 => Loose::Flag(input.arbitrary()?),
         2 => Loose::Whole(if input.arbitrary()? {

@@ -10,7 +10,7 @@ use crate::{
 
 /// Maximum number of bytes allocated: for the levels of an error, each with a `String`, and for the list that
 /// grew to hold them. A note itself has at most 4 KiB.
-const MOST_ALLOCATED: u64 = 256 * 1024;
+const MAX_ALLOCATED: u64 = 256 * 1024;
 
 /// Checks that notes of any bytes can be opened safely.
 ///
@@ -24,28 +24,31 @@ pub fn note(data: &[u8]) {
 }
 
 fn check(input: &mut Unstructured<'_>) -> Result<()> {
-    let name = SharedKey { text: String::new(), check: [7; 16], schema: 9 };
+    let shared_key = SharedKey { text: String::new(), check: [7; 16], schema: 9 };
     // Repeated, so that some inputs are longer than any note of this crate.
     let times = input.int_in_range(1..=2000)?;
-    let is_ours = input.arbitrary::<bool>()?;
+    let has_header = input.arbitrary::<bool>()?;
     let rest = input.bytes(input.len())?;
-    let mut bytes =
-        if is_ours { [&[1][..], &name.check, &name.schema.to_le_bytes()].concat() } else { Vec::new() };
+    let mut bytes = if has_header {
+        [&[1][..], &shared_key.check, &shared_key.schema.to_le_bytes()].concat()
+    } else {
+        Vec::new()
+    };
     bytes.extend(rest.repeat(times));
     let mut opened = None;
-    let allocated = measure(|| opened = open(&bytes, &name)).bytes_max;
-    assert!(allocated <= MOST_ALLOCATED, "{allocated} bytes");
+    let allocated = measure(|| opened = open(&bytes, &shared_key)).bytes_max;
+    assert!(allocated <= MAX_ALLOCATED, "{allocated} bytes");
     if let Some(error) = opened {
-        let again = open(&seal(&error, &name), &name).expect("what was just sealed");
-        for (told, said) in again.levels().zip(error.levels()) {
-            assert!(told.1 == said.1, "the kind is another one");
-            assert!(told.0 == said.0 || told.0.ends_with('…'), "the message is another one");
+        let again = open(&seal(&error, &shared_key), &shared_key).expect("what was just sealed");
+        for (actual, expected) in again.levels().zip(error.levels()) {
+            assert!(actual.1 == expected.1, "the kind is another one");
+            assert!(actual.0 == expected.0 || actual.0.ends_with('…'), "the message is another one");
         }
         assert!(
-            open(&bytes, &SharedKey { check: [8; 16], ..name.clone() }).is_none(),
+            open(&bytes, &SharedKey { check: [8; 16], ..shared_key.clone() }).is_none(),
             "a note of another key"
         );
-        assert!(open(&bytes, &SharedKey { schema: 8, ..name }).is_none(), "a note of another function");
+        assert!(open(&bytes, &SharedKey { schema: 8, ..shared_key }).is_none(), "a note of another function");
     }
     Ok(())
 }

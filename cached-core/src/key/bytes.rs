@@ -8,19 +8,19 @@ const INLINE: usize = 38;
 /// Bytes that are cheap to clone.
 #[derive(Clone)]
 pub(super) enum Bytes {
-    Here(u8, [u8; INLINE]),
-    There(Arc<[u8]>),
+    Inline(u8, [u8; INLINE]),
+    Heap(Arc<[u8]>),
 }
 
 impl From<&[u8]> for Bytes {
     fn from(bytes: &[u8]) -> Self {
-        let mut here = [0; INLINE];
-        match (here.get_mut(..bytes.len()), u8::try_from(bytes.len())) {
+        let mut inline = [0; INLINE];
+        match (inline.get_mut(..bytes.len()), u8::try_from(bytes.len())) {
             (Some(start), Ok(len)) => {
                 start.copy_from_slice(bytes);
-                Self::Here(len, here)
+                Self::Inline(len, inline)
             }
-            _ => Self::There(bytes.into()),
+            _ => Self::Heap(bytes.into()),
         }
     }
 }
@@ -31,8 +31,8 @@ impl Deref for Bytes {
     #[inline]
     fn deref(&self) -> &[u8] {
         match self {
-            Self::Here(len, here) => &here[..usize::from(*len).min(INLINE)],
-            Self::There(there) => there,
+            Self::Inline(len, inline) => &inline[..usize::from(*len).min(INLINE)],
+            Self::Heap(heap) => heap,
         }
     }
 }
@@ -57,12 +57,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_or_many_they_are_what_they_were() {
+    fn bytes_are_preserved_inline_and_on_the_heap() {
         for len in [0, 1, INLINE - 1, INLINE, INLINE + 1, 255, 256, 257, 1000] {
             let text: Vec<u8> = (0..len).map(|n| u8::try_from(n % 251).unwrap()).collect();
             let bytes = Bytes::from(&*text);
             assert_eq!(*bytes, *text);
-            assert_eq!(matches!(bytes, Bytes::Here(..)), len <= INLINE);
+            assert_eq!(matches!(bytes, Bytes::Inline(..)), len <= INLINE);
             assert_eq!(bytes, bytes.clone());
             assert_eq!(format!("{bytes:?}"), format!("Bytes({len})"), "and nothing of them");
         }

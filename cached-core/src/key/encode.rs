@@ -100,7 +100,7 @@ mod tag {
 #[inline]
 pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let start = out.len();
-    let result = put(value, &mut Append(out));
+    let result = encode_into(value, &mut Append(out));
     result.inspect_err(|_| out.truncate(start))
 }
 
@@ -112,8 +112,8 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Res
 ///
 /// Returns the errors of [`encode`]. The content of the sink is then of no use.
 #[inline]
-pub(crate) fn put<T: Serialize + ?Sized>(value: &T, sink: &mut impl Sink) -> Result<(), Refusal> {
-    value.serialize(Encoder { sink, of: type_name::<T>() })
+pub(crate) fn encode_into<T: Serialize + ?Sized>(value: &T, sink: &mut impl Sink) -> Result<(), Refusal> {
+    value.serialize(Encoder { sink, type_name: type_name::<T>() })
 }
 
 #[inline]
@@ -132,8 +132,8 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotANumber => "an argument is or holds a NaN, which equals nothing, not even itself",
-            Self::TooLong => "an argument is or holds a string of 4 GiB or more",
+            Self::NotANumber => "an argument is or contains a NaN, which does not equal itself",
+            Self::TooLong => "an argument is or contains a string of 4 GiB or more",
             Self::Unserializable => "the `Serialize` implementation of an argument returned an error",
         })
     }
@@ -157,14 +157,14 @@ impl From<Refusal> for Error {
 struct Encoder<'a, S> {
     sink: &'a mut S,
     /// Name of the type that is being serialised; only a sequence looks at it.
-    of: &'static str,
+    type_name: &'static str,
 }
 
 impl<'a, S: Sink> Encoder<'a, S> {
     #[inline]
     fn variant(self, tag: u8, name: &str) -> Result<Ordered<'a, S>, Refusal> {
         self.sink.byte(tag);
-        self.sink.framed(tag::STR, name.as_bytes())?;
+        self.sink.length_prefixed(tag::STR, name.as_bytes())?;
         Ok(Ordered::new(self.sink))
     }
 
@@ -252,16 +252,16 @@ impl<'a, S: Sink> Serializer for Encoder<'a, S> {
 
     #[inline]
     fn serialize_str(self, v: &str) -> Result<(), Refusal> {
-        self.sink.framed(tag::STR, v.as_bytes())
+        self.sink.length_prefixed(tag::STR, v.as_bytes())
     }
 
     #[inline]
     fn serialize_bytes(self, v: &[u8]) -> Result<(), Refusal> {
-        self.sink.framed(tag::BYTES, v)
+        self.sink.length_prefixed(tag::BYTES, v)
     }
 
     fn collect_str<T: fmt::Display + ?Sized>(self, v: &T) -> Result<(), Refusal> {
-        self.sink.framed_by(tag::STR, |out| {
+        self.sink.length_prefixed_by(tag::STR, |out| {
             fmt::write(&mut Utf8(out), format_args!("{v}")).map_err(|_| Refusal::Unserializable)
         })
     }
@@ -275,7 +275,7 @@ impl<'a, S: Sink> Serializer for Encoder<'a, S> {
     #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, v: &T) -> Result<(), Refusal> {
         self.sink.byte(tag::SOME);
-        put(v, self.sink)
+        encode_into(v, self.sink)
     }
 
     #[inline]
@@ -300,7 +300,7 @@ impl<'a, S: Sink> Serializer for Encoder<'a, S> {
     where
         T: Serialize + ?Sized,
     {
-        put(v, self.sink)
+        encode_into(v, self.sink)
     }
 
     #[inline]
@@ -319,7 +319,7 @@ impl<'a, S: Sink> Serializer for Encoder<'a, S> {
 
     #[inline]
     fn serialize_seq(self, _: Option<usize>) -> Result<Sequence<'a, S>, Refusal> {
-        Ok(if types::is_set(self.of) {
+        Ok(if types::is_set(self.type_name) {
             Sequence::Set(self.unordered(tag::SET))
         } else {
             Sequence::List(self.ordered(tag::SEQ))

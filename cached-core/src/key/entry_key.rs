@@ -6,7 +6,7 @@ use crate::key::Key;
 #[derive(Clone, Debug)]
 pub(crate) struct EntryKey {
     pub(crate) key: Key,
-    pub(crate) name: SharedKey,
+    pub(crate) shared_key: SharedKey,
     /// Set if L2 takes part: there is one, and the function is not local.
     pub(crate) is_shared: bool,
     /// Keys in L2 of the tags that the arguments determine.

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_matters_and_is_not_shown() {
+    fn keyed_digest_depends_on_the_key_and_debug_hides_it() {
         let (one, other) = (KeyedBlake3::new([1; 32]), KeyedBlake3::new([2; 32]));
         assert_ne!(one.hash(b"x"), other.hash(b"x"));
         assert_ne!(one.hash(b"x"), Blake3.hash(b"x"));

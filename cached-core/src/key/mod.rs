@@ -71,7 +71,7 @@ pub(crate) struct KeyRef<'a> {
 #[inline]
 pub(crate) fn hash(
     buffer: &mut Vec<u8>,
-    site: &FunctionSpec,
+    spec: &FunctionSpec,
     parts: &(impl WriteKey + ?Sized),
 ) -> Result<u64, Refusal> {
     // Each process has a seed of its own, so that an outsider cannot aim at one bucket.
@@ -79,21 +79,22 @@ pub(crate) fn hash(
     let mut sink = encode::Hash::new(SEED.build_hasher(), buffer);
     parts.hash(&mut sink)?;
     // The fingerprint of a function is constant, so XOR is enough: a lookup waits for each multiplication.
-    let print = if planted!("version-not-in-key") { site.template_print() } else { site.print() };
-    Ok(sink.finish() ^ print)
+    let fingerprint =
+        if planted!("version-not-in-key") { spec.template_fingerprint() } else { spec.fingerprint() };
+    Ok(sink.finish() ^ fingerprint)
 }
 
 impl<'a> KeyRef<'a> {
     /// Writes the parts into `bytes`, in place of their content.
-    pub(crate) fn write(
+    pub(crate) fn encode(
         bytes: &'a mut Vec<u8>,
-        site: &FunctionSpec,
+        spec: &FunctionSpec,
         parts: &dyn WriteKey,
     ) -> Result<Self, Error> {
-        let hash = hash(bytes, site, parts)?;
+        let hash = hash(bytes, spec, parts)?;
         bytes.clear();
         parts.append(&mut Append(bytes))?;
-        Ok(Self { hash, template: site.template(), bytes })
+        Ok(Self { hash, template: spec.template(), bytes })
     }
 
     #[inline]
@@ -102,7 +103,7 @@ impl<'a> KeyRef<'a> {
     }
 
     #[inline]
-    pub(crate) fn is(self, key: &Key) -> bool {
+    pub(crate) fn matches(self, key: &Key) -> bool {
         self.hash == key.hash && *self.bytes == *key.bytes && is_same_text(self.template, key.template)
     }
 
@@ -112,12 +113,12 @@ impl<'a> KeyRef<'a> {
 
     /// Returns the digest that names the key in L2 and is checked there.
     pub(crate) fn digest(&self, hasher: &dyn KeyHasher) -> [u8; 32] {
-        with_buffer(|all| {
-            all.clear();
-            all.extend_from_slice(&u32::try_from(self.template.len()).unwrap_or(u32::MAX).to_le_bytes());
-            all.extend_from_slice(self.template.as_bytes());
-            all.extend_from_slice(self.bytes);
-            hasher.hash(all)
+        with_buffer(|identity| {
+            identity.clear();
+            identity.extend_from_slice(&u32::try_from(self.template.len()).unwrap_or(u32::MAX).to_le_bytes());
+            identity.extend_from_slice(self.template.as_bytes());
+            identity.extend_from_slice(self.bytes);
+            hasher.hash(identity)
         })
     }
 }
@@ -142,14 +143,14 @@ impl Key {
     ///
     /// `buffer` is scratch space: its content afterwards has no meaning.
     #[inline]
-    pub(crate) fn is_of(
+    pub(crate) fn is_key_of(
         &self,
         hash: u64,
         buffer: &mut Vec<u8>,
-        site: &FunctionSpec,
+        spec: &FunctionSpec,
         parts: &(impl WriteKey + ?Sized),
     ) -> bool {
-        if self.hash != hash || !is_same_text(self.template, site.template()) {
+        if self.hash != hash || !is_same_text(self.template, spec.template()) {
             return false;
         }
         let mut sink = Compare::new(&self.bytes, buffer);
@@ -168,7 +169,7 @@ impl Key {
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
-        self.as_ref().is(other)
+        self.as_ref().matches(other)
     }
 }
 
@@ -188,7 +189,7 @@ impl Hash for KeyRef<'_> {
 
 impl Equivalent<Key> for KeyRef<'_> {
     fn equivalent(&self, key: &Key) -> bool {
-        self.is(key)
+        self.matches(key)
     }
 }
 
@@ -223,22 +224,22 @@ pub struct NameWriter<'a> {
 /// Treatment of bytes that a digest represents in the text.
 enum Digests<'a> {
     /// The digest is written at once.
-    Now(&'a dyn KeyHasher),
+    Immediate(&'a dyn KeyHasher),
     /// The hasher is not known yet: the bytes are kept, each with its position in the text.
-    Later(&'a mut Vec<(usize, Vec<u8>)>),
+    Deferred(&'a mut Vec<(usize, Vec<u8>)>),
 }
 
 impl NameWriter<'_> {
     fn push_digest(&mut self, bytes: Vec<u8>) {
         match &mut self.digests {
-            Digests::Now(hasher) => text::digest_text(&hasher.hash(&bytes), self.text),
-            Digests::Later(digests) => digests.push((self.text.len(), bytes)),
+            Digests::Immediate(hasher) => text::digest_text(&hasher.hash(&bytes), self.text),
+            Digests::Deferred(digests) => digests.push((self.text.len(), bytes)),
         }
     }
 }
 
 /// Mark of a scope. The text of an argument cannot contain it: no `G` follows a `%` there.
-const SCOPE: &str = ":%G";
+const SCOPE_MARK: &str = ":%G";
 
 impl Writer for NameWriter<'_> {
     fn literal(&mut self, text: &'static str) {
@@ -246,7 +247,7 @@ impl Writer for NameWriter<'_> {
     }
 
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
-        if let Some(bytes) = text::text(value, self.text)? {
+        if let Some(bytes) = text::write_text(value, self.text)? {
             self.push_digest(bytes);
         }
         Ok(())
@@ -260,13 +261,13 @@ impl Writer for NameWriter<'_> {
     }
 
     fn scope(&mut self, type_name: &'static str) -> Result<(), Refusal> {
-        self.text.push_str(SCOPE);
+        self.text.push_str(SCOPE_MARK);
         self.push_digest(type_name.as_bytes().to_vec());
         Ok(())
     }
 
     fn scope_value<T: Serialize>(&mut self, value: &T) -> Result<(), Refusal> {
-        self.text.push_str(SCOPE);
+        self.text.push_str(SCOPE_MARK);
         self.part(value)
     }
 }
@@ -291,12 +292,12 @@ impl NameWriter<'_> {
         write: impl FnOnce(&mut NameWriter<'_>) -> Result<(), E>,
     ) -> Result<String, E> {
         let mut text = String::new();
-        write(&mut NameWriter { text: &mut text, digests: Digests::Now(hasher) })?;
+        write(&mut NameWriter { text: &mut text, digests: Digests::Immediate(hasher) })?;
         Ok(text)
     }
 
     /// Writes `template` with the parts in the places of its `{}`, if it has no [flaw].
-    pub(crate) fn fill_in<'p>(
+    pub(crate) fn write_template<'p>(
         &mut self,
         template: &str,
         parts: impl IntoIterator<Item = &'p dyn KeyPart>,
@@ -304,14 +305,14 @@ impl NameWriter<'_> {
         let (mut parts, mut rest) = (parts.into_iter(), template);
         while let Some(at) = rest.find(['{', '}']) {
             self.text.push_str(&rest[..at]);
-            let (two, after) = rest[at..].split_at_checked(2).unwrap_or((&rest[at..], ""));
-            let part = if two == "{}" { parts.next() } else { None };
+            let (brace_pair, after_pair) = rest[at..].split_at_checked(2).unwrap_or((&rest[at..], ""));
+            let part = if brace_pair == "{}" { parts.next() } else { None };
             match part {
                 Some(part) => part.write(self)?,
                 // A doubled brace stands for one brace.
-                None => self.text.push_str(&two[..1]),
+                None => self.text.push_str(&brace_pair[..1]),
             }
-            rest = after;
+            rest = after_pair;
         }
         self.text.push_str(rest);
         Ok(())
@@ -329,19 +330,19 @@ impl Draft {
     /// Returns the draft of the text that `write` writes.
     pub(crate) fn new<E>(write: impl FnOnce(&mut NameWriter<'_>) -> Result<(), E>) -> Result<Self, E> {
         let mut draft = Self::default();
-        write(&mut NameWriter { text: &mut draft.text, digests: Digests::Later(&mut draft.digests) })?;
+        write(&mut NameWriter { text: &mut draft.text, digests: Digests::Deferred(&mut draft.digests) })?;
         Ok(draft)
     }
 
     /// Returns the name, with digests made by `hasher`.
     pub(crate) fn name(&self, hasher: &dyn KeyHasher) -> String {
-        let (mut name, mut done) = (String::with_capacity(self.text.len()), 0);
+        let (mut name, mut copied) = (String::with_capacity(self.text.len()), 0);
         for (at, bytes) in &self.digests {
-            name.push_str(&self.text[done..*at]);
+            name.push_str(&self.text[copied..*at]);
             text::digest_text(&hasher.hash(bytes), &mut name);
-            done = *at;
+            copied = *at;
         }
-        name.push_str(&self.text[done..]);
+        name.push_str(&self.text[copied..]);
         name
     }
 }
@@ -353,11 +354,11 @@ pub(crate) const LARGEST_BUFFER: usize = 64 * 1024;
 
 /// Encodes the identity, and passes it to `then`.
 pub(crate) fn with_identity<R>(
-    site: &FunctionSpec,
+    spec: &FunctionSpec,
     parts: &dyn WriteKey,
     then: impl FnOnce(KeyRef<'_>) -> R,
 ) -> Result<R, Error> {
-    with_buffer(|bytes| KeyRef::write(bytes, site, parts).map(then))
+    with_buffer(|bytes| KeyRef::encode(bytes, spec, parts).map(then))
 }
 
 /// Passes a buffer of this thread to `then`, without clearing it.
@@ -376,19 +377,19 @@ fn with_buffer<R>(then: impl FnOnce(&mut Vec<u8>) -> R) -> R {
 
 /// Returns the name of a key in L2.
 pub(crate) fn name(
-    site: &FunctionSpec,
+    spec: &FunctionSpec,
     namespace: &str,
     digest: &[u8; 32],
     hasher: &dyn KeyHasher,
     parts: &dyn WriteKey,
 ) -> Result<String, Error> {
-    let mut name = String::with_capacity(namespace.len() + 1 + site.template().len() + 48);
+    let mut name = String::with_capacity(namespace.len() + 1 + spec.template().len() + 48);
     name.push_str(namespace);
     name.push(':');
-    if site.is_template() {
-        parts.name(&mut NameWriter { text: &mut name, digests: Digests::Now(hasher) })?;
+    if spec.is_template() {
+        parts.name(&mut NameWriter { text: &mut name, digests: Digests::Immediate(hasher) })?;
     } else {
-        name.push_str(site.template());
+        name.push_str(spec.template());
         name.push(':');
         text::digest_text(digest, &mut name);
     }

@@ -3,7 +3,7 @@
 //! The same parts are hashed, compared with the bytes of an entry, encoded and, for L2, written as text. The
 //! destination is known at compile time and not looked up for each part, because a hit does little else.
 
-#![allow(clippy::inline_always, reason = "there is less in each than a call would take")]
+#![allow(clippy::inline_always, reason = "a call would cost more than each body")]
 
 use serde::Serialize;
 
@@ -45,7 +45,7 @@ pub trait Writer {
 impl<S: Sink> Writer for S {
     #[inline(always)]
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
-        encode::put(value, self)
+        encode::encode_into(value, self)
     }
 }
 

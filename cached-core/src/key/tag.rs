@@ -18,7 +18,7 @@ pub struct Tag(Result<Draft, Refusal>);
 impl Tag {
     /// Creates a tag, for generated code. The template has no flaw.
     pub(crate) fn new(template: &str, parts: &[&dyn KeyPart]) -> Self {
-        Self(Draft::new(|writer| writer.fill_in(template, parts.iter().copied())))
+        Self(Draft::new(|writer| writer.write_template(template, parts.iter().copied())))
     }
 
     pub(crate) fn name(&self, hasher: &dyn KeyHasher) -> Result<String, Refusal> {
@@ -72,7 +72,8 @@ macro_rules! tag {
     }};
     ($($other:tt)*) => {
         ::core::compile_error!(
-            "a tag is a text with a `{}` for each part, and the parts: `tag!(\"author:{}\", note.author)`"
+            "`tag!` takes a template with a `{}` for each part, then the parts: `tag!(\"author:{}\", \
+             note.author)`"
         )
     };
 }
@@ -87,12 +88,12 @@ mod tests {
         let long = "x".repeat(70);
         let parts: [&(dyn KeyPart + Sync); 4] = [&"Ada Lovelace", &long, &7_u64, &(1, 2)];
         let template = "a:{}:{{{}}}:{}:{}:z";
-        let told = tag!("a:{}:{{{}}}:{}:{}:z", "Ada Lovelace", long, 7_u64, (1, 2)).name(&Blake3).unwrap();
+        let name = tag!("a:{}:{{{}}}:{}:{}:z", "Ada Lovelace", long, 7_u64, (1, 2)).name(&Blake3).unwrap();
         let written = NameWriter::text(&Blake3, |writer| {
-            writer.fill_in(template, parts.iter().map(|part| *part as &dyn KeyPart))
+            writer.write_template(template, parts.iter().map(|part| *part as &dyn KeyPart))
         });
-        assert_eq!(told, written.unwrap());
-        assert!(told.starts_with("a:Ada%20Lovelace:{%H") && told.ends_with(":z"), "{told}");
+        assert_eq!(name, written.unwrap());
+        assert!(name.starts_with("a:Ada%20Lovelace:{%H") && name.ends_with(":z"), "{name}");
         assert_eq!(tag!("all").name(&Blake3).unwrap(), "all");
     }
 

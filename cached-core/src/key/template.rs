@@ -5,45 +5,45 @@
 
 /// Returns the flaw of a template for this number of parts, if it has one.
 ///
-/// A `*` stands for any characters, where `may_star` allows it.
-pub const fn flaw(template: &str, parts: usize, may_star: bool) -> Option<&'static str> {
+/// A `*` stands for any characters, where `allows_star` permits it.
+pub const fn flaw(template: &str, parts: usize, allows_star: bool) -> Option<&'static str> {
     let bytes = template.as_bytes();
     if bytes.is_empty() {
-        return Some("a tag or a pattern is empty");
+        return Some("a tag or a pattern must not be empty");
     }
-    let (mut at, mut places, mut is_apart) = (0, 0, true);
+    let (mut at, mut placeholders, mut is_separated) = (0, 0, true);
     while at < bytes.len() {
         let byte = bytes[at];
         let next = if at + 1 < bytes.len() { bytes[at + 1] } else { 0 };
         if byte == b'{' && next == b'}' {
-            if !is_apart {
-                return Some(
-                    "two parts of a tag or a pattern could run into each other: put a `:` between them",
-                );
+            if !is_separated {
+                return Some("two parts of a tag or a pattern would be ambiguous: put a `:` between them");
             }
-            (places, is_apart) = (places + 1, false);
+            (placeholders, is_separated) = (placeholders + 1, false);
             at += 2;
             continue;
         }
         if matches!(byte, b'{' | b'}') {
             if next != byte {
-                return Some("a template has `{}` in the place of each part, and `{{` or `}}` for a brace");
+                return Some(
+                    "a template must have `{}` in the place of each part: write `{{` or `}}` for a brace",
+                );
             }
             at += 1;
         }
         if byte.is_ascii_whitespace() || byte.is_ascii_control() || matches!(byte, b'?' | b'[' | b']' | b'\\')
         {
-            return Some("a template has no whitespace in it, and none of `? [ ] \\`");
+            return Some("a template must not contain whitespace or any of `? [ ] \\`");
         }
-        if byte == b'*' && !may_star {
-            return Some("a tag has no `*` in it");
+        if byte == b'*' && !allows_star {
+            return Some("a tag must not contain `*`");
         }
         if !byte.is_ascii_alphanumeric() && !matches!(byte, b'-' | b'_' | b'.' | b'@' | b'%') {
-            is_apart = true;
+            is_separated = true;
         }
         at += 1;
     }
-    if places == parts { None } else { Some("a template has one `{}` for each part") }
+    if placeholders == parts { None } else { Some("a template must have one `{}` for each part") }
 }
 
 #[cfg(test)]
@@ -51,20 +51,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn invalid_arguments_are_rejected() {
-        for (template, parts, may_star, wanted) in [
+    fn flaw_is_found_in_invalid_templates_only() {
+        for (template, parts, may_star, expected) in [
             ("note:{}", 1, false, None),
             ("notes", 0, false, None),
             ("{}", 1, false, None),
             ("a:{}:{}/{}", 3, false, None),
             ("a{{{}}}", 1, false, None),
             ("a:{}:*", 1, true, None),
-            ("a:{}:*", 1, false, Some("no `*`")),
+            ("a:{}:*", 1, false, Some("contain `*`")),
             ("", 0, false, Some("empty")),
             ("a:{}", 0, false, Some("one `{}` for each")),
             ("a", 1, true, Some("one `{}` for each")),
-            ("a:{}{}", 2, false, Some("run into")),
-            ("a:{}-{}", 2, false, Some("run into")),
+            ("a:{}{}", 2, false, Some("ambiguous")),
+            ("a:{}-{}", 2, false, Some("ambiguous")),
             ("a:{id}", 0, false, Some("in the place of each part")),
             ("a:{", 0, false, Some("in the place of each part")),
             ("a}", 0, false, Some("in the place of each part")),
@@ -73,8 +73,9 @@ mod tests {
             ("a[b]", 0, true, Some("whitespace")),
         ] {
             let found = flaw(template, parts, may_star);
-            let is_it = wanted.map_or(found.is_none(), |part| found.is_some_and(|text| text.contains(part)));
-            assert!(is_it, "{template:?}: {found:?}");
+            let is_expected =
+                expected.map_or(found.is_none(), |part| found.is_some_and(|text| text.contains(part)));
+            assert!(is_expected, "{template:?}: {found:?}");
         }
     }
 }

@@ -4,28 +4,28 @@ use serde::{Serializer, ser::SerializeTuple};
 
 use super::*;
 
-const SITE: FunctionSpec = FunctionSpec::prefix("user");
-const OTHER: FunctionSpec = FunctionSpec::prefix("users");
+const SPEC: FunctionSpec = FunctionSpec::prefix("user");
+const OTHER_SPEC: FunctionSpec = FunctionSpec::prefix("users");
 
-fn key(site: &FunctionSpec, parts: &dyn WriteKey) -> Key {
-    KeyRef::write(&mut b"before".to_vec(), site, parts).expect("a key").owned()
+fn key(spec: &FunctionSpec, parts: &dyn WriteKey) -> Key {
+    KeyRef::encode(&mut b"before".to_vec(), spec, parts).expect("a key").owned()
 }
 
 /// Returns whether a lookup of these parts finds this key.
-fn is_found(key: &Key, site: &FunctionSpec, parts: &impl WriteKey) -> bool {
+fn is_found(key: &Key, spec: &FunctionSpec, parts: &impl WriteKey) -> bool {
     let mut buffer = b"before".to_vec();
-    let hash = hash(&mut buffer, site, parts).expect("a key");
-    key.is_of(hash, &mut buffer, site, parts)
+    let hash = hash(&mut buffer, spec, parts).expect("a key");
+    key.is_key_of(hash, &mut buffer, spec, parts)
 }
 
 /// If these bytes change, the entries that L2 holds are never found again.
 #[test]
 fn names_and_digests_are_golden() {
     let parts = (Literal("a:"), (Part(&7_u32), Part("é")));
-    let digest = key(&SITE, &parts).digest(&Blake3);
+    let digest = key(&SPEC, &parts).digest(&Blake3);
     let all = b"\x04\0\0\0user\x1A\x07\0\0\0\x30\x02\0\0\0\xC3\xA9";
     assert_eq!(digest, Blake3.hash(all));
-    assert_eq!(name(&SITE, "ns", &digest, &Blake3, &parts).unwrap(), {
+    assert_eq!(name(&SPEC, "ns", &digest, &Blake3, &parts).unwrap(), {
         let mut text = "ns:user:".to_owned();
         text::digest_text(&digest, &mut text);
         text
@@ -43,41 +43,41 @@ fn names_and_digests_are_golden() {
 }
 
 #[test]
-fn a_key_is_its_template_and_its_parts() {
+fn key_depends_on_its_template_and_all_parts() {
     let parts = |a: &'static u32, b: &'static str| (Part(a), (Literal("not in it"), Part(b)));
-    let one = key(&SITE, &parts(&1, "x"));
+    let one = key(&SPEC, &parts(&1, "x"));
     let long = "x".repeat(100).leak();
-    for (site, parts, is_it) in [
-        (&SITE, parts(&1, "x"), true),
+    for (spec, parts, is_equal) in [
+        (&SPEC, parts(&1, "x"), true),
         (&FunctionSpec::templated("user"), parts(&1, "x"), true),
-        (&OTHER, parts(&1, "x"), false),
-        (&SITE, parts(&2, "x"), false),
-        (&SITE, parts(&1, "y"), false),
-        (&SITE, parts(&1, ""), false),
-        (&SITE, parts(&1, long), false),
+        (&OTHER_SPEC, parts(&1, "x"), false),
+        (&SPEC, parts(&2, "x"), false),
+        (&SPEC, parts(&1, "y"), false),
+        (&SPEC, parts(&1, ""), false),
+        (&SPEC, parts(&1, long), false),
     ] {
-        let other = key(site, &parts);
-        assert_eq!((one == other, is_found(&one, site, &parts)), (is_it, is_it));
-        assert_eq!(one.hash() == other.hash(), is_it, "or they would come into each other's way");
-        assert!(is_found(&other, site, &parts));
+        let other = key(spec, &parts);
+        assert_eq!((one == other, is_found(&one, spec, &parts)), (is_equal, is_equal));
+        assert_eq!(one.hash() == other.hash(), is_equal, "or they would come into each other's way");
+        assert!(is_found(&other, spec, &parts));
     }
-    assert!(!is_found(&one, &SITE, &Part(&1_u32)), "a part too few");
-    assert!(!is_found(&one, &SITE, &(parts(&1, "x"), Part(&()))), "a part too many");
+    assert!(!is_found(&one, &SPEC, &Part(&1_u32)), "a part too few");
+    assert!(!is_found(&one, &SPEC, &(parts(&1, "x"), Part(&()))), "a part too many");
 }
 
 /// Hashes can be equal by accident, and a lookup compares only one byte of them first.
 #[test]
-fn an_equal_hash_is_not_enough() {
-    let one = key(&SITE, &Part(&1_u32));
+fn keys_with_equal_hashes_are_compared_in_full() {
+    let one = key(&SPEC, &Part(&1_u32));
     assert!(one != Key { template: "users", ..one.clone() });
     assert!(one != Key { hash: one.hash() ^ 1, ..one.clone() });
     assert!(one != Key { bytes: b"".as_slice().into(), ..one.clone() });
     let mut buffer = Vec::new();
-    assert!(one.is_of(one.hash(), &mut buffer, &SITE, &Part(&1_u32)));
-    assert!(!one.is_of(one.hash(), &mut buffer, &SITE, &Part(&2_u32)));
-    assert!(!one.is_of(one.hash(), &mut buffer, &OTHER, &Part(&1_u32)));
-    assert!(!one.is_of(one.hash() ^ 1, &mut buffer, &SITE, &Part(&1_u32)));
-    assert!(!one.is_of(one.hash(), &mut buffer, &SITE, &(Part(&1_u32), Part(&f64::NAN))), "refused");
+    assert!(one.is_key_of(one.hash(), &mut buffer, &SPEC, &Part(&1_u32)));
+    assert!(!one.is_key_of(one.hash(), &mut buffer, &SPEC, &Part(&2_u32)));
+    assert!(!one.is_key_of(one.hash(), &mut buffer, &OTHER_SPEC, &Part(&1_u32)));
+    assert!(!one.is_key_of(one.hash() ^ 1, &mut buffer, &SPEC, &Part(&1_u32)));
+    assert!(!one.is_key_of(one.hash(), &mut buffer, &SPEC, &(Part(&1_u32), Part(&f64::NAN))), "refused");
 }
 
 /// A value that serialises as alternating values, as one that reads a counter or the time would.
@@ -95,25 +95,25 @@ impl Serialize for Changing {
 /// A changing value is found under a value that it had in all passes, or not at all.
 #[test]
 fn changing_value_is_not_mistaken_for_another_key() {
-    let fixed = key(&SITE, &Part(&(1_u8,)));
+    let fixed = key(&SPEC, &Part(&(1_u8,)));
     let changing = Changing(Cell::new(0), 1);
-    assert!(!is_found(&fixed, &SITE, &Part(&changing)), "1, then 0");
-    assert!(!is_found(&fixed, &SITE, &Part(&Changing(Cell::new(0), 0))));
-    let mixed = key(&SITE, &Part(&changing));
+    assert!(!is_found(&fixed, &SPEC, &Part(&changing)), "1, then 0");
+    assert!(!is_found(&fixed, &SPEC, &Part(&Changing(Cell::new(0), 0))));
+    let mixed = key(&SPEC, &Part(&changing));
     assert_ne!(mixed, fixed);
     for n in 0..2_u8 {
         let number = (n,);
         let part = Part(&number);
-        assert!(mixed != key(&SITE, &part) && !is_found(&mixed, &SITE, &part));
+        assert!(mixed != key(&SPEC, &part) && !is_found(&mixed, &SPEC, &part));
     }
 }
 
 #[test]
-fn scopes_and_digests_are_parts() {
+fn scopes_and_digests_are_encoded_as_parts() {
     let list = vec![1_u8];
     let parts = (Some(Scope("T")), (ScopeValue(3_usize), (Digest(&list), ())));
     let plain = (Part("T"), (Part(&3_usize), (None::<Scope>, Part(&list))));
-    assert!(key(&SITE, &parts) == key(&SITE, &plain) && is_found(&key(&SITE, &parts), &SITE, &plain));
+    assert!(key(&SPEC, &parts) == key(&SPEC, &plain) && is_found(&key(&SPEC, &parts), &SPEC, &plain));
 }
 
 /// Texts of which some cannot be displayed, in a tuple that ignores their errors.
@@ -143,18 +143,18 @@ impl Serialize for Careless<'_> {
 
 #[test]
 fn value_that_hides_a_serialization_error_matches_no_key() {
-    let fixed = key(&SITE, &Part(&Careless(&[Some("a")])));
-    assert!(is_found(&fixed, &SITE, &Part(&Careless(&[Some("a")]))));
+    let fixed = key(&SPEC, &Part(&Careless(&[Some("a")])));
+    assert!(is_found(&fixed, &SPEC, &Part(&Careless(&[Some("a")]))));
     let mut buffer = Vec::new();
     let half = Part(&Careless(&[None, Some("a")]));
-    assert!(!fixed.is_of(fixed.hash(), &mut buffer, &SITE, &half));
-    assert!(KeyRef::write(&mut buffer, &SITE, &half).is_err());
+    assert!(!fixed.is_key_of(fixed.hash(), &mut buffer, &SPEC, &half));
+    assert!(KeyRef::encode(&mut buffer, &SPEC, &half).is_err());
 }
 
 /// A table of keys uses the hash that each key already has.
 #[test]
-fn the_hash_of_a_key_is_all_that_a_table_hashes() {
-    let (short, long) = (key(&SITE, &Part(&1_u32)), key(&SITE, &Part(&"x".repeat(100))));
+fn table_uses_the_stored_hash_of_a_key() {
+    let (short, long) = (key(&SPEC, &Part(&1_u32)), key(&SPEC, &Part(&"x".repeat(100))));
     assert!(short.len() > 1 && long.len() > 100, "{} and {}", short.len(), long.len());
     for key in [&short, &long] {
         assert_eq!(BuildPrehashed::default().hash_one(key), key.hash());
@@ -173,26 +173,26 @@ fn the_hash_of_a_key_is_all_that_a_table_hashes() {
 
 /// The fingerprint that a function adds to the hash is known at compile time.
 #[test]
-fn the_hash_differs_between_sites_by_their_prints() {
-    let of = |site: &FunctionSpec| key(site, &Part(&7_u32)).hash();
-    assert_eq!(of(&SITE) ^ of(&OTHER), SITE.print() ^ OTHER.print());
-    assert_ne!(of(&SITE), of(&OTHER));
+fn hashes_of_two_specs_differ_by_their_fingerprints() {
+    let hash_of = |spec: &FunctionSpec| key(spec, &Part(&7_u32)).hash();
+    assert_eq!(hash_of(&SPEC) ^ hash_of(&OTHER_SPEC), SPEC.fingerprint() ^ OTHER_SPEC.fingerprint());
+    assert_ne!(hash_of(&SPEC), hash_of(&OTHER_SPEC));
 }
 
 /// A function that is compiled in two crates has its template at two addresses.
 #[test]
-fn a_text_at_another_place_is_the_same() {
-    let elsewhere = FunctionSpec::prefix("user".to_owned().leak());
-    let one = key(&SITE, &Part(&1_u32));
-    assert!(one == key(&elsewhere, &Part(&1_u32)) && is_found(&one, &elsewhere, &Part(&1_u32)));
+fn equal_templates_at_different_addresses_are_equal() {
+    let at_other_address = FunctionSpec::prefix("user".to_owned().leak());
+    let one = key(&SPEC, &Part(&1_u32));
+    assert!(one == key(&at_other_address, &Part(&1_u32)) && is_found(&one, &at_other_address, &Part(&1_u32)));
 }
 
 #[test]
-fn a_name_is_the_same_whether_its_hasher_is_known_or_not() {
+fn draft_has_the_same_name_as_a_direct_write() {
     let (id, list) = ("a:b", [1, 2]);
     let write = |writer: &mut NameWriter<'_>| {
         let parts: [&dyn KeyPart; 2] = [&id, &list];
-        writer.fill_in("user:{}:{{x}}:{}:end", parts)
+        writer.write_template("user:{}:{{x}}:{}:end", parts)
     };
     let mut digest = String::new();
     let mut bytes = Vec::new();
@@ -205,7 +205,7 @@ fn a_name_is_the_same_whether_its_hasher_is_known_or_not() {
 }
 
 #[test]
-fn a_buffer_is_lent_again_unless_it_is_huge() {
+fn thread_buffer_is_reused_unless_it_is_huge() {
     std::thread::spawn(|| {
         with_buffer(|buffer| buffer.reserve_exact(60 * 1024));
         with_buffer(|buffer| {

@@ -46,7 +46,7 @@ use crate::base::planted::planted;
 mod tests;
 
 /// Largest length of a text in bytes; a digest replaces a longer one.
-const LONGEST: usize = 64;
+const MAX_TEXT_LEN: usize = 64;
 
 /// Appends the text of `value`, except for the digest in which it may end.
 ///
@@ -55,7 +55,10 @@ const LONGEST: usize = 64;
 /// # Errors
 ///
 /// Returns the errors of [`encode`]. `out` is then as it was.
-pub(crate) fn text<T: Serialize + ?Sized>(value: &T, out: &mut String) -> Result<Option<Vec<u8>>, Refusal> {
+pub(crate) fn write_text<T: Serialize + ?Sized>(
+    value: &T,
+    out: &mut String,
+) -> Result<Option<Vec<u8>>, Refusal> {
     let start = out.len();
     let mut content = Content::Unknown;
     if value.serialize(Scalar { start, inside_some: false, content: &mut content, out }).is_ok() {
@@ -134,7 +137,7 @@ impl Write for Escape<'_> {
                 push_hex(&[byte], b"0123456789ABCDEF", self.out);
             }
         }
-        if self.out.len() - self.start > LONGEST { Err(fmt::Error) } else { Ok(()) }
+        if self.out.len() - self.start > MAX_TEXT_LEN { Err(fmt::Error) } else { Ok(()) }
     }
 }
 
@@ -187,7 +190,7 @@ impl Scalar<'_> {
         if float.is_finite() && !self.out[self.start..].contains('.') {
             self.out.push_str(".0");
         }
-        fits(self.out, self.start)
+        check_len(self.out, self.start)
     }
 
     fn string(self, v: impl fmt::Display) -> Result<(), Stop> {
@@ -196,12 +199,12 @@ impl Scalar<'_> {
         if reads_as_scalar(&out[start..]) {
             out.insert_str(start, "%S");
         }
-        fits(out, start)
+        check_len(out, start)
     }
 }
 
-fn fits(out: &str, start: usize) -> Result<(), Stop> {
-    if out.len() - start <= LONGEST { Ok(()) } else { Err(Stop) }
+fn check_len(out: &str, start: usize) -> Result<(), Stop> {
+    if out.len() - start <= MAX_TEXT_LEN { Ok(()) } else { Err(Stop) }
 }
 
 macro_rules! scalars {
@@ -264,11 +267,11 @@ impl Serializer for Scalar<'_> {
 
     fn serialize_some<T: Serialize + ?Sized>(self, v: &T) -> Result<(), Stop> {
         let Self { out, start, content, .. } = self;
-        let written = v.serialize(Scalar { out, start, content: &mut *content, inside_some: true });
-        if written.is_err() && matches!(content, Content::Unknown) {
+        let result = v.serialize(Scalar { out, start, content: &mut *content, inside_some: true });
+        if result.is_err() && matches!(content, Content::Unknown) {
             *content = Content::OfSome(encoded(v));
         }
-        written
+        result
     }
 
     fn serialize_unit(self) -> Result<(), Stop> {

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool as Counted, AtomicU64, Ordering},
+        atomic::{AtomicBool as StdAtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -13,9 +13,9 @@ use crate::{
     coherence::validity::Validity,
     key::Key,
     l1::{
+        deferred_drops::defer_drop,
         eviction::{Ticket, Uses},
         heat::Heat,
-        leaving::leave,
     },
     sync::AtomicBool,
     telemetry::functions::FunctionMetrics,
@@ -32,12 +32,12 @@ use crate::{
 #[repr(C, align(64))]
 pub(crate) struct Entry {
     /// Budget of the tier that the entry belongs to; it identifies that tier.
-    home: Arc<MemoryBudget>,
+    memory: Arc<MemoryBudget>,
     /// Time from which the value is due: a copy, so that a hit of the thread cache need not read the slot's.
     due: Nanos,
     pub(crate) slot: Arc<dyn ErasedValue>,
     /// Validity: the proof that the value is current.
-    pub(crate) claim: Validity,
+    pub(crate) validity: Validity,
     /// Metrics of the function that the entry belongs to, so that a hit finds its counter.
     pub(crate) function: Arc<FunctionMetrics>,
     /// Set when the entry has left the tier.
@@ -45,34 +45,34 @@ pub(crate) struct Entry {
     /// Use count for the bound of the tier.
     uses: Uses,
     /// Use count for the entry cap of the function.
-    listed_uses: Uses,
+    function_uses: Uses,
     key: Key,
     /// Use counter of the key; `None` if the function keeps no keys warm.
     heat: Option<Arc<Heat>>,
     /// Revision of the value in the shared tier; zero if it is not there.
-    pub(crate) stamp: Revision,
+    pub(crate) revision: Revision,
     /// End of the backoff: after a failed load that was to replace the value, no other begins before it.
-    rests_until: AtomicU64,
+    backoff_until: AtomicU64,
     /// Estimated size in bytes.
     pub(crate) weight: u32,
     /// Set when the weight is counted in the retired bytes of the budget.
-    is_counted: Counted,
+    is_counted_retired: StdAtomicBool,
     /// Set when the entry is removed from Moka.
-    is_out: Counted,
+    is_removed: StdAtomicBool,
     /// Place in the eviction policy of the tier.
     ticket: OnceLock<Ticket>,
     /// Place in the list of the function.
-    listed_ticket: OnceLock<Ticket>,
+    function_ticket: OnceLock<Ticket>,
 }
 
 /// Arguments of [`Entry::new`].
 pub(crate) struct EntryParts {
     pub(crate) key: Key,
-    pub(crate) home: Arc<MemoryBudget>,
+    pub(crate) memory: Arc<MemoryBudget>,
     pub(crate) slot: Arc<dyn ErasedValue>,
-    pub(crate) claim: Validity,
-    pub(crate) stamp: Revision,
-    pub(crate) rests_until: Nanos,
+    pub(crate) validity: Validity,
+    pub(crate) revision: Revision,
+    pub(crate) backoff_until: Nanos,
     pub(crate) function: Arc<FunctionMetrics>,
     pub(crate) heat: Option<Arc<Heat>>,
     pub(crate) weight: u32,
@@ -80,25 +80,26 @@ pub(crate) struct EntryParts {
 
 impl Entry {
     pub(crate) fn new(parts: EntryParts) -> Self {
-        let EntryParts { key, home, slot, claim, stamp, rests_until, function, heat, weight } = parts;
+        let EntryParts { key, memory, slot, validity, revision, backoff_until, function, heat, weight } =
+            parts;
         Self {
-            due: slot.meta().due(),
+            due: slot.freshness().due(),
             key,
-            home,
+            memory,
             slot,
-            claim,
+            validity,
             is_retired: AtomicBool::new(false),
             uses: Uses::default(),
-            listed_uses: Uses::default(),
+            function_uses: Uses::default(),
             function,
             heat,
-            stamp,
-            rests_until: rests_until.into(),
+            revision,
+            backoff_until: backoff_until.into(),
             weight,
-            is_counted: Counted::new(false),
-            is_out: Counted::new(false),
+            is_counted_retired: StdAtomicBool::new(false),
+            is_removed: StdAtomicBool::new(false),
             ticket: OnceLock::new(),
-            listed_ticket: OnceLock::new(),
+            function_ticket: OnceLock::new(),
         }
     }
 
@@ -108,23 +109,23 @@ impl Entry {
 
     /// Returns whether the entry is in the tier of this budget.
     #[inline]
-    pub(crate) fn is_in(&self, home: &Arc<MemoryBudget>) -> bool {
-        Arc::ptr_eq(&self.home, home) && !self.is_retired()
+    pub(crate) fn is_in(&self, memory: &Arc<MemoryBudget>) -> bool {
+        Arc::ptr_eq(&self.memory, memory) && !self.is_retired()
     }
 
     /// Returns whether both entries are, or were, under the same key of the same tier.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.home, &other.home) && self.key == other.key
+    pub(crate) fn has_same_key(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory) && self.key == other.key
     }
 
     /// Returns whether the value is not due yet.
     #[inline]
-    pub(crate) fn is_early(&self, now: Nanos) -> bool {
+    pub(crate) fn is_before_due(&self, now: Nanos) -> bool {
         now < self.due
     }
 
-    pub(crate) fn home(&self) -> &Arc<MemoryBudget> {
-        &self.home
+    pub(crate) fn memory(&self) -> &Arc<MemoryBudget> {
+        &self.memory
     }
 
     /// Returns the use count for the eviction policy of the tier.
@@ -133,33 +134,34 @@ impl Entry {
     }
 
     /// Returns the use count for the list of the function.
-    pub(crate) fn listed_uses(&self) -> &Uses {
-        &self.listed_uses
+    pub(crate) fn function_uses(&self) -> &Uses {
+        &self.function_uses
     }
 
-    /// Counts a use for the eviction policy of the tier and, if `is_listed`, for the list of the function.
+    /// Counts a use for the eviction policy of the tier and, if the function has an entry cap, for
+    /// its list.
     #[inline]
-    pub(crate) fn touch(&self, is_listed: bool) {
-        self.uses.note();
-        if is_listed {
-            self.listed_uses.note();
+    pub(crate) fn touch(&self, has_entry_cap: bool) {
+        self.uses.increment();
+        if has_entry_cap {
+            self.function_uses.increment();
         }
     }
 
-    pub(crate) fn enlisted(&self, ticket: Ticket) {
+    pub(crate) fn set_ticket(&self, ticket: Ticket) {
         let _ = self.ticket.set(ticket);
     }
 
-    pub(crate) fn listed(&self, ticket: Ticket) {
-        let _ = self.listed_ticket.set(ticket);
+    pub(crate) fn set_function_ticket(&self, ticket: Ticket) {
+        let _ = self.function_ticket.set(ticket);
     }
 
     pub(crate) fn ticket(&self) -> Option<Ticket> {
         self.ticket.get().copied()
     }
 
-    pub(crate) fn listed_ticket(&self) -> Option<Ticket> {
-        self.listed_ticket.get().copied()
+    pub(crate) fn function_ticket(&self) -> Option<Ticket> {
+        self.function_ticket.get().copied()
     }
 
     /// Marks the entry as having left the tier.
@@ -168,16 +170,16 @@ impl Entry {
     /// first call until the entry is dropped.
     pub(crate) fn retire(&self) {
         self.is_retired.store(true, Ordering::SeqCst);
-        if !self.is_counted.swap(true, Ordering::Relaxed) {
-            self.home.retired.fetch_add(self.weight.into(), Ordering::Relaxed);
+        if !self.is_counted_retired.swap(true, Ordering::Relaxed) {
+            self.memory.retired_bytes.fetch_add(self.weight.into(), Ordering::Relaxed);
         }
     }
 
     /// Marks the entry as about to be removed from Moka. Returns whether it was marked already.
     ///
-    /// The caller holds the turn of the key, which is a lock of the store.
-    pub(crate) fn leave(&self) -> bool {
-        self.is_out.swap(true, Ordering::Relaxed)
+    /// The caller holds the lock of the key in the store.
+    pub(crate) fn mark_removed(&self) -> bool {
+        self.is_removed.swap(true, Ordering::Relaxed)
     }
 
     #[inline]
@@ -186,27 +188,27 @@ impl Entry {
     }
 
     /// Begins a backoff after a failed load: the next load is not before `moment`.
-    pub(crate) fn rest_until(&self, moment: Nanos) {
-        self.rests_until.store(moment, Ordering::Relaxed);
+    pub(crate) fn start_backoff(&self, moment: Nanos) {
+        self.backoff_until.store(moment, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_resting(&self, now: Nanos) -> bool {
-        self.rests(now).is_some()
+    pub(crate) fn is_backing_off(&self, now: Nanos) -> bool {
+        self.backoff(now).is_some()
     }
 
     /// Returns the end of the backoff, if that is later than `now`.
-    pub(crate) fn rests(&self, now: Nanos) -> Option<Nanos> {
-        Some(self.rest()).filter(|until| now < *until)
+    pub(crate) fn backoff(&self, now: Nanos) -> Option<Nanos> {
+        Some(self.backoff_until()).filter(|until| now < *until)
     }
 
-    pub(crate) fn rest(&self) -> Nanos {
-        self.rests_until.load(Ordering::Relaxed)
+    pub(crate) fn backoff_until(&self) -> Nanos {
+        self.backoff_until.load(Ordering::Relaxed)
     }
 
     /// Counts a use of the key. Returns whether it may make the key one of the most used.
     #[inline]
-    pub(crate) fn used(&self) -> bool {
-        self.heat.as_ref().is_some_and(|heat| heat.add())
+    pub(crate) fn add_heat(&self) -> bool {
+        self.heat.as_ref().is_some_and(|heat| heat.add_use())
     }
 
     /// Returns the use counter of the key; `None` if the function keeps no keys warm.
@@ -217,9 +219,9 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        leave(&self.slot);
-        if *self.is_counted.get_mut() {
-            self.home.retired.fetch_sub(self.weight.into(), Ordering::Relaxed);
+        defer_drop(&self.slot);
+        if *self.is_counted_retired.get_mut() {
+            self.memory.retired_bytes.fetch_sub(self.weight.into(), Ordering::Relaxed);
         }
     }
 }
@@ -235,42 +237,42 @@ impl fmt::Debug for Entry {
 pub(crate) struct MemoryBudget {
     max_bytes: u64,
     /// Bytes held by thread caches. An entry that is in several of them counts once for each.
-    at_hand: AtomicU64,
+    thread_cache_bytes: AtomicU64,
     /// Bytes of entries that have left the tier and are still referenced.
-    retired: AtomicU64,
+    retired_bytes: AtomicU64,
 }
 
 impl MemoryBudget {
     /// Creates the budget of a tier of `max_bytes`.
     pub(crate) fn new(max_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { max_bytes, at_hand: AtomicU64::new(0), retired: AtomicU64::new(0) })
+        Arc::new(Self { max_bytes, thread_cache_bytes: AtomicU64::new(0), retired_bytes: AtomicU64::new(0) })
     }
 
     /// Returns the bytes that each thread cache may hold, regardless of the others.
     ///
     /// A thread that never calls again keeps the entries of its cache.
-    pub(crate) fn share(&self) -> u64 {
+    pub(crate) fn thread_share(&self) -> u64 {
         self.max_bytes / 16
     }
 
-    /// Returns whether a thread cache may hold `more` bytes beyond its share.
+    /// Returns whether a thread cache may hold that many more `bytes`, beyond its share.
     ///
     /// It may if all thread caches together then hold at most half of the tier.
-    pub(crate) fn may_hold(&self, more: u64) -> bool {
-        self.at_hand.load(Ordering::Relaxed) + more <= self.max_bytes / 2
+    pub(crate) fn can_reserve(&self, bytes: u64) -> bool {
+        self.thread_cache_bytes.load(Ordering::Relaxed) + bytes <= self.max_bytes / 2
     }
 
     /// Adds `weight` to the bytes held by thread caches.
-    pub(crate) fn hold(&self, weight: u64) {
-        self.at_hand.fetch_add(weight, Ordering::Relaxed);
+    pub(crate) fn reserve(&self, weight: u64) {
+        self.thread_cache_bytes.fetch_add(weight, Ordering::Relaxed);
     }
 
     /// Subtracts `weight` from the bytes held by thread caches.
-    pub(crate) fn let_go(&self, weight: u64) {
-        self.at_hand.fetch_sub(weight, Ordering::Relaxed);
+    pub(crate) fn release(&self, weight: u64) {
+        self.thread_cache_bytes.fetch_sub(weight, Ordering::Relaxed);
     }
 
-    pub(crate) fn retired(&self) -> u64 {
-        self.retired.load(Ordering::Relaxed)
+    pub(crate) fn retired_bytes(&self) -> u64 {
+        self.retired_bytes.load(Ordering::Relaxed)
     }
 }

@@ -10,25 +10,25 @@ use std::sync::{
 pub(crate) struct Heat {
     uses: AtomicU32,
     /// Set while the key is in the pool of its function.
-    is_kept: AtomicBool,
+    is_in_pool: AtomicBool,
     /// Number of uses that a key must exceed to enter the pool.
-    floor: Arc<AtomicU32>,
+    threshold: Arc<AtomicU32>,
 }
 
 impl Heat {
-    pub(crate) fn new(floor: &Arc<AtomicU32>) -> Self {
-        Self { uses: AtomicU32::new(0), is_kept: AtomicBool::new(false), floor: floor.clone() }
+    pub(crate) fn new(threshold: &Arc<AtomicU32>) -> Self {
+        Self { uses: AtomicU32::new(0), is_in_pool: AtomicBool::new(false), threshold: threshold.clone() }
     }
 
     /// Counts a use. Returns whether this use may bring the key into the pool.
     #[inline]
-    pub(crate) fn add(&self) -> bool {
+    pub(crate) fn add_use(&self) -> bool {
         let uses = self.uses.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         self.may_enter(uses)
     }
 
     /// Returns whether the next use may bring the key into the pool.
-    pub(crate) fn is_near(&self) -> bool {
+    pub(crate) fn next_use_may_enter(&self) -> bool {
         self.may_enter(self.uses().wrapping_add(1))
     }
 
@@ -36,25 +36,25 @@ impl Heat {
     #[inline]
     fn may_enter(&self, uses: u32) -> bool {
         uses.is_power_of_two()
-            && !self.is_kept.load(Ordering::Relaxed)
-            && uses > self.floor.load(Ordering::Relaxed)
+            && !self.is_in_pool.load(Ordering::Relaxed)
+            && uses > self.threshold.load(Ordering::Relaxed)
     }
 
     /// Records whether the key is in the pool.
-    pub(crate) fn set_kept(&self, is_kept: bool) {
-        self.is_kept.store(is_kept, Ordering::Relaxed);
+    pub(crate) fn set_in_pool(&self, is_in_pool: bool) {
+        self.is_in_pool.store(is_in_pool, Ordering::Relaxed);
     }
 
     pub(crate) fn uses(&self) -> u32 {
         self.uses.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn take(&self) -> u32 {
+    pub(crate) fn take_uses(&self) -> u32 {
         self.uses.swap(0, Ordering::Relaxed)
     }
 
     /// Halves the uses: those of the last value count half for the next one.
-    pub(crate) fn cool(&self) {
+    pub(crate) fn halve(&self) {
         self.uses.store(self.uses() / 2, Ordering::Relaxed);
     }
 }

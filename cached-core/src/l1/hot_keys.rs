@@ -37,10 +37,10 @@ use crate::{
 };
 
 /// Number of renewals without a use after which a key is not renewed any more.
-const IDLE: u8 = 2;
+const MAX_IDLE_RENEWALS: u8 = 2;
 
-/// Delay after which a renewal that has begun is due again, unless it is rescheduled meanwhile.
-const RETRY: Duration = Duration::from_secs(1);
+/// Delay after which a renewal that was started is due again, unless it is rescheduled meanwhile.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The most used keys of each function that keeps keys warm, by its template.
 #[derive(Default)]
@@ -58,37 +58,37 @@ impl HotKeys {
     /// Wakes the task of each function, which then checks that the cache still exists.
     pub(crate) fn wake(&self) {
         let all: Vec<_> = self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        for hot in all {
-            hot.wake();
+        for hot_keys in all {
+            hot_keys.wake();
         }
     }
 }
 
 /// Renews one entry.
 pub(crate) trait Renewer: Send + Sync {
-    fn site(&self) -> &FunctionSpec;
+    fn spec(&self) -> &FunctionSpec;
 
     /// Returns whether a slot of this function holds a value, and not an error.
     fn is_value(&self, slot: &dyn ErasedValue) -> bool;
 
     /// Starts to load the value again, unless another process has.
-    fn load(&self, kept: Arc<Entry>, runtime: &Handle) -> Begun;
+    fn load(&self, entry: Arc<Entry>, runtime: &Handle) -> LoadStart;
 
     /// Looks for a newer value in the shared tier, after an epoch of the entry has ended.
     ///
     /// Returns `None` if a load is under way, if the entry was replaced, or if its cache is gone. The future
     /// resolves to whether a newer value was found.
-    fn find(&self, kept: Arc<Entry>) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>>;
+    fn find_newer(&self, entry: Arc<Entry>) -> Option<Pin<Box<dyn Future<Output = bool> + Send>>>;
 }
 
 /// Outcome of starting a load.
-pub(crate) enum Begun {
+pub(crate) enum LoadStart {
     /// The load runs.
-    Yes,
+    Started,
     /// A load is under way already, or there is a newer value.
     UnderWay,
     /// Something that the load needs is gone.
-    Never,
+    Impossible,
 }
 
 /// The most used keys of one function.
@@ -97,59 +97,69 @@ pub(crate) enum Begun {
 #[derive(Default)]
 pub(crate) struct FunctionHotKeys {
     pool: Mutex<Weak<HotPool>>,
-    /// Counter shared with [`HotPool::floor`]; 0 if there is no pool.
-    floor: Arc<AtomicU32>,
+    /// Counter shared with [`HotPool::threshold`]; 0 if there is no pool.
+    threshold: Arc<AtomicU32>,
 }
 
 impl FunctionHotKeys {
-    fn weak(&self) -> MutexGuard<'_, Weak<HotPool>> {
+    fn lock(&self) -> MutexGuard<'_, Weak<HotPool>> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pool(&self) -> Option<Arc<HotPool>> {
-        self.weak().upgrade()
+        self.lock().upgrade()
     }
 
     /// Returns the use counter for an entry of `key`, which replaces the one that has the counter `before`.
     ///
     /// The dates of a `new` value reschedule a key that is in the pool. The uses of any other key are halved
     /// at a new value.
-    pub(crate) fn follow(&self, key: &Key, before: Option<Arc<Heat>>, new: Option<&Freshness>) -> Arc<Heat> {
-        if let Some(heat) = self.pool().and_then(|pool| pool.follow(key, new)) {
+    pub(crate) fn heat_for(
+        &self,
+        key: &Key,
+        before: Option<Arc<Heat>>,
+        new: Option<&Freshness>,
+    ) -> Arc<Heat> {
+        if let Some(heat) = self.pool().and_then(|pool| pool.heat_for(key, new)) {
             return heat;
         }
-        let heat = before.unwrap_or_else(|| Arc::new(Heat::new(&self.floor)));
+        let heat = before.unwrap_or_else(|| Arc::new(Heat::new(&self.threshold)));
         if new.is_some() {
-            heat.cool();
+            heat.halve();
         }
         heat
     }
 
     /// Offers a key to the pool.
     ///
-    /// If there is no pool, makes one of at most `most` keys, and `begin` starts its task.
-    pub(crate) fn admit(&self, candidate: Candidate<'_>, most: usize, begin: impl FnOnce(Arc<HotPool>)) {
-        let mut weak = self.weak();
-        let pool = weak.upgrade();
+    /// If there is no pool, makes one of at most `max_keys` keys, and `start_task` starts its task.
+    pub(crate) fn admit(
+        &self,
+        candidate: Candidate<'_>,
+        max_keys: usize,
+        start_task: impl FnOnce(Arc<HotPool>),
+    ) {
+        let mut pool_lock = self.lock();
+        let pool = pool_lock.upgrade();
         let admitted = match &pool {
             Some(pool) => pool.admit(candidate),
             None => Err(candidate),
         };
-        let (left, new) = match admitted {
-            Ok(left) => (left, None),
+        let (removed, new) = match admitted {
+            Ok(removed) => (removed, None),
             Err(candidate) => {
-                let new = Arc::new(HotPool::new(most, self.floor.clone()));
+                let new = Arc::new(HotPool::new(max_keys, self.threshold.clone()));
                 // The pool is empty, so no member leaves it.
                 _ = new.admit(candidate);
-                *weak = Arc::downgrade(&new);
+                *pool_lock = Arc::downgrade(&new);
                 (None, Some(new))
             }
         };
-        drop(weak);
+        drop(pool_lock);
         // Not under the lock: the drop of arguments is user code.
-        drop((left, pool));
+        drop((removed, pool));
         if let Some(new) = new {
-            begin(new);
+            start_task(new);
         }
     }
 
@@ -165,16 +175,16 @@ impl FunctionHotKeys {
 pub(crate) struct Candidate<'a> {
     pub(crate) key: &'a Key,
     pub(crate) heat: &'a Arc<Heat>,
-    pub(crate) meta: &'a Freshness,
-    pub(crate) keeper: Arc<dyn Renewer>,
+    pub(crate) freshness: &'a Freshness,
+    pub(crate) renewer: Arc<dyn Renewer>,
 }
 
 /// Pool of the most used keys of a function, with the time at which each is to be renewed.
 pub(crate) struct HotPool {
     /// Maximum number of keys.
-    most: usize,
+    max_keys: usize,
     /// Number of uses that a key must exceed to enter.
-    floor: Arc<AtomicU32>,
+    threshold: Arc<AtomicU32>,
     state: Mutex<State>,
     /// Notified when the earliest scheduled time changes, and when the task has to check on the cache.
     pub(crate) changed: Notify,
@@ -183,8 +193,8 @@ pub(crate) struct HotPool {
 #[derive(Default)]
 struct State {
     members: HashMap<Key, Member, BuildPrehashed>,
-    plans: BTreeMap<Plan, Key>,
-    next: u64,
+    schedule: BTreeMap<Plan, Key>,
+    next_number: u64,
     /// Set when the task is about to end.
     is_closed: bool,
 }
@@ -194,14 +204,14 @@ pub(crate) type Plan = (Nanos, u64);
 
 pub(crate) struct Member {
     heat: Arc<Heat>,
-    keeper: Arc<dyn Renewer>,
+    renewer: Arc<dyn Renewer>,
     /// Uses up to the last renewal. Those before each renewal count half as much as those after it.
     score: u32,
     /// Number of renewals since the last use.
-    idle: u8,
+    idle_renewals: u8,
     plan: Plan,
     /// Time before which the uses are not added to the score again.
-    settled_until: Nanos,
+    scored_until: Nanos,
 }
 
 impl Member {
@@ -214,14 +224,14 @@ impl Member {
 #[derive(Clone)]
 pub(crate) struct Due {
     pub(crate) key: Key,
-    pub(crate) keeper: Arc<dyn Renewer>,
+    pub(crate) renewer: Arc<dyn Renewer>,
     plan: Plan,
 }
 
 impl HotPool {
-    fn new(most: usize, floor: Arc<AtomicU32>) -> Self {
+    fn new(max_keys: usize, threshold: Arc<AtomicU32>) -> Self {
         let (state, changed) = (Mutex::default(), Notify::new());
-        Self { most, floor, state, changed }
+        Self { max_keys, threshold, state, changed }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -229,12 +239,12 @@ impl HotPool {
     }
 
     /// Returns the heat of a key in the pool, and reschedules the key if there is a new value.
-    fn follow(&self, key: &Key, new: Option<&Freshness>) -> Option<Arc<Heat>> {
+    fn heat_for(&self, key: &Key, new: Option<&Freshness>) -> Option<Arc<Heat>> {
         let mut state = self.state();
         let heat = state.members.get(key)?.heat.clone();
-        let is_first = new.is_some_and(|meta| state.plan(key, meta.renewal(random())));
+        let is_earliest = new.is_some_and(|freshness| state.schedule(key, freshness.renewal_time(random())));
         drop(state);
-        if is_first {
+        if is_earliest {
             self.changed.notify_waiters();
         }
         Some(heat)
@@ -248,110 +258,113 @@ impl HotPool {
         if state.is_closed {
             return Err(candidate);
         }
-        let Candidate { key, heat, meta, keeper } = candidate;
+        let Candidate { key, heat, freshness, renewer } = candidate;
         if state.members.contains_key(key) {
             return Ok(None);
         }
-        let mut left = None;
-        if state.members.len() >= self.most {
+        let mut removed = None;
+        if state.members.len() >= self.max_keys {
             let coldest = state.members.iter().min_by_key(|(_, member)| member.worth());
             let (coldest, worth) = coldest.map(|(key, member)| (key.clone(), member.worth())).unzip();
             let worth = worth.unwrap_or_default();
             if heat.uses() <= worth {
-                self.floor.store(worth, Ordering::Relaxed);
+                self.threshold.store(worth, Ordering::Relaxed);
                 return Ok(None);
             }
-            left = coldest.and_then(|coldest| state.remove(&coldest));
+            removed = coldest.and_then(|coldest| state.remove(&coldest));
         }
-        heat.set_kept(true);
+        heat.set_in_pool(true);
         let (heat, plan) = (heat.clone(), (Nanos::MAX, u64::MAX));
-        state.members.insert(key.clone(), Member { heat, keeper, score: 0, idle: 0, plan, settled_until: 0 });
-        let is_first = state.plan(key, meta.renewal(random()));
+        state
+            .members
+            .insert(key.clone(), Member { heat, renewer, score: 0, idle_renewals: 0, plan, scored_until: 0 });
+        let is_earliest = state.schedule(key, freshness.renewal_time(random()));
         drop(state);
-        if is_first {
+        if is_earliest {
             self.changed.notify_waiters();
         }
-        Ok(left)
+        Ok(removed)
     }
 
     /// Returns the earliest scheduled time. Closes the pool if there is none.
-    pub(crate) fn next(&self) -> Option<Nanos> {
+    pub(crate) fn next_or_close(&self) -> Option<Nanos> {
         let mut state = self.state();
-        let next = state.plans.first_key_value().map(|((moment, _), _)| *moment);
+        let next = state.schedule.first_key_value().map(|((moment, _), _)| *moment);
         state.is_closed = next.is_none();
         next
     }
 
     /// Returns a key that is to be renewed, and schedules another attempt in case this one fails.
-    pub(crate) fn begin(&self, now: Nanos) -> Option<Due> {
+    pub(crate) fn next_due(&self, now: Nanos) -> Option<Due> {
         let mut state = self.state();
-        let key = state.plans.first_key_value().filter(|((moment, _), _)| *moment <= now)?.1.clone();
-        state.plan(&key, now.saturating_add(nanos(RETRY)));
+        let key = state.schedule.first_key_value().filter(|((moment, _), _)| *moment <= now)?.1.clone();
+        state.schedule(&key, now.saturating_add(nanos(RETRY_DELAY)));
         let member = state.members.get(&key)?;
-        Some(Due { plan: member.plan, keeper: member.keeper.clone(), key })
+        Some(Due { plan: member.plan, renewer: member.renewer.clone(), key })
     }
 
     /// Adds the uses since the last renewal to the score. Returns whether they are enough for a renewal.
     ///
     /// A renewal may be tried more than once. So the uses are not added again within half of `life`, which is
     /// the lifetime of the value, and the key counts as used enough until then.
-    pub(crate) fn settle(&self, due: &Due, now: Nanos, life: Nanos) -> bool {
+    pub(crate) fn update_score(&self, due: &Due, now: Nanos, life: Nanos) -> bool {
         let mut state = self.state();
         let Some(member) = state.members.get_mut(&due.key) else { return false };
-        if now < member.settled_until {
+        if now < member.scored_until {
             return true;
         }
-        member.settled_until = now.saturating_add(life / 2);
-        let uses = member.heat.take();
+        member.scored_until = now.saturating_add(life / 2);
+        let uses = member.heat.take_uses();
         member.score = (member.score / 2).saturating_add(uses);
-        member.idle = if uses == 0 { member.idle + 1 } else { 0 };
-        let stays = member.idle < IDLE;
-        self.floor.store(0, Ordering::Relaxed);
+        member.idle_renewals = if uses == 0 { member.idle_renewals + 1 } else { 0 };
+        let stays = member.idle_renewals < MAX_IDLE_RENEWALS;
+        self.threshold.store(0, Ordering::Relaxed);
         stays
     }
 
-    /// Schedules the key for `moment`, unless there is a new value since it was [begun](Self::begin).
+    /// Schedules the key for `moment`, unless there is a new value since
+    /// [`next_due`](Self::next_due) returned it.
     pub(crate) fn postpone(&self, due: &Due, moment: Nanos) {
         let mut state = self.state();
         let is_same = state.members.get(&due.key).is_some_and(|member| member.plan == due.plan);
-        let is_first = is_same && state.plan(&due.key, moment);
+        let is_earliest = is_same && state.schedule(&due.key, moment);
         drop(state);
-        if is_first {
+        if is_earliest {
             self.changed.notify_waiters();
         }
     }
 
     /// Removes a key that is not renewed any more. The member is to be dropped where no lock is held.
     pub(crate) fn remove(&self, key: &Key) -> Option<Member> {
-        self.floor.store(0, Ordering::Relaxed);
+        self.threshold.store(0, Ordering::Relaxed);
         self.state().remove(key)
     }
 }
 
 impl Drop for HotPool {
     fn drop(&mut self) {
-        self.floor.store(0, Ordering::Relaxed);
+        self.threshold.store(0, Ordering::Relaxed);
         for member in self.state().members.values() {
-            member.heat.set_kept(false);
+            member.heat.set_in_pool(false);
         }
     }
 }
 
 impl State {
     /// Schedules a key for `moment`. Returns whether that is the earliest scheduled time.
-    fn plan(&mut self, key: &Key, moment: Nanos) -> bool {
+    fn schedule(&mut self, key: &Key, moment: Nanos) -> bool {
         let Some(member) = self.members.get_mut(key) else { return false };
-        self.plans.remove(&member.plan);
-        member.plan = (moment, self.next);
-        self.next += 1;
-        self.plans.insert(member.plan, key.clone());
-        self.plans.first_key_value().is_some_and(|(first, _)| *first == member.plan)
+        self.schedule.remove(&member.plan);
+        member.plan = (moment, self.next_number);
+        self.next_number += 1;
+        self.schedule.insert(member.plan, key.clone());
+        self.schedule.first_key_value().is_some_and(|(first, _)| *first == member.plan)
     }
 
     fn remove(&mut self, key: &Key) -> Option<Member> {
         let member = self.members.remove(key)?;
-        self.plans.remove(&member.plan);
-        member.heat.set_kept(false);
+        self.schedule.remove(&member.plan);
+        member.heat.set_in_pool(false);
         Some(member)
     }
 }

@@ -17,10 +17,10 @@ use crate::{error::shared::SharedLoadError, key::entry_key::SharedKey};
 const VERSION: u8 = 1;
 
 /// Maximum length of a note: more than a log shows of an error, and small compared with a value.
-const MOST_BYTES: usize = 4096;
+const MAX_BYTES: usize = 4096;
 
 /// Suffix of a truncated message.
-const CUT: &str = "…";
+const TRUNCATION_MARK: &str = "…";
 
 /// Kinds of an `io::Error`. Their positions in this list are stored, so it may only grow at the end.
 const KINDS: [ErrorKind; 39] = [
@@ -65,7 +65,7 @@ const KINDS: [ErrorKind; 39] = [
     ErrorKind::Other,
 ];
 
-/// Encodes an error in at most [`MOST_BYTES`].
+/// Encodes an error in at most [`MAX_BYTES`].
 ///
 /// A message that does not fit is truncated, and the levels below it are left out.
 pub(crate) fn seal(error: &SharedLoadError, name: &SharedKey) -> Vec<u8> {
@@ -73,19 +73,21 @@ pub(crate) fn seal(error: &SharedLoadError, name: &SharedKey) -> Vec<u8> {
     note.extend_from_slice(&name.check);
     note.extend_from_slice(&name.schema.to_le_bytes());
     for (message, kind) in error.levels() {
-        let room = MOST_BYTES.saturating_sub(note.len() + 3);
-        let (message, cut) = if message.len() <= room {
+        let room = MAX_BYTES.saturating_sub(note.len() + 3);
+        let (message, suffix) = if message.len() <= room {
             (message, "")
         } else {
-            (start_of(message, room.saturating_sub(CUT.len())), CUT)
+            (prefix_within(message, room.saturating_sub(TRUNCATION_MARK.len())), TRUNCATION_MARK)
         };
-        let Some(length) = u16::try_from(message.len() + cut.len()).ok().filter(|_| room > CUT.len()) else {
+        let Some(length) =
+            u16::try_from(message.len() + suffix.len()).ok().filter(|_| room > TRUNCATION_MARK.len())
+        else {
             break;
         };
         note.push(kind.map_or(0, number_of));
         note.extend_from_slice(&length.to_be_bytes());
         note.extend_from_slice(message.as_bytes());
-        note.extend_from_slice(cut.as_bytes());
+        note.extend_from_slice(suffix.as_bytes());
     }
     note
 }
@@ -96,7 +98,7 @@ pub(crate) fn seal(error: &SharedLoadError, name: &SharedKey) -> Vec<u8> {
 pub(crate) fn open(note: &[u8], name: &SharedKey) -> Option<SharedLoadError> {
     // A longer note was not written by `seal`. With empty messages, the decoded list would be many times as
     // large.
-    if note.len() > MOST_BYTES {
+    if note.len() > MAX_BYTES {
         return None;
     }
     let mut levels = Vec::new();
@@ -113,17 +115,17 @@ pub(crate) fn open(note: &[u8], name: &SharedKey) -> Option<SharedLoadError> {
 
 /// Returns the number of a kind in a note, from 1; 0 if the kind is not in the list.
 fn number_of(kind: ErrorKind) -> u8 {
-    let place = KINDS.iter().position(|known| *known == kind);
-    place.and_then(|place| u8::try_from(place + 1).ok()).unwrap_or(0)
+    let position = KINDS.iter().position(|known| *known == kind);
+    position.and_then(|position| u8::try_from(position + 1).ok()).unwrap_or(0)
 }
 
 fn kind_of(number: u8) -> Option<ErrorKind> {
     KINDS.get(usize::from(number.checked_sub(1)?)).copied()
 }
 
-/// Returns the longest part at the start of `text` that fits into `most` bytes.
-fn start_of(text: &str, most: usize) -> &str {
-    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+/// Returns the longest part at the start of `text` that fits into `max_bytes`.
+fn prefix_within(text: &str, max_bytes: usize) -> &str {
+    let end = (0..=max_bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     end.map_or("", |end| &text[..end])
 }
 
@@ -145,15 +147,15 @@ mod tests {
     }
 
     #[test]
-    fn every_level_and_every_kind_comes_back() {
+    fn note_round_trip_keeps_levels_and_kinds() {
         for kind in KINDS.map(Some).into_iter().chain([None]) {
-            let said = error(&[("outer", None), ("", kind), ("ünner", None)]);
-            assert_eq!(levels(&open(&seal(&said, &name()), &name()).unwrap()), levels(&said));
+            let original = error(&[("outer", None), ("", kind), ("ünner", None)]);
+            assert_eq!(levels(&open(&seal(&original, &name()), &name()).unwrap()), levels(&original));
         }
     }
 
     #[test]
-    fn the_bytes_stay_as_they_are() {
+    fn note_bytes_are_stable() {
         let note = seal(&error(&[("no", Some(ErrorKind::PermissionDenied))]), &name());
         assert_eq!(note, [&[1][..], &[7; 16], &[9, 0, 0, 0, 0, 0, 0, 0], &[2, 0, 2], b"no"].concat());
     }
@@ -162,14 +164,16 @@ mod tests {
     fn long_note_is_truncated_at_a_character_boundary() {
         for start in 0..4 {
             let long = "x".repeat(start) + &"ü€".repeat(4000);
-            for said in [error(&[(&long, None)]), error(&[("short", None), (&long, None), ("lost", None)])] {
-                let note = seal(&said, &name());
-                assert!(note.len() <= MOST_BYTES && note.len() > MOST_BYTES - 8, "{}", note.len());
-                let (told, said) = (levels(&open(&note, &name()).unwrap()), levels(&said));
-                let last = told.len() - 1;
-                assert_eq!(told[..last], said[..last]);
-                let cut = told[last].0.strip_suffix(CUT).expect("it says that it was cut");
-                assert!(said[last].0.starts_with(cut));
+            for original in
+                [error(&[(&long, None)]), error(&[("short", None), (&long, None), ("lost", None)])]
+            {
+                let note = seal(&original, &name());
+                assert!(note.len() <= MAX_BYTES && note.len() > MAX_BYTES - 8, "{}", note.len());
+                let (decoded, original) = (levels(&open(&note, &name()).unwrap()), levels(&original));
+                let last = decoded.len() - 1;
+                assert_eq!(decoded[..last], original[..last]);
+                let prefix = decoded[last].0.strip_suffix(TRUNCATION_MARK).expect("it says that it was cut");
+                assert!(original[last].0.starts_with(prefix));
             }
         }
     }
@@ -180,9 +184,9 @@ mod tests {
         let no_levels = |levels| {
             [&[VERSION][..], &name().check, &name().schema.to_le_bytes(), &[0; 3].repeat(levels)].concat()
         };
-        let most = (MOST_BYTES - 25) / 3;
-        assert!(open(&no_levels(most), &name()).is_some());
-        assert!(open(&no_levels(most + 1), &name()).is_none());
+        let max_levels = (MAX_BYTES - 25) / 3;
+        assert!(open(&no_levels(max_levels), &name()).is_some());
+        assert!(open(&no_levels(max_levels + 1), &name()).is_none());
     }
 
     #[test]

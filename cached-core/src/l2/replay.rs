@@ -15,10 +15,10 @@ use tokio::runtime::Handle;
 
 use crate::{
     base::race::within,
-    coherence::outbox::{Outbox, OutboxItem, SIGN},
+    coherence::outbox::{CHECK_IN_INTERVAL, Outbox, OutboxItem},
     error::tier::TierError,
     flight::Flights,
-    l2::{shared::Shared, standing::HealthReporter},
+    l2::{health::HealthReporter, shared::Shared},
     telemetry::{event::SharedObservers, functions::FunctionRegistry},
     tier::ChangeListener,
 };
@@ -35,7 +35,7 @@ pub(crate) struct FeedListener {
     shared: Weak<Shared>,
     flights: Arc<Flights>,
     functions: Arc<FunctionRegistry>,
-    standing: HealthReporter,
+    health_reporter: HealthReporter,
 }
 
 impl FeedListener {
@@ -45,84 +45,89 @@ impl FeedListener {
         functions: Arc<FunctionRegistry>,
         observers: SharedObservers,
     ) -> Self {
-        Self { shared: Arc::downgrade(shared), flights, functions, standing: HealthReporter::new(observers) }
+        Self {
+            shared: Arc::downgrade(shared),
+            flights,
+            functions,
+            health_reporter: HealthReporter::new(observers),
+        }
     }
 }
 
 impl ChangeListener for FeedListener {
     fn changed(&self, key: &[u8]) {
         if let (Some(shared), Ok(name)) = (self.shared.upgrade(), std::str::from_utf8(key)) {
-            shared.marks.end(name);
+            shared.epochs.end(name);
         }
     }
 
     fn all_changed(&self) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.marks.end_all();
+            shared.epochs.end_all();
         }
     }
 
     fn restored(&self) {
         if let Some(shared) = self.shared.upgrade() {
-            if shared.pending.is_empty() {
+            if shared.outbox.is_empty() {
                 return;
             }
             // Sent at once, and a flush waits for it.
-            shared.pending.urge(|| Some(shared.background.begin()));
-            tell_again(&shared);
+            shared.outbox.notify_tier_restored(|| Some(shared.background.begin()));
+            resend(&shared);
         }
     }
 
-    fn standing_changed(&self) {
+    fn status_changed(&self) {
         // A cache that is being closed loses its connection on purpose: there is nothing to report.
         if let Some(shared) = self.shared.upgrade()
-            && !*shared.leaving.borrow()
+            && !*shared.closing.borrow()
         {
-            self.standing.look(&shared);
+            self.health_reporter.report_change(&shared);
         }
     }
 
     fn served(&self) -> Option<u64> {
-        (self.flights.len() == 0).then(|| self.functions.served())
+        (self.flights.len() == 0).then(|| self.functions.served_from_memory())
     }
 }
 
 /// Starts a task that sends the outbox, unless another task does so already.
-pub(crate) fn tell_again(shared: &Arc<Shared>) {
-    if shared.pending.is_empty() {
+pub(crate) fn resend(shared: &Arc<Shared>) {
+    if shared.outbox.is_empty() {
         return;
     }
     let Ok(runtime) = Handle::try_current() else { return };
     // The task continues until the outbox is empty. One task for each item would be too many in a long
     // outage.
-    let Some(mut turn) = ResendTurn::begin(shared) else { return };
+    let Some(mut turn) = ResendTurn::acquire(shared) else { return };
     let shared = Arc::downgrade(shared);
     runtime.spawn(async move {
         let mut pause = SHORTEST_PAUSE;
         // Upgraded in each round, so that the task ends when the cache is dropped.
         while let Some(shared) = shared.upgrade() {
             // A closed cache sends nothing.
-            if *shared.leaving.borrow() {
+            if *shared.closing.borrow() {
                 return;
             }
-            if shared.pending.is_empty() {
+            if shared.outbox.is_empty() {
                 drop(turn);
                 // Checked again after the end of the turn: an item that is added later finds the turn free.
-                if shared.pending.is_empty() {
+                if shared.outbox.is_empty() {
                     return;
                 }
-                match ResendTurn::begin(&shared) {
+                match ResendTurn::acquire(&shared) {
                     Some(next) => turn = next,
                     None => return,
                 }
             }
-            match turn.keep(&shared, tell_some(&shared)).await {
+            match turn.run(&shared, send_batch(&shared)).await {
                 None => return,
                 Some(Ok(())) => pause = SHORTEST_PAUSE,
                 Some(Err(_)) => {
-                    let urged = shared.pending.urged.notified();
-                    if shared.pending.may_wait(turn.number) {
-                        within(pause, urged).await;
+                    let tier_restored = shared.outbox.tier_restored.notified();
+                    if shared.outbox.begin_waiting(turn.number) {
+                        within(pause, tier_restored).await;
                         pause = (pause * 2).min(LONGEST_PAUSE);
                     }
                 }
@@ -140,8 +145,8 @@ struct ResendTurn {
 impl ResendTurn {
     /// Acquires the turn if it is free. A flush waits for the first attempt, but not until the tier comes
     /// back.
-    fn begin(shared: &Arc<Shared>) -> Option<Self> {
-        let number = shared.pending.begin_telling(|| Some(shared.background.begin()))?;
+    fn acquire(shared: &Arc<Shared>) -> Option<Self> {
+        let number = shared.outbox.begin_sending(|| Some(shared.background.begin()))?;
         Some(Self { shared: Arc::downgrade(shared), number })
     }
 
@@ -149,13 +154,13 @@ impl ResendTurn {
     ///
     /// Returns `None` if another task has taken the turn while the runtime of this one was blocked. This task
     /// must then stop.
-    async fn keep<T>(&self, shared: &Shared, work: impl Future<Output = T>) -> Option<T> {
+    async fn run<T>(&self, shared: &Shared, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         loop {
-            if !shared.pending.go_on_telling(self.number) {
+            if !shared.outbox.check_in(self.number) {
                 return None;
             }
-            if let Some(done) = within(SIGN, work.as_mut()).await {
+            if let Some(done) = within(CHECK_IN_INTERVAL, work.as_mut()).await {
                 return Some(done);
             }
         }
@@ -165,7 +170,7 @@ impl ResendTurn {
 impl Drop for ResendTurn {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.pending.end_telling(self.number);
+            shared.outbox.end_sending(self.number);
         }
     }
 }
@@ -173,15 +178,15 @@ impl Drop for ResendTurn {
 /// Sends a part of the outbox: keys, which cost little, or else one pattern.
 ///
 /// Only one pattern is sent at a time, so that keys need not wait for several.
-async fn tell_some(shared: &Shared) -> Result<(), TierError> {
+async fn send_batch(shared: &Shared) -> Result<(), TierError> {
     // Sent even if the tier is not ready for reads: a tier that cannot be reached fails at once.
-    let words = shared.pending.some(BATCH);
-    if let [(OutboxItem::Matching(pattern), _)] = &words[..] {
+    let items = shared.outbox.next_batch(BATCH);
+    if let [(OutboxItem::Matching(pattern), _)] = &items[..] {
         shared.sweep(pattern).await?;
     } else {
-        shared.delete(words.iter().map(|(word, _)| word.text().to_owned()).collect()).await?;
+        shared.delete(items.iter().map(|(item, _)| item.text().to_owned()).collect()).await?;
     }
-    settle(shared, &words);
+    settle(shared, &items);
     Ok(())
 }
 
@@ -189,12 +194,12 @@ async fn tell_some(shared: &Shared) -> Result<(), TierError> {
 ///
 /// A value that was read before the tier knew must not stay, and the tier need not report this process's own
 /// changes.
-fn settle(shared: &Shared, told: &[(OutboxItem, u64)]) {
-    for (word, number) in told {
-        match word {
-            OutboxItem::Key(key) => shared.marks.end(key),
-            OutboxItem::Matching(pattern) => shared.marks.end_matching(pattern),
+fn settle(shared: &Shared, sent: &[(OutboxItem, u64)]) {
+    for (item, number) in sent {
+        match item {
+            OutboxItem::Key(key) => shared.epochs.end(key),
+            OutboxItem::Matching(pattern) => shared.epochs.end_matching(pattern),
         }
-        Outbox::told(&shared.pending, word, *number);
+        Outbox::mark_sent(&shared.outbox, item, *number);
     }
 }

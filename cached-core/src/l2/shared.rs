@@ -23,11 +23,11 @@ use crate::{
     },
     error::{Error, tier::TierError},
     key::{KeyHasher, entry_key::SharedKey},
-    l2::{returning::PendingReleases, sweeps::Sweeps},
+    l2::{pending_releases::PendingReleases, sweeps::Sweeps},
     telemetry::functions::FunctionMetrics,
-    tier::{LeaseToken, Stored, Tier, feed::ChangeFeed, guarded::CatchPanic},
+    tier::{LeaseToken, Stored, Tier, catch_panic::CatchPanic, feed::ChangeFeed},
     value::{
-        codec::{Format, Written},
+        codec::{CodecId, Format},
         envelope::{self, Expect, Header, Limits, TagGeneration, Unreadable},
         erased::{ErasedValue, Freshness},
         policy::{Dates, Encoded, Encoder, ValuePolicy},
@@ -38,32 +38,32 @@ use crate::{
 ///
 /// The age of a value with a longer life is read from wall clocks: their difference is small compared with
 /// the life.
-const LONGEST_COUNTED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const LONGEST_COUNTDOWN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The shared tier of one cache, and the state around it.
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// False for a cache without a shared tier.
-    pub(crate) exists: bool,
+    pub(crate) has_tier: bool,
     pub(crate) tier: CatchPanic,
     pub(crate) hasher: Arc<dyn KeyHasher>,
     pub(crate) namespace: String,
     pub(crate) format: Format,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
-    pub(crate) marks: Arc<Epochs>,
-    pub(crate) pending: Outbox,
+    pub(crate) epochs: Arc<Epochs>,
+    pub(crate) outbox: Outbox,
     pub(crate) sweeps: Sweeps,
-    pub(crate) said: TagLog,
+    pub(crate) tag_log: TagLog,
     pub(crate) background: Arc<Background>,
     /// Set when the cache is closed, so that leases are released. Each task that renews a lease subscribes to
     /// it.
-    pub(crate) leaving: watch::Sender<bool>,
-    pub(crate) returning: Arc<PendingReleases>,
+    pub(crate) closing: watch::Sender<bool>,
+    pub(crate) pending_releases: Arc<PendingReleases>,
     /// Length of a lease, unless it is renewed.
     pub(crate) lease: Duration,
     /// Change feed of values that only this process can invalidate.
-    pub(crate) home: Arc<ChangeFeed>,
+    pub(crate) local_feed: Arc<ChangeFeed>,
 }
 
 /// A value to store in the shared tier.
@@ -76,7 +76,7 @@ pub(crate) struct Fill {
 /// Life of a value: its start, and how long it is fresh, stale and held.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Life {
-    pub(crate) since: Nanos,
+    pub(crate) start: Nanos,
     pub(crate) ttl: Duration,
     /// Time after `ttl` during which the value may still be served.
     pub(crate) stale: Duration,
@@ -86,7 +86,7 @@ pub(crate) struct Life {
 
 impl Life {
     /// Returns how long the value may be served, fresh or stale.
-    pub(crate) fn whole(self) -> Duration {
+    pub(crate) fn usable_for(self) -> Duration {
         self.ttl.saturating_add(self.stale)
     }
 }
@@ -112,14 +112,15 @@ impl Shared {
     }
 
     /// Returns the name that changes with every invalidation of a tag.
-    pub(crate) fn journal(&self) -> String {
+    pub(crate) fn journal_key(&self) -> String {
         format!("{}:%tags", self.namespace)
     }
 
     /// Removes these names from the tier. Names of tags may be among them.
     pub(crate) async fn delete(&self, names: Vec<String>) -> Result<(), TierError> {
-        let begin = self.tag_key("");
-        let (tags, keys): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.starts_with(&begin));
+        let tag_prefix = self.tag_key("");
+        let (tags, keys): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| name.starts_with(&tag_prefix));
         if tags.is_empty() && keys.is_empty() {
             return Ok(());
         }
@@ -132,43 +133,43 @@ impl Shared {
     }
 
     /// Returns the pattern of all names of this cache.
-    pub(crate) fn everything(&self) -> String {
+    pub(crate) fn all_names_pattern(&self) -> String {
         format!("{}:*", self.namespace)
     }
 
     /// Returns the validity of a load that does not ask the tier: only this process can invalidate it.
-    pub(crate) fn home_claim(&self, name: &str, tags: &[String]) -> Validity {
-        self.claim(self.marks.of(name), tags, self.home.clone())
+    pub(crate) fn local_validity(&self, name: &str, tags: &[String]) -> Validity {
+        self.validity(self.epochs.current(name), tags, self.local_feed.clone())
     }
 
     /// Returns a validity without a change feed, as of now.
     ///
     /// It serves loads that could not ask the tier. Other callers replace the feed when the tier has
     /// answered.
-    pub(crate) fn silent_claim(&self, name: &str, tags: &[String]) -> Validity {
-        self.claim(self.marks.of(name), tags, ChangeFeed::silent())
+    pub(crate) fn detached_validity(&self, name: &str, tags: &[String]) -> Validity {
+        self.validity(self.epochs.current(name), tags, ChangeFeed::none())
     }
 
     /// Returns a validity without a change feed, on an epoch that the caller has taken.
-    pub(crate) fn silent_claim_on(&self, mark: Arc<Epoch>, tags: &[String]) -> Validity {
-        self.claim(mark, tags, ChangeFeed::silent())
+    pub(crate) fn detached_validity_on(&self, epoch: Arc<Epoch>, tags: &[String]) -> Validity {
+        self.validity(epoch, tags, ChangeFeed::none())
     }
 
     /// Takes epochs, so the call has to precede the request to the tier.
-    fn claim(&self, mark: Arc<Epoch>, tags: &[String], line: Arc<ChangeFeed>) -> Validity {
-        let tags = tags.iter().map(|tag| (self.marks.of(tag), 0)).collect();
-        Validity { mark, tags, line, checked: self.clock.now() }
+    fn validity(&self, epoch: Arc<Epoch>, tags: &[String], feed: Arc<ChangeFeed>) -> Validity {
+        let tags = tags.iter().map(|tag| (self.epochs.current(tag), 0)).collect();
+        Validity { epoch, tags, feed, checked_at: self.clock.now() }
     }
 
     /// Returns the own epoch of `name`, for values that this process does not share.
     ///
     /// A change that the tier reports for `name` does not end it.
-    pub(crate) fn own_mark(&self, name: &str) -> Arc<Epoch> {
-        self.marks.of(&own_mark_name(name))
+    pub(crate) fn own_epoch(&self, name: &str) -> Arc<Epoch> {
+        self.epochs.current(&own_epoch_name(name))
     }
 
-    pub(crate) fn mark(&self, name: &str) -> Arc<Epoch> {
-        self.marks.of(name)
+    pub(crate) fn epoch(&self, name: &str) -> Arc<Epoch> {
+        self.epochs.current(name)
     }
 
     /// Returns the digest that identifies a tag in an envelope.
@@ -182,7 +183,7 @@ impl Shared {
         &self,
         name: &SharedKey,
         stored: &Stored,
-        shape: &dyn ValuePolicy<R>,
+        policy: &dyn ValuePolicy<R>,
         now: Nanos,
     ) -> Result<Option<OpenedRecord>, Unreadable> {
         let expect = Expect { schema: name.schema, check: name.check };
@@ -199,7 +200,7 @@ impl Shared {
             Some(remaining) => {
                 let left = remaining.saturating_sub(spare).min(life);
                 // A tier may hold a long-lived value for less than its life.
-                (left, if life <= LONGEST_COUNTED { life.saturating_sub(left) } else { wall_age() })
+                (left, if life <= LONGEST_COUNTDOWN { life.saturating_sub(left) } else { wall_age() })
             }
             None => (life.saturating_sub(wall_age()), wall_age()),
         };
@@ -209,11 +210,11 @@ impl Shared {
         let (remaining, stale) = (left.saturating_sub(stale_for), left.min(stale_for));
         let dates = Dates { now, age, remaining, stale };
         if opened.header.is_stub {
-            return Ok(Some(OpenedRecord::Stub(shape.dates(dates))));
+            return Ok(Some(OpenedRecord::Stub(policy.stub_freshness(dates))));
         }
-        let format = self.format.of(Written(opened.header.codec)).ok_or(Unreadable::OtherCodec)?;
+        let format = self.format.with_id(CodecId(opened.header.codec)).ok_or(Unreadable::OtherCodec)?;
         // The decoder is the user's code.
-        let decode = || shape.decode(&opened.payload, opened.header.empty, &format, dates);
+        let decode = || policy.decode(&opened.payload, opened.header.is_empty, &format, dates);
         match catch_unwind(AssertUnwindSafe(decode)) {
             Ok(Ok(slot)) => Ok(Some(OpenedRecord::Value(OpenedValue { slot, tags: opened.header.tags }))),
             _ => Err(Unreadable::Undecodable),
@@ -225,22 +226,22 @@ impl Shared {
         &self,
         name: &SharedKey,
         fill: Fill,
-        claim: &Validity,
+        validity: &Validity,
         is_checked: bool,
     ) -> Result<Vec<u8>, Error> {
         let mut payload = Vec::new();
         // The encoder is the user's code, and so is the decoder.
         let encode = || (fill.encoder)(&self.format, is_checked, &mut payload);
         let encoded = catch_unwind(AssertUnwindSafe(encode));
-        let Encoded { by, is_empty } =
+        let Encoded { codec, is_empty } =
             encoded.map_err(|_| Error::codec("the value's `Serialize` or `Deserialize` panicked"))??;
         let tag = |(tag, generation): &(Arc<Epoch>, u64)| TagGeneration {
             tag: self.tag_digest(tag.name()),
             generation: *generation,
         };
-        let tags = claim.tags.iter().map(tag).collect();
+        let tags = validity.tags.iter().map(tag).collect();
         let header = header(name, fill.created_ms, fill.life);
-        let header = Header { codec: by.0, empty: is_empty, tags, ..header };
+        let header = Header { codec: codec.0, is_empty, tags, ..header };
         envelope::seal(&header, &payload, &self.limits)
     }
 
@@ -256,24 +257,24 @@ impl Shared {
     /// because each renewal would notify all processes. But if the process dies, nothing is shared under the
     /// key until the lease ends. So the length is a multiple of the usual duration of the function's loads,
     /// if that is known.
-    pub(crate) fn lease_length(&self, coalesces_here: bool, function: &FunctionMetrics) -> Duration {
-        const UNRENEWED: u32 = 30;
-        const LOADS: u32 = 10;
+    pub(crate) fn lease_length(&self, coalesces_in_process: bool, function: &FunctionMetrics) -> Duration {
+        const MAX_FACTOR: u32 = 30;
+        const LOAD_FACTOR: u32 = 10;
 
-        if !coalesces_here {
+        if !coalesces_in_process {
             return self.lease;
         }
-        let longest = self.lease.saturating_mul(UNRENEWED);
-        let price = function.price();
-        price.map_or(longest, |price| price.saturating_mul(LOADS).clamp(self.lease, longest))
+        let longest = self.lease.saturating_mul(MAX_FACTOR);
+        let price = function.average_load_time();
+        price.map_or(longest, |price| price.saturating_mul(LOAD_FACTOR).clamp(self.lease, longest))
     }
 
     /// Returns how long the tier is to hold the value; `None` if its life has ended.
     ///
     /// Time spent waiting for the store counts, so waiting does not prolong the life.
-    pub(crate) fn left(&self, life: Life) -> Option<Duration> {
-        let waited = Duration::from_nanos(self.clock.now().saturating_sub(life.since));
-        let left = life.whole().saturating_sub(waited);
+    pub(crate) fn remaining_life(&self, life: Life) -> Option<Duration> {
+        let waited = Duration::from_nanos(self.clock.now().saturating_sub(life.start));
+        let left = life.usable_for().saturating_sub(waited);
         (!left.is_zero()).then(|| left.saturating_add(life.spare))
     }
 }
@@ -282,7 +283,7 @@ impl Shared {
 fn header(name: &SharedKey, created_ms: u64, life: Life) -> Header {
     Header {
         codec: 0,
-        empty: false,
+        is_empty: false,
         is_stub: false,
         schema: name.schema,
         check: name.check,
@@ -295,7 +296,7 @@ fn header(name: &SharedKey, created_ms: u64, life: Life) -> Header {
 }
 
 /// Returns the name of the own epoch of `name`. It is unique, because no name contains a NUL.
-pub(crate) fn own_mark_name(name: &str) -> String {
+pub(crate) fn own_epoch_name(name: &str) -> String {
     format!("{name}\0")
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::{
     base::race::within,
-    coherence::outbox::{GONE, SIGN},
+    coherence::outbox::{CHECK_IN_INTERVAL, SENDER_TIMEOUT},
     error::tier::TierError,
     sync::{Instant, Mutex, MutexGuard},
     tier::Tier,
@@ -20,24 +20,24 @@ use crate::{
 /// calls that begin meanwhile share the next sweep.
 #[derive(Debug, Default)]
 pub(crate) struct Sweeps {
-    patterns: Mutex<HashMap<String, Pattern>>,
+    patterns: Mutex<HashMap<String, PatternSweeps>>,
     /// Notified when any sweep ends.
     ended: Notify,
 }
 
 /// Sweeps of one pattern.
 #[derive(Debug, Default)]
-struct Pattern {
+struct PatternSweeps {
     /// Number of calls that sweep, or wait for a sweep.
     calls: usize,
     /// Time of the last check-in of the sweep in progress.
     ///
     /// A sweep that does not check in is on a blocked runtime.
-    sign: Option<Instant>,
+    last_check_in: Option<Instant>,
     /// Number of sweeps that have begun.
-    begun: u64,
+    started: u64,
     /// Number of the last sweep that completed.
-    done: u64,
+    completed: u64,
     /// Number of the last sweep that failed, and its error.
     failed: Option<(u64, TierError)>,
 }
@@ -47,29 +47,29 @@ impl Sweeps {
     ///
     /// Returns when a sweep has completed that began after this call, or has failed.
     pub(crate) async fn sweep(&self, tier: &impl Tier, pattern: &str) -> Result<(), TierError> {
-        let call = SweepCall::begin(self, pattern);
+        let call = SweepCall::register(self, pattern);
         loop {
             // `ended` receives every end from here on, even before it is polled.
             let ended = self.ended.notified();
-            match call.next() {
+            match call.next_step() {
                 SweepStep::Over(outcome) => return outcome,
                 SweepStep::Sweep(turn) => {
                     let mut sweeping = pin!(tier.delete_matching(pattern));
                     let outcome = loop {
-                        match within(SIGN, sweeping.as_mut()).await {
+                        match within(CHECK_IN_INTERVAL, sweeping.as_mut()).await {
                             Some(outcome) => break outcome.map(|_| ()),
-                            None => turn.give_sign(),
+                            None => turn.check_in(),
                         }
                     };
                     turn.end(&outcome);
                     return outcome;
                 }
-                SweepStep::Wait => _ = within(GONE, ended).await,
+                SweepStep::Wait => _ = within(SENDER_TIMEOUT, ended).await,
             }
         }
     }
 
-    fn patterns(&self) -> MutexGuard<'_, HashMap<String, Pattern>> {
+    fn patterns(&self) -> MutexGuard<'_, HashMap<String, PatternSweeps>> {
         self.patterns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,7 +78,7 @@ impl Sweeps {
 struct SweepCall<'a> {
     sweeps: &'a Sweeps,
     pattern: &'a str,
-    wanted: u64,
+    first_sweep: u64,
 }
 
 /// Next step of a call.
@@ -90,30 +90,37 @@ enum SweepStep<'a> {
 }
 
 impl<'a> SweepCall<'a> {
-    fn begin(sweeps: &'a Sweeps, pattern: &'a str) -> Self {
+    fn register(sweeps: &'a Sweeps, pattern: &'a str) -> Self {
         let mut patterns = sweeps.patterns();
-        let known = patterns.entry(pattern.to_owned()).or_default();
-        known.calls += 1;
-        Self { sweeps, pattern, wanted: known.begun + 1 }
+        let state = patterns.entry(pattern.to_owned()).or_default();
+        state.calls += 1;
+        Self { sweeps, pattern, first_sweep: state.started + 1 }
     }
 
-    fn next(&self) -> SweepStep<'a> {
+    fn next_step(&self) -> SweepStep<'a> {
         let mut patterns = self.sweeps.patterns();
-        let known = patterns.entry(self.pattern.to_owned()).or_default();
-        if known.done >= self.wanted {
+        let state = patterns.entry(self.pattern.to_owned()).or_default();
+        if state.completed >= self.first_sweep {
             return SweepStep::Over(Ok(()));
         }
-        match &known.failed {
-            Some((number, error)) if *number >= self.wanted => return SweepStep::Over(Err(error.clone())),
-            _ if known.sign.is_some_and(|sign| sign.elapsed() < GONE) => return SweepStep::Wait,
+        match &state.failed {
+            Some((number, error)) if *number >= self.first_sweep => {
+                return SweepStep::Over(Err(error.clone()));
+            }
+            _ if state
+                .last_check_in
+                .is_some_and(|last_check_in| last_check_in.elapsed() < SENDER_TIMEOUT) =>
+            {
+                return SweepStep::Wait;
+            }
             _ => {}
         }
-        known.sign = Some(Instant::now());
-        known.begun += 1;
+        state.last_check_in = Some(Instant::now());
+        state.started += 1;
         SweepStep::Sweep(SweepTurn {
             sweeps: self.sweeps,
             pattern: self.pattern.to_owned(),
-            number: known.begun,
+            number: state.started,
         })
     }
 }
@@ -121,9 +128,9 @@ impl<'a> SweepCall<'a> {
 impl Drop for SweepCall<'_> {
     fn drop(&mut self) {
         let mut patterns = self.sweeps.patterns();
-        if let Some(known) = patterns.get_mut(self.pattern) {
-            known.calls -= 1;
-            if known.calls == 0 {
+        if let Some(state) = patterns.get_mut(self.pattern) {
+            state.calls -= 1;
+            if state.calls == 0 {
                 patterns.remove(self.pattern);
             }
         }
@@ -140,19 +147,19 @@ struct SweepTurn<'a> {
 }
 
 impl SweepTurn<'_> {
-    fn give_sign(&self) {
-        if let Some(known) = self.sweeps.patterns().get_mut(&self.pattern)
-            && known.begun == self.number
+    fn check_in(&self) {
+        if let Some(state) = self.sweeps.patterns().get_mut(&self.pattern)
+            && state.started == self.number
         {
-            known.sign = Some(Instant::now());
+            state.last_check_in = Some(Instant::now());
         }
     }
 
     fn end(self, outcome: &Result<(), TierError>) {
-        if let Some(known) = self.sweeps.patterns().get_mut(&self.pattern) {
+        if let Some(state) = self.sweeps.patterns().get_mut(&self.pattern) {
             match outcome {
-                Ok(()) => known.done = known.done.max(self.number),
-                Err(error) => known.failed = Some((self.number, error.clone())),
+                Ok(()) => state.completed = state.completed.max(self.number),
+                Err(error) => state.failed = Some((self.number, error.clone())),
             }
         }
     }
@@ -160,10 +167,10 @@ impl SweepTurn<'_> {
 
 impl Drop for SweepTurn<'_> {
     fn drop(&mut self) {
-        if let Some(known) = self.sweeps.patterns().get_mut(&self.pattern)
-            && known.begun == self.number
+        if let Some(state) = self.sweeps.patterns().get_mut(&self.pattern)
+            && state.started == self.number
         {
-            known.sign = None;
+            state.last_check_in = None;
         }
         self.sweeps.ended.notify_waiters();
     }
@@ -185,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_come_while_a_sweep_goes_on_share_the_next_one() {
+    fn calls_during_a_sweep_share_the_next_sweep() {
         let (tier, sweeps) = (FakeTier::new(&ManualClock::new()), Sweeps::default());
         tier.hold_deletes(true);
         let mut first = pin!(sweeps.sweep(&tier, "a:*"));
@@ -194,19 +201,19 @@ mod tests {
         let mut other = pin!(sweeps.sweep(&tier, "b:*"));
         assert!(poll(second.as_mut()).is_pending() && poll(third.as_mut()).is_pending());
         assert!(poll(other.as_mut()).is_pending());
-        let begun = |pattern: &str| sweeps.patterns().get(pattern).map(|known| known.begun);
-        assert_eq!((begun("a:*"), begun("b:*")), (Some(1), Some(1)));
+        let started = |pattern: &str| sweeps.patterns().get(pattern).map(|state| state.started);
+        assert_eq!((started("a:*"), started("b:*")), (Some(1), Some(1)));
         tier.hold_deletes(false);
         assert_eq!(poll(first.as_mut()), Poll::Ready(Ok(())));
         assert_eq!(poll(third.as_mut()), Poll::Ready(Ok(())));
-        assert_eq!(begun("a:*"), Some(2));
+        assert_eq!(started("a:*"), Some(2));
         assert_eq!(poll(second.as_mut()), Poll::Ready(Ok(())));
-        assert_eq!(begun("a:*"), None);
+        assert_eq!(started("a:*"), None);
         assert_eq!(poll(other.as_mut()), Poll::Ready(Ok(())));
     }
 
     #[test]
-    fn a_sweep_that_is_dropped_is_done_by_another_call() {
+    fn another_call_sweeps_when_a_sweep_is_dropped() {
         let (tier, sweeps) = (FakeTier::new(&ManualClock::new()), Sweeps::default());
         tier.hold_deletes(true);
         let mut first = Box::pin(sweeps.sweep(&tier, "a:*"));
@@ -221,19 +228,19 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_that_gives_no_sign_is_done_by_another_call() {
+    fn another_call_sweeps_when_a_sweep_does_not_check_in() {
         let (tier, sweeps) = (FakeTier::new(&ManualClock::new()), Sweeps::default());
         tier.hold_deletes(true);
         let mut silent = Box::pin(sweeps.sweep(&tier, "a:*"));
         assert!(poll(silent.as_mut()).is_pending());
-        sweeps.patterns().get_mut("a:*").unwrap().sign = Instant::now().checked_sub(GONE);
+        sweeps.patterns().get_mut("a:*").unwrap().last_check_in = Instant::now().checked_sub(SENDER_TIMEOUT);
         tier.hold_deletes(false);
         assert_eq!(poll(pin!(sweeps.sweep(&tier, "a:*"))), Poll::Ready(Ok(())));
         assert_eq!(poll(silent.as_mut()), Poll::Ready(Ok(())));
     }
 
     #[test]
-    fn nothing_is_kept_of_what_is_over() {
+    fn finished_sweep_leaves_no_state() {
         let (tier, sweeps) = (FakeTier::new(&ManualClock::new()), Sweeps::default());
         assert_eq!(poll(pin!(sweeps.sweep(&tier, "a:*"))), Poll::Ready(Ok(())));
         assert!(sweeps.patterns().is_empty());

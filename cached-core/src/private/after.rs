@@ -131,7 +131,7 @@ impl<V, R> Future for Settle<V, R> {
 
 /// Expression that names an entry in `#[invalidates(..)]`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not say which entry is outdated",
+    message = "`{Self}` does not name an entry to invalidate",
     label = "this is neither a cached function nor the handle of a cached method",
     note = "write the call of a cached function, such as `syllabus(exam)`; a method needs a handle: add `handle = \
             name_entry` to its `#[cached(..)]`, and write `self.name_entry(id)` here"

@@ -48,8 +48,9 @@ pub enum Key {}
 #[diagnostic::on_unimplemented(
     message = "`{T}` cannot be part of a cache key",
     label = "this is part of the key, and `{T}` is not `serde::Serialize`",
-    note = "if the result does not depend on it, name it in `skip(..)`; otherwise derive `serde::Serialize`, add a \
-            `Serialize` bound, or say what identifies it with `key = ..` or a template such as `\"user:{{user.id}}\"`"
+    note = "if the result does not depend on it, name it in `skip(..)`; otherwise derive `serde::Serialize`, \
+            add a `Serialize` bound, or name a field that identifies it with `key = ..` or a template such \
+            as `\"user:{{user.id}}\"`"
 )]
 pub trait MadeOf<T: ?Sized> {}
 
@@ -142,8 +143,9 @@ pub enum Task {}
 /// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
     message = "the load cannot run in a task of its own, because it borrows `{T}`",
-    label = "there can be no copy of this argument: `{T}` is not `Clone + Send + Sync + 'static`",
-    note = "take it by value, such as in an `Arc`, or leave out what asks for a task: `detach = true`, or `keep_warm`"
+    label = "this argument cannot be copied: `{T}` is not `Clone + Send + Sync + 'static`",
+    note = "take it by value, such as in an `Arc`, or leave out the option that needs a task: `detach = \
+            true`, or `keep_warm`"
 )]
 pub trait Carries<T: ?Sized> {}
 
@@ -207,7 +209,7 @@ impl<T> Marked for Lent<T> {
     type Mark = Borrowed;
 }
 
-pub fn mark<H: Marked>(_: &H) -> PhantomData<H::Mark> {
+pub fn ownership_mark<H: Marked>(_: &H) -> PhantomData<H::Mark> {
     PhantomData
 }
 

@@ -119,8 +119,8 @@ pub enum Keeper {}
 /// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
     message = "`keep_warm` cannot keep a `{T}`",
-    label = "there can be no copies of this argument: `{T}` is not `Clone + Send + Sync + 'static`",
-    note = "a key that is kept warm is loaded when nobody calls, with copies of the arguments: take this one in an `Arc`, or \
-            leave `keep_warm` out"
+    label = "this argument cannot be copied: `{T}` is not `Clone + Send + Sync + 'static`",
+    note = "`keep_warm` loads a key without a caller, with copies of the arguments: take this one in an \
+            `Arc`, or leave `keep_warm` out"
 )]
 pub trait Copies<T> {}

@@ -31,12 +31,12 @@ pub fn detached<F>(future: F) -> Detached<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
-    Detached(Box::pin(future), |runtime, lander, future| runtime.spawn(lander.land(future)))
+    Detached(Box::pin(future), |runtime, load_run, future| runtime.spawn(load_run.run(future)))
 }
 
 /// Stands for the return value of a body where only its type is needed, in code that never runs.
-pub fn edge<R>() -> R {
-    unreachable!("it is not called")
+pub fn phantom_value<R>() -> R {
+    unreachable!("code that needs only the type never runs")
 }
 
 /// Arguments, and the closure that makes a load from them, with the marks of their holders.

@@ -8,7 +8,7 @@
 #![allow(
     clippy::unnecessary_wraps,
     clippy::return_self_not_must_use,
-    reason = "methods come in pairs of one signature"
+    reason = "both methods of a pair have one signature"
 )]
 
 mod after;
@@ -25,10 +25,10 @@ pub use std::{
 pub use crate::base::planted::is_planted;
 pub use after::{After, Always, Outcome, Settle, invalidation};
 pub use argument::{
-    Arg, Hold, HoldOption, KeyArg, LendArg, OptionArg, RefuseArg, RefuseKey, RefuseTag, mark,
+    Arg, Hold, HoldOption, KeyArg, LendArg, OptionArg, RefuseArg, RefuseKey, RefuseTag, ownership_mark,
 };
 pub use keep::{Again, Copies, KeepArg, KeepCopy, RefuseKeep};
-pub use load::{Detached, Inline, detached, edge, place};
+pub use load::{Detached, Inline, detached, phantom_value, place};
 pub use probe::{
     AnyHeap, KeepsTarget, KeepsWords, NeverEmpty, NeverHit, NoArgumentsHere, NoError, NoErrorToShare,
     NoOption, NoWords, PlainKind, Probe, RefuseShared, RefuseTimeout, RefuseValue, SureValue, Unshared,

@@ -104,7 +104,7 @@ impl<T> NoOption<T> for Probe<T> {}
 
 /// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
-    message = "`cache_none` is about functions that return an `Option`",
+    message = "`cache_none` needs a function that returns an `Option`",
     label = "this function never returns `None`",
     note = "every value of this type is cached anyway: leave `cache_none` out"
 )]
@@ -123,7 +123,7 @@ impl<T> NoError<T> for Probe<T> {}
 
 /// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
-    message = "`cache_err` is about functions that return a `Result`",
+    message = "`cache_err` needs a function that returns a `Result`",
     label = "this function returns no error: leave `cache_err` out"
 )]
 pub trait IsResult {}
@@ -150,7 +150,7 @@ impl<E: Clone + Send + Sync + 'static> Probe<E> {
 /// Errors that can be turned into text and made from text. Called on a reference.
 impl<E: Error + From<SharedLoadError> + 'static> Probe<E> {
     pub fn __cached_words(&self) -> Option<Words<E>> {
-        Some(Words::read_by(|error| SharedLoadError::new(error)))
+        Some(Words::new(|error| SharedLoadError::new(error)))
     }
 }
 
@@ -161,7 +161,7 @@ pub trait WordsOfText {
 
 impl WordsOfText for Probe<String> {
     fn __cached_words(&self) -> Option<Words<String>> {
-        Some(Words::read_by(|text| SharedLoadError::of_text(text)))
+        Some(Words::new(|text| SharedLoadError::from_text(text)))
     }
 }
 
@@ -172,7 +172,7 @@ pub trait WordsOfTarget<E> {
 
 impl<E: Deref<Target: AnyError> + From<SharedLoadError>> WordsOfTarget<E> for &Probe<E> {
     fn __cached_words(&self) -> Option<Words<E>> {
-        Some(Words::read_by(|error| SharedLoadError::new(error.as_error())))
+        Some(Words::new(|error| SharedLoadError::new(error.as_error())))
     }
 }
 
@@ -256,7 +256,7 @@ impl<T, E> Probe<Result<T, E>> {
 
 /// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
-    message = "`share_err` is about functions that return a `Result`",
+    message = "`share_err` needs a function that returns a `Result`",
     label = "this function returns no error: leave `share_err` out"
 )]
 pub trait MayShareError {}
@@ -278,8 +278,8 @@ impl<T, E> Probe<Result<T, E>> {
 
 /// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
-    message = "`load_timeout` is about functions that return a `Result`",
-    label = "this function has no error for a load that took too long",
+    message = "`load_timeout` needs a function that returns a `Result`",
+    label = "this function has no error for a load that times out",
     note = "return a `Result` whose error implements `From<cached_aside::LoadTimeout>`, or leave `load_timeout` out"
 )]
 pub trait MayFail {}
@@ -307,7 +307,7 @@ pub enum Timeouts {}
 
 /// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
-    message = "`{E}` cannot say that a load took too long",
+    message = "`{E}` cannot be made from a `LoadTimeout`",
     label = "the error does not implement `From<cached_aside::LoadTimeout>`",
     note = "`load_timeout` ends a load in an error of the function: write `impl From<cached_aside::LoadTimeout> for` its \
             error type"
@@ -402,27 +402,27 @@ pub enum SharedTier {}
 #[diagnostic::on_unimplemented(
     message = "`{V}` cannot be cached",
     label = "this value is not `Clone + Send + Sync + 'static`",
-    note = "a hit hands out a clone, perhaps in another thread: derive `Clone` for it, or return it in an `Arc` (without `local`, \
-            that needs serde's feature `rc`); a type parameter needs the bounds"
+    note = "a hit returns a clone, possibly in another thread: derive `Clone` for it, or return it in an \
+            `Arc` (without `local`, that needs serde's feature `rc`); a type parameter needs the bounds"
 )]
 pub trait Keeps<V> {}
 
 /// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
-    message = "`{V}` cannot go to a shared tier",
+    message = "`{V}` cannot be stored in a shared tier",
     label = "this value is not `serde::Serialize + serde::de::DeserializeOwned`",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it and for what it is made of, or add `local` to keep \
-            it in this process; a type parameter needs the bounds",
-    note = "an `Arc` needs serde's feature `rc` besides: `features = [\"derive\", \"rc\"]`"
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it and for the types in it, or add \
+            `local` to keep it in this process; a type parameter needs the bounds",
+    note = "an `Arc` also needs serde's feature `rc`: `features = [\"derive\", \"rc\"]`"
 )]
 pub trait Stores<V> {}
 
 /// Carries the compiler's message, and is implemented for nothing.
 #[diagnostic::on_unimplemented(
-    message = "`cache_err` keeps errors, and `{E}` cannot be kept",
+    message = "`cache_err` cannot cache `{E}`",
     label = "the error is not `Clone + Send + Sync + 'static`, nor `Error + From<cached_aside::SharedLoadError>`",
-    note = "derive `Clone` for it, return it in an `Arc`, write `impl From<cached_aside::SharedLoadError> for` it, or say \
-            with `share_err = |e| ..` what others get instead"
+    note = "derive `Clone` for it, return it in an `Arc`, write `impl From<cached_aside::SharedLoadError> \
+            for` it, or make the copy that other callers get with `share_err = |e| ..`"
 )]
 pub trait KeepsError<E> {}
 

@@ -17,14 +17,14 @@ pub fn name_of<T>(_: &T) -> &'static str {
 /// Returns the scope of a free function without a prefix; `None` if its path alone identifies it.
 ///
 /// Inside another function, the path is not enough. The type name of the companions then identifies the outer
-/// function, and `place` separates the blocks of that function.
+/// function, and `position` separates the blocks of that function.
 #[inline]
 pub fn free_scope(
     path: &str,
     companions: &'static str,
-    place: (u32, u32),
+    position: (u32, u32),
 ) -> Option<(Scope, ScopeValue<(u32, u32)>)> {
-    (path != companions).then_some((Scope(companions), ScopeValue(place)))
+    (path != companions).then_some((Scope(companions), ScopeValue(position)))
 }
 
 /// Returns the scope of a method with a prefix; `None` if the method has only one instance.
@@ -32,11 +32,11 @@ pub fn free_scope(
 /// In a trait or in a generic `impl`, a method may have several instances.
 #[inline]
 pub fn method_scope(closure: &'static str, item: &str) -> Option<Scope> {
-    (!is_one(closure, item)).then_some(Scope(closure))
+    (!is_single_instance(closure, item)).then_some(Scope(closure))
 }
 
 /// Returns whether all instances have the same name.
-fn is_one(closure: &str, item: &str) -> bool {
+fn is_single_instance(closure: &str, item: &str) -> bool {
     // The last segment is the closure or the item itself; the segments before it are the path to it.
     let path = |name| str::rsplit_once(name, "::").map(|(path, _)| path);
     path(closure) == path(item)

@@ -77,7 +77,7 @@ impl EventKind {
         }
     }
 
-    pub(crate) fn of(count: Count) -> Option<Self> {
+    pub(crate) fn of_count(count: Count) -> Option<Self> {
         Some(match count {
             Count::HitL1 => Self::HitL1,
             Count::HitL2 => Self::HitL2,
@@ -130,16 +130,16 @@ impl Observers {
 
     /// Passes an event to every observer. Panics of observers do not reach the caller.
     #[cold]
-    pub(crate) fn tell(
+    pub(crate) fn notify(
         &self,
         kind: EventKind,
         function: &'static str,
         key: Option<KeyRef<'_>>,
-        by: &dyn KeyHasher,
+        hasher: &dyn KeyHasher,
     ) {
         let digest = |key: KeyRef<'_>| {
             let mut half = [0; 16];
-            half.copy_from_slice(&key.digest(by)[..16]);
+            half.copy_from_slice(&key.digest(hasher)[..16]);
             KeyDigest(half)
         };
         let event = Event { kind, function, key: key.map(digest) };

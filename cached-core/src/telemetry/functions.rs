@@ -30,24 +30,24 @@ pub(crate) struct FunctionMetrics {
     name: &'static str,
     counters: Counters,
     /// Latencies of hits. Allocated with the function, because a hit must not allocate.
-    hit: Histogram,
-    look: OnceLock<Box<Histogram>>,
-    load: OnceLock<Box<Histogram>>,
+    hit_latency: Histogram,
+    lookup_latency: OnceLock<Box<Histogram>>,
+    load_latency: OnceLock<Box<Histogram>>,
     /// Moving average of the duration of loads that returned a value, in nanoseconds; zero before the first.
-    price: AtomicU64,
+    average_load_nanos: AtomicU64,
     /// Approximate size in bytes of the larger values in the shared tier; at most `LARGE_VALUE` if none was
     /// large recently.
-    size: AtomicUsize,
+    large_value_size: AtomicUsize,
     /// Guards the warning that errors are not shared, which is given once.
-    is_error_unshared_said: Once,
+    unshared_error_warning: Once,
     /// Set while the next value is decoded again before it is stored. This is so for the first value, and
     /// after a stored value could not be decoded, until one value passes the check.
-    is_codec_unsure: AtomicBool,
-    is_unshared_said: AtomicBool,
-    is_untaken_said: AtomicBool,
+    is_codec_check_due: AtomicBool,
+    has_warned_unshared: AtomicBool,
+    has_warned_large_value: AtomicBool,
     /// Fingerprint of the first `FunctionSpec` with this template that uses the shared tier; 0 if there is
     /// none.
-    user: AtomicU64,
+    first_fingerprint: AtomicU64,
     /// Set if a second such `FunctionSpec` has another fingerprint, so that different functions share the
     /// template.
     has_clash: AtomicBool,
@@ -60,16 +60,16 @@ impl FunctionMetrics {
         Self {
             name,
             counters: Counters::new(),
-            hit: Histogram::new(),
-            look: OnceLock::new(),
-            load: OnceLock::new(),
-            price: AtomicU64::new(0),
-            size: AtomicUsize::new(0),
-            is_error_unshared_said: Once::new(),
-            is_codec_unsure: AtomicBool::new(true),
-            is_unshared_said: AtomicBool::new(false),
-            is_untaken_said: AtomicBool::new(false),
-            user: AtomicU64::new(0),
+            hit_latency: Histogram::new(),
+            lookup_latency: OnceLock::new(),
+            load_latency: OnceLock::new(),
+            average_load_nanos: AtomicU64::new(0),
+            large_value_size: AtomicUsize::new(0),
+            unshared_error_warning: Once::new(),
+            is_codec_check_due: AtomicBool::new(true),
+            has_warned_unshared: AtomicBool::new(false),
+            has_warned_large_value: AtomicBool::new(false),
+            first_fingerprint: AtomicU64::new(0),
             has_clash: AtomicBool::new(false),
             #[cfg(feature = "metrics")]
             exported: crate::telemetry::exported::Exported::default(),
@@ -81,45 +81,54 @@ impl FunctionMetrics {
     }
 
     /// Returns whether the next value is decoded again before it is stored.
-    pub(crate) fn checks_codec(&self) -> bool {
-        self.is_codec_unsure.load(Ordering::Relaxed)
+    pub(crate) fn is_codec_check_due(&self) -> bool {
+        self.is_codec_check_due.load(Ordering::Relaxed)
     }
 
     /// Records that a value was encoded and, if `was_checked`, decoded again.
-    pub(crate) fn trust_codec(&self, was_checked: bool) {
+    pub(crate) fn record_encoded(&self, was_checked: bool) {
         if was_checked {
-            self.is_codec_unsure.store(false, Ordering::Relaxed);
+            self.is_codec_check_due.store(false, Ordering::Relaxed);
         }
     }
 
     /// Records that a stored value could not be decoded.
-    pub(crate) fn distrust_codec(&self) {
-        self.is_codec_unsure.store(true, Ordering::Relaxed);
+    pub(crate) fn require_codec_check(&self) {
+        self.is_codec_check_due.store(true, Ordering::Relaxed);
     }
 
     /// Warns that the shared tier cannot hold a value. The warning is given once, because other values of the
     /// function are likely to have the same problem.
-    pub(crate) fn say_unshared(&self, why: &Error) {
-        if !self.is_unshared_said.swap(true, Ordering::Relaxed) {
-            notice::warn(self.name, &format!("{why}; each process keeps its own values"));
+    pub(crate) fn warn_unshared(&self, reason: &Error) {
+        if !self.has_warned_unshared.swap(true, Ordering::Relaxed) {
+            notice::warn(self.name, &format!("{reason}; each process keeps its own values"));
         }
     }
 
     /// Warns, once, that the shared tier did not store a large value although it stored the stub in its
     /// place.
-    pub(crate) fn say_untaken(&self, bytes: usize, why: &TierError) {
-        if !self.is_untaken_said.swap(true, Ordering::Relaxed) {
-            notice::warn(self.name, &format!("a value of {bytes} bytes: {why}; each process keeps its own"));
+    pub(crate) fn warn_large_value_not_stored(&self, bytes: usize, reason: &TierError) {
+        if !self.has_warned_large_value.swap(true, Ordering::Relaxed) {
+            notice::warn(
+                self.name,
+                &format!("a value of {bytes} bytes was not stored: {reason}; each process keeps its own"),
+            );
         }
     }
 
     /// Registers a `FunctionSpec` with this template, and warns once if it is not that of the first function.
     #[cold]
-    fn meet(&self, site: &FunctionSpec) {
-        let before = self.user.compare_exchange(0, site.print(), Ordering::Relaxed, Ordering::Relaxed);
-        if before.is_err_and(|before| before != site.print()) && !self.has_clash.swap(true, Ordering::Relaxed)
+    fn register_spec(&self, spec: &FunctionSpec) {
+        let before = self.first_fingerprint.compare_exchange(
+            0,
+            spec.fingerprint(),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        if before.is_err_and(|before| before != spec.fingerprint())
+            && !self.has_clash.swap(true, Ordering::Relaxed)
         {
-            let owner = match site.owned_by() {
+            let owner = match spec.owned_by() {
                 Owner::Anyone => "a keyspace",
                 Owner::Function(path) | Owner::Schema(path) => path,
             };
@@ -148,53 +157,55 @@ impl FunctionMetrics {
         &self.counters
     }
 
-    pub(crate) fn hit(&self) -> &Histogram {
-        &self.hit
+    pub(crate) fn hit_latency(&self) -> &Histogram {
+        &self.hit_latency
     }
 
-    pub(crate) fn look(&self) -> &Histogram {
-        self.look.get_or_init(|| Box::new(Histogram::new()))
+    pub(crate) fn lookup_latency(&self) -> &Histogram {
+        self.lookup_latency.get_or_init(|| Box::new(Histogram::new()))
     }
 
     /// Returns the latencies of lookups in the shared tier; `None` before the first lookup.
     #[cfg(feature = "metrics")]
-    pub(crate) fn looked(&self) -> Option<&Histogram> {
-        self.look.get().map(|histogram| &**histogram)
+    pub(crate) fn recorded_lookup_latency(&self) -> Option<&Histogram> {
+        self.lookup_latency.get().map(|histogram| &**histogram)
     }
 
     /// Returns the latencies of loads; `None` before the first load.
     #[cfg(feature = "metrics")]
-    pub(crate) fn loaded(&self) -> Option<&Histogram> {
-        self.load.get().map(|histogram| &**histogram)
+    pub(crate) fn recorded_load_latency(&self) -> Option<&Histogram> {
+        self.load_latency.get().map(|histogram| &**histogram)
     }
 
-    pub(crate) fn load(&self) -> &Histogram {
-        self.load.get_or_init(|| Box::new(Histogram::new()))
+    pub(crate) fn load_latency(&self) -> &Histogram {
+        self.load_latency.get_or_init(|| Box::new(Histogram::new()))
     }
 
     /// Adds the duration of a load that returned a value to the moving average.
-    pub(crate) fn costs(&self, took: Nanos) {
+    pub(crate) fn record_load_time(&self, took: Nanos) {
         const SHARE: u64 = 8;
 
         // The update is not atomic: of two concurrent updates, one may be lost.
-        let before = self.price.load(Ordering::Relaxed);
+        let before = self.average_load_nanos.load(Ordering::Relaxed);
         let now = if before == 0 { took } else { before - before / SHARE + took / SHARE };
-        self.price.store(now.max(1), Ordering::Relaxed);
+        self.average_load_nanos.store(now.max(1), Ordering::Relaxed);
     }
 
     /// Returns the average duration of a load; `None` if no load in this process has returned a value.
-    pub(crate) fn price(&self) -> Option<Duration> {
-        Some(self.price.load(Ordering::Relaxed)).filter(|price| *price > 0).map(Duration::from_nanos)
+    pub(crate) fn average_load_time(&self) -> Option<Duration> {
+        Some(self.average_load_nanos.load(Ordering::Relaxed))
+            .filter(|nanos| *nanos > 0)
+            .map(Duration::from_nanos)
     }
 
     /// Records the size of a value that the shared tier holds or is about to hold.
     ///
     /// A large value counts at once, and its size decays over the next hundreds of values. If some values of
     /// a function are large, the next one may be, too.
-    pub(crate) fn measures(&self, bytes: usize) {
+    pub(crate) fn record_value_size(&self, bytes: usize) {
         const SHARE: usize = 64;
 
-        let before = self.size.load(Ordering::Relaxed);
+        let before = self.large_value_size.load(Ordering::Relaxed);
         // Usually no value is large, and nothing is written. Zero bytes mean that the value was not read: its
         // real size is unknown.
         if bytes.max(before) <= LARGE_VALUE || bytes == 0 {
@@ -202,31 +213,31 @@ impl FunctionMetrics {
         }
         let now = bytes.max(before - before / SHARE);
         if now != before {
-            self.size.store(now, Ordering::Relaxed);
+            self.large_value_size.store(now, Ordering::Relaxed);
         }
     }
 
     /// Returns the estimated size in bytes of the next value, if it may be large; at most `LARGE_VALUE`
     /// otherwise.
-    pub(crate) fn size(&self) -> usize {
-        self.size.load(Ordering::Relaxed)
+    pub(crate) fn expected_value_size(&self) -> usize {
+        self.large_value_size.load(Ordering::Relaxed)
     }
 
     /// Returns the time for which a call may wait for the shared tier.
-    pub(crate) fn budget(&self, site: &FunctionSpec) -> Budget {
-        match site.own_budget() {
+    pub(crate) fn budget(&self, spec: &FunctionSpec) -> Budget {
+        match spec.own_tier_timeout() {
             Some(budget) => Budget::Exactly(budget),
-            None => Budget::of_price(self.price.load(Ordering::Relaxed)),
+            None => Budget::from_load_time(self.average_load_nanos.load(Ordering::Relaxed)),
         }
     }
 
     /// Warns, once, that the errors of the function are not shared, and names the option that shares them.
-    pub(crate) fn warn_of_errors(&self) {
-        self.is_error_unshared_said.call_once(|| {
+    pub(crate) fn warn_unshared_errors(&self) {
+        self.unshared_error_warning.call_once(|| {
             notice::warn(
                 self.name,
-                "its error is neither `Clone` nor `From<SharedLoadError>`, so callers that wait for a failing load each load \
-                 for themselves, one after the other: `share_err = |e| ..` shares the error",
+                "the error is neither `Clone` nor `From<SharedLoadError>`, so after a failed load its \
+                 followers load one after the other: add `share_err = |e| ..` to share the error",
             );
         });
     }
@@ -237,10 +248,10 @@ impl FunctionMetrics {
         };
         FunctionStats {
             function: self.name.to_owned(),
-            hit: self.hit.snapshot(),
-            look: of(&self.look),
-            load: of(&self.load),
-            ..self.counters.of_function()
+            hit: self.hit_latency.snapshot(),
+            look: of(&self.lookup_latency),
+            load: of(&self.load_latency),
+            ..self.counters.function_stats()
         }
     }
 }
@@ -254,7 +265,7 @@ const LISTS: usize = 128;
 pub(crate) struct FunctionRegistry {
     lists: [NextNode; LISTS],
     /// Counters for events that concern several functions, or none.
-    others: Arc<FunctionMetrics>,
+    cache_wide: Arc<FunctionMetrics>,
 }
 
 type NextNode = OnceLock<Box<FunctionNode>>;
@@ -266,19 +277,21 @@ struct FunctionNode {
 
 impl FunctionRegistry {
     pub(crate) fn new() -> Self {
-        Self { lists: [const { OnceLock::new() }; LISTS], others: Arc::new(FunctionMetrics::new("")) }
+        Self { lists: [const { OnceLock::new() }; LISTS], cache_wide: Arc::new(FunctionMetrics::new("")) }
     }
 
-    pub(crate) fn of(&self, site: &FunctionSpec) -> &Arc<FunctionMetrics> {
-        let template = site.template();
-        #[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
-        let mut link = &self.lists[site.template_print() as usize % LISTS];
+    pub(crate) fn metrics_of(&self, spec: &FunctionSpec) -> &Arc<FunctionMetrics> {
+        let template = spec.template();
+        #[allow(clippy::cast_possible_truncation, reason = "any bits of the fingerprint select a list")]
+        let mut link = &self.lists[spec.template_fingerprint() as usize % LISTS];
         loop {
             let node = link.get_or_init(|| Box::new(FunctionNode::new(template)));
             // Usually both are the text of one `FunctionSpec`, at one address.
             if ptr::eq(node.function.name, template) || node.function.name == template {
-                if !site.is_local() && node.function.user.load(Ordering::Relaxed) != site.print() {
-                    node.function.meet(site);
+                if !spec.is_local()
+                    && node.function.first_fingerprint.load(Ordering::Relaxed) != spec.fingerprint()
+                {
+                    node.function.register_spec(spec);
                 }
                 return &node.function;
             }
@@ -286,8 +299,8 @@ impl FunctionRegistry {
         }
     }
 
-    pub(crate) fn others(&self) -> &Arc<FunctionMetrics> {
-        &self.others
+    pub(crate) fn cache_wide(&self) -> &Arc<FunctionMetrics> {
+        &self.cache_wide
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<FunctionMetrics>> {
@@ -314,9 +327,9 @@ impl FunctionRegistry {
     }
 
     /// Returns a number that grows with every value served from memory. One call may count more than once.
-    pub(crate) fn served(&self) -> u64 {
+    pub(crate) fn served_from_memory(&self) -> u64 {
         let of = |function: &Arc<FunctionMetrics>| {
-            let counts = [Count::HitL1, Count::Stale, Count::ServedAlone];
+            let counts = [Count::HitL1, Count::Stale, Count::ServedInOutage];
             counts.iter().map(|count| function.counters.sum(*count)).fold(0, u64::wrapping_add)
         };
         self.iter().map(of).fold(0, u64::wrapping_add)
@@ -324,7 +337,7 @@ impl FunctionRegistry {
 
     /// Returns the totals of all functions, and of events that belong to none.
     pub(crate) fn total(&self) -> Stats {
-        Counters::total(self.iter().chain([&self.others]).map(|function| &function.counters))
+        Counters::total(self.iter().chain([&self.cache_wide]).map(|function| &function.counters))
     }
 }
 
@@ -346,17 +359,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_template_has_its_own_and_only_one() {
+    fn each_template_has_exactly_one_metrics_record() {
         let functions = FunctionRegistry::new();
         let names: Vec<&'static str> = (0..1000).map(|n: u32| &*n.to_string().leak()).collect();
         for name in &names {
-            functions.of(&FunctionSpec::prefix(name)).add(Count::Miss);
+            functions.metrics_of(&FunctionSpec::prefix(name)).add(Count::Miss);
         }
         for name in &names {
             // Equal text at another address.
-            functions.of(&FunctionSpec::prefix(name.to_string().leak())).add(Count::Load);
+            functions.metrics_of(&FunctionSpec::prefix(name.to_string().leak())).add(Count::Load);
         }
-        functions.others().add(Count::Miss);
+        functions.cache_wide().add(Count::Miss);
         let all = functions.snapshots();
         assert_eq!(all.len(), 1000);
         assert!(all.iter().all(|one| (one.misses, one.loads) == (1, 1)));
@@ -364,30 +377,30 @@ mod tests {
     }
 
     #[test]
-    fn a_large_value_is_expected_again_for_a_while() {
+    fn expected_value_size_decays_slowly_after_a_large_value() {
         let function = FunctionMetrics::new("");
-        function.measures(LARGE_VALUE);
-        assert_eq!(function.size(), 0, "it is not large");
-        function.measures(12 << 20);
-        assert_eq!(function.size(), 12 << 20);
+        function.record_value_size(LARGE_VALUE);
+        assert_eq!(function.expected_value_size(), 0, "it is not large");
+        function.record_value_size(12 << 20);
+        assert_eq!(function.expected_value_size(), 12 << 20);
         for _ in 0..100 {
-            function.measures(10);
+            function.record_value_size(10);
         }
-        assert!(function.size() > LARGE_VALUE);
+        assert!(function.expected_value_size() > LARGE_VALUE);
         for _ in 0..1000 {
-            function.measures(10);
+            function.record_value_size(10);
         }
-        assert!(function.size() <= LARGE_VALUE, "{}", function.size());
+        assert!(function.expected_value_size() <= LARGE_VALUE, "{}", function.expected_value_size());
     }
 
     #[test]
-    fn threads_that_meet_a_function_at_once_count_in_one_place() {
+    fn concurrent_first_uses_of_a_function_share_one_metrics_record() {
         let functions = FunctionRegistry::new();
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for name in ["a", "b", "c", "d"] {
-                        functions.of(&FunctionSpec::prefix(name)).add(Count::Miss);
+                        functions.metrics_of(&FunctionSpec::prefix(name)).add(Count::Miss);
                     }
                 });
             }

@@ -9,12 +9,12 @@ use crate::base::clock::Nanos;
 
 /// Base-2 logarithm of the number of buckets per power of two. The middle of a bucket is off by at most 1/16.
 const SUB_BITS: u32 = 3;
-const SUB: usize = 1 << SUB_BITS;
+const SUB_BUCKETS: usize = 1 << SUB_BITS;
 
 /// Longest duration of the histogram, more than two hours. A longer one counts as this.
-const LONGEST: Nanos = (1 << 43) - 1;
+const MAX_NANOS: Nanos = (1 << 43) - 1;
 
-pub(crate) const BUCKETS: usize = bucket(LONGEST) + 1;
+pub(crate) const BUCKETS: usize = bucket(MAX_NANOS) + 1;
 
 /// Histogram of durations: logarithmic, and linear within each power of two. Recording takes two atomic
 /// operations.
@@ -42,23 +42,23 @@ pub struct Latency {
     pub max_ns: u64,
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "what is cast is less than 16")]
+#[allow(clippy::cast_possible_truncation, reason = "the cast values are less than 16")]
 const fn bucket(nanos: Nanos) -> usize {
-    let nanos = if nanos > LONGEST { LONGEST } else { nanos };
-    if nanos < SUB as u64 {
+    let nanos = if nanos > MAX_NANOS { MAX_NANOS } else { nanos };
+    if nanos < SUB_BUCKETS as u64 {
         return nanos as usize;
     }
     let power = nanos.ilog2();
-    (power - SUB_BITS + 1) as usize * SUB + (nanos >> (power - SUB_BITS)) as usize % SUB
+    (power - SUB_BITS + 1) as usize * SUB_BUCKETS + (nanos >> (power - SUB_BITS)) as usize % SUB_BUCKETS
 }
 
 /// Returns the middle of a bucket.
-pub(crate) const fn middle(bucket: usize) -> Nanos {
-    if bucket < SUB {
+pub(crate) const fn bucket_middle(bucket: usize) -> Nanos {
+    if bucket < SUB_BUCKETS {
         return bucket as u64;
     }
-    let width = 1 << (bucket / SUB - 1);
-    (SUB + bucket % SUB) as u64 * width + width / 2
+    let width = 1 << (bucket / SUB_BUCKETS - 1);
+    (SUB_BUCKETS + bucket % SUB_BUCKETS) as u64 * width + width / 2
 }
 
 impl Histogram {
@@ -84,11 +84,11 @@ impl Histogram {
         let percentile = |percent: u64| {
             let rank = (count * percent).div_ceil(100);
             let mut seen = 0;
-            let is_there = |of: &u64| {
+            let reaches_rank = |of: &u64| {
                 seen += of;
                 seen >= rank
             };
-            counts.iter().position(is_there).map_or(0, middle).min(max_ns)
+            counts.iter().position(reaches_rank).map_or(0, bucket_middle).min(max_ns)
         };
         let (p50_ns, p90_ns, p99_ns) = (percentile(50), percentile(90), percentile(99));
         Latency { count, p50_ns, p90_ns, p99_ns, max_ns }
@@ -110,13 +110,13 @@ mod tests {
             }
         }
         for index in 0..BUCKETS {
-            assert_eq!(bucket(middle(index)), index);
+            assert_eq!(bucket(bucket_middle(index)), index);
         }
         assert_eq!(bucket(u64::MAX), BUCKETS - 1);
     }
 
     #[test]
-    fn a_percentile_is_off_by_a_sixteenth_at_most_and_the_maximum_by_nothing() {
+    fn percentiles_are_within_a_sixteenth_and_the_maximum_is_exact() {
         let histogram = Histogram::new();
         assert_eq!(histogram.snapshot(), Latency::default());
         for nanos in 1..=100_000_u64 {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_a_kind_is_every_percentile() {
+    fn every_percentile_of_one_measurement_is_that_measurement() {
         let histogram = Histogram::new();
         histogram.record(1_000_000);
         let found = histogram.snapshot();

@@ -10,7 +10,7 @@ use metrics::{Label, SharedString, Unit, counter, describe_counter, describe_gau
 
 use crate::telemetry::{
     functions::FunctionMetrics,
-    latency::{BUCKETS, Histogram, middle},
+    latency::{BUCKETS, Histogram, bucket_middle},
     stats::Count,
 };
 
@@ -73,49 +73,54 @@ macro_rules! metrics {
 }
 
 metrics! {
-    HITS: Counter "cached_aside_hits_total" ["function", "tier"] "Calls that a tier answered";
-    STALE: Counter "cached_aside_stale_total" ["function"] "Calls that a tier answered with a value that was not fresh any more";
-    MISSES: Counter "cached_aside_misses_total" ["function"] "Calls that no tier answered";
-    JOINED: Counter "cached_aside_joined_total" ["function"] "Calls that the load of another call answered";
-    BYPASSED: Counter "cached_aside_bypassed_total" ["function"] "Calls in which the cache took no part";
+    HITS: Counter "cached_aside_hits_total" ["function", "tier"] "Calls answered by a tier";
+    STALE: Counter "cached_aside_stale_total" ["function"]
+        "Calls answered by a tier with a value that was no longer fresh";
+    MISSES: Counter "cached_aside_misses_total" ["function"] "Calls that no tier could answer";
+    JOINED: Counter "cached_aside_joined_total" ["function"] "Calls answered by the load of another call";
+    BYPASSED: Counter "cached_aside_bypassed_total" ["function"] "Calls that bypassed the cache";
     LOADS: Counter "cached_aside_loads_total" ["function"] "Runs of the function's body";
     KEPT_WARM: Counter "cached_aside_kept_warm_total" ["function"]
-        "Renewals of the most used keys, begun before they expired and without a call";
+        "Renewals of the most used keys, started without a call before the keys expired";
     LOAD_FAILURES: Counter "cached_aside_load_failures_total" ["function", "outcome"] {"error", "panic"}
         "Loads that returned an error, or panicked";
-    LOAD_TIMEOUTS: Counter "cached_aside_load_timeouts_total" ["function"] "Loads that took too long, and so ended in an error";
+    LOAD_TIMEOUTS: Counter "cached_aside_load_timeouts_total" ["function"]
+        "Loads that exceeded their timeout and ended in an error";
     FILLS: Counter "cached_aside_fills_total" ["function", "outcome"] {"kept", "rejected"}
-        "Loaded values that went into the in-process tier, or were overtaken by an invalidation";
+        "Loaded values that were stored in the in-process tier, or were overtaken by an invalidation";
     SHARED_FILLS: Counter "cached_aside_shared_fills_total" ["function", "outcome"] {"stored", "rejected", "error"}
-        "Loaded values on their way to the shared tier";
+        "Attempts to store a loaded value in the shared tier";
     SHARED_READ_FAILURES: Counter "cached_aside_shared_read_failures_total" ["function", "outcome"] {"error", "skipped", "unreadable"}
-        "Reads that the shared tier did not answer, that passed it by, or whose value could not be read";
+        "Reads of the shared tier that failed, were skipped, or returned an unreadable value";
     REVALIDATED: Counter "cached_aside_revalidated_total" ["function"]
-        "Entries of the in-process tier that the shared tier has found unchanged";
+        "Entries of the in-process tier that the shared tier confirmed as unchanged";
     SERVED_IN_OUTAGE: Counter "cached_aside_served_in_outage_total" ["function"]
-        "Entries that were served although the shared tier could not be asked";
+        "Entries that were served while the shared tier could not be reached";
     KEYS_REFUSED: Counter "cached_aside_keys_refused_total" ["function"] "Arguments that could not be part of a key";
     INVALIDATIONS: Counter "cached_aside_invalidations_total" ["function"] "Invalidations";
     NOT_PROPAGATED: Counter "cached_aside_not_propagated_total" ["function"]
-        "Invalidations that the shared tier could not be told of at once";
+        "Invalidations that could not be delivered to the shared tier at once";
     KEPT_UNSHARED: Counter "cached_aside_kept_unshared_total" ["function"]
         "Values that were kept in this process only, because the shared tier cannot hold them";
-    HIT_SECONDS: Histogram "cached_aside_hit_seconds" ["function"] "Hits in the in-process tier, one in 64 of them";
-    LOOK_SECONDS: Histogram "cached_aside_look_seconds" ["function"] "Questions to the shared tier";
-    LOAD_SECONDS: Histogram "cached_aside_load_seconds" ["function"] "Loads";
+    HIT_SECONDS: Histogram "cached_aside_hit_seconds" ["function"]
+        "Durations of hits in the in-process tier, sampled one in 64";
+    LOOKUP_SECONDS: Histogram "cached_aside_look_seconds" ["function"]
+        "Durations of lookups in the shared tier";
+    LOAD_SECONDS: Histogram "cached_aside_load_seconds" ["function"] "Durations of loads";
     L1_ENTRIES: Gauge "cached_aside_l1_entries" ["namespace"] "Entries in the in-process tier";
-    L1_BYTES: Gauge "cached_aside_l1_bytes" ["namespace"] "Their estimated bytes";
-    IN_FLIGHT: Gauge "cached_aside_in_flight" ["namespace"] "Loads under way";
+    L1_BYTES: Gauge "cached_aside_l1_bytes" ["namespace"]
+        "Estimated bytes of the entries in the in-process tier";
+    IN_FLIGHT: Gauge "cached_aside_in_flight" ["namespace"] "Loads in progress";
     WAITING: Gauge "cached_aside_waiting" ["namespace"] "Calls that wait for the load of another call";
     PENDING: Gauge "cached_aside_pending_invalidations" ["namespace"]
-        "Invalidations that the shared tier has still to be told of";
-    BACKGROUND: Gauge "cached_aside_background_jobs" ["namespace"] "What goes on after callers were answered";
+        "Invalidations that are not yet delivered to the shared tier";
+    BACKGROUND: Gauge "cached_aside_background_jobs" ["namespace"] "Background jobs in progress";
     TIER_READY: Gauge "cached_aside_tier_ready" ["namespace"]
-        "1 if the shared tier can be asked, 0 if not; absent without one";
+        "1 if the shared tier can be reached, 0 if not; absent without one";
     TIER_RECONNECTS: Gauge "cached_aside_tier_reconnects" ["namespace"]
-        "How often the shared tier got a new connection; absent without one";
+        "New connections to the shared tier after a lost one; absent without one";
     BREAKER_OPEN: Gauge "cached_aside_tier_breaker_open" ["namespace"]
-        "1 if the shared tier is not asked for a while because it failed; absent without one";
+        "1 if the shared tier is skipped for a while because it failed; absent without one";
 }
 
 /// Returns the name of the metric that exports a counter, and its label besides `function`.
@@ -135,7 +140,7 @@ fn series(count: Count) -> (&'static str, Option<(&'static str, &'static str)>) 
         Count::Fill => (FILLS, Some(("outcome", "kept"))),
         Count::RejectedFill => (FILLS, Some(("outcome", "rejected"))),
         Count::Revalidate => (REVALIDATED, None),
-        Count::ServedAlone => (SERVED_IN_OUTAGE, None),
+        Count::ServedInOutage => (SERVED_IN_OUTAGE, None),
         Count::Unshared => (KEPT_UNSHARED, None),
         Count::SharedFill => (SHARED_FILLS, Some(("outcome", "stored"))),
         Count::SharedReject => (SHARED_FILLS, Some(("outcome", "rejected"))),
@@ -157,13 +162,14 @@ pub(crate) fn export(function: &FunctionMetrics) {
         if added > 0 {
             let (name, label) = series(count);
             let label = label.map(|(key, word)| Label::from_static_parts(key, word));
-            counter!(name, of(function).into_iter().chain(label).collect::<Vec<_>>()).increment(added);
+            counter!(name, function_label(function).into_iter().chain(label).collect::<Vec<_>>())
+                .increment(added);
         }
     }
     let histograms = [
-        (HIT_SECONDS, Some(function.hit())),
-        (LOOK_SECONDS, function.looked()),
-        (LOAD_SECONDS, function.loaded()),
+        (HIT_SECONDS, Some(function.hit_latency())),
+        (LOOKUP_SECONDS, function.recorded_lookup_latency()),
+        (LOAD_SECONDS, function.recorded_load_latency()),
     ];
     for ((name, histogram), last) in histograms.into_iter().zip(&mut last.latencies) {
         if let Some(histogram) = histogram {
@@ -184,13 +190,13 @@ fn export_latencies(
     for (bucket, (now, last)) in histogram.counts().into_iter().zip(last).enumerate() {
         let added = now - mem::replace(last, now);
         if let Ok(added @ 1..) = usize::try_from(added) {
-            let seconds = Duration::from_nanos(middle(bucket)).as_secs_f64();
-            metrics::histogram!(name, of(function)).record_many(seconds, added);
+            let seconds = Duration::from_nanos(bucket_middle(bucket)).as_secs_f64();
+            metrics::histogram!(name, function_label(function)).record_many(seconds, added);
         }
     }
 }
 
-fn of(function: &FunctionMetrics) -> Vec<Label> {
+fn function_label(function: &FunctionMetrics) -> Vec<Label> {
     vec![Label::from_static_parts("function", function.name())]
 }
 
@@ -211,18 +217,18 @@ mod tests {
 
     #[test]
     fn metrics_list_exactly_the_labels_and_outcomes_of_their_counters() {
-        let mut said = Vec::new();
+        let mut counted = Vec::new();
         for (name, label) in Count::ALL.map(series) {
             let metric = METRICS.iter().find(|metric| metric.name == name).expect("it is one of them");
             assert_eq!(metric.labels.get(1).copied(), label.map(|(label, _)| label), "{name}");
-            said.extend(label.filter(|(label, _)| *label == "outcome").map(|(_, word)| (name, word)));
+            counted.extend(label.filter(|(label, _)| *label == "outcome").map(|(_, value)| (name, value)));
         }
         let mut listed: Vec<_> = METRICS
             .iter()
-            .flat_map(|metric| metric.outcomes.iter().map(|word| (metric.name, *word)))
+            .flat_map(|metric| metric.outcomes.iter().map(|outcome| (metric.name, *outcome)))
             .collect();
-        said.sort_unstable();
+        counted.sort_unstable();
         listed.sort_unstable();
-        assert_eq!(said, listed);
+        assert_eq!(counted, listed);
     }
 }

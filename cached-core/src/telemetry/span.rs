@@ -54,15 +54,15 @@ mod on {
 
     /// Span that has begun.
     pub(crate) struct Span {
-        own: tracing::Span,
-        /// Span of the caller, which a step that leaves its caller enters if no subscriber enables `own`.
+        span: tracing::Span,
+        /// Span of the caller, which a step that leaves its caller enters if no subscriber enables `span`.
         caller: Option<tracing::Span>,
     }
 
     macro_rules! span {
         ($level:ident, $name:literal, $function:ident) => {
             Self {
-                own: tracing::span!(
+                span: tracing::span!(
                     target: "cached_aside",
                     tracing::Level::$level,
                     $name,
@@ -79,12 +79,12 @@ mod on {
     pub(crate) struct Entered(tracing::Span);
 
     impl Entered {
-        pub(crate) fn here() -> Self {
+        pub(crate) fn current() -> Self {
             Self(tracing::Span::current())
         }
 
         /// Enters the span, unless it is the current one already.
-        pub(crate) fn again(self) -> Option<tracing::span::EnteredSpan> {
+        pub(crate) fn reenter(self) -> Option<tracing::span::EnteredSpan> {
             (self.0.id() != tracing::Span::current().id()).then(|| self.0.entered())
         }
     }
@@ -95,7 +95,7 @@ mod on {
             span!(INFO, "cached_aside.load", function)
         }
 
-        pub(crate) fn look(function: &'static str) -> Self {
+        pub(crate) fn lookup(function: &'static str) -> Self {
             span!(DEBUG, "cached_aside.look", function)
         }
 
@@ -109,16 +109,16 @@ mod on {
 
         /// Prepares the step to leave its caller. Its work stays inside the caller's span, even if no
         /// subscriber enables this span.
-        pub(crate) fn leave_caller(&mut self) {
-            self.caller = self.own.is_disabled().then(tracing::Span::current);
+        pub(crate) fn detach(&mut self) {
+            self.caller = self.span.is_disabled().then(tracing::Span::current);
         }
 
-        pub(crate) fn around<F: Future>(&self, step: F) -> impl Future<Output = F::Output> + use<F> {
-            step.instrument(self.caller.as_ref().unwrap_or(&self.own).clone())
+        pub(crate) fn instrument<F: Future>(&self, step: F) -> impl Future<Output = F::Output> + use<F> {
+            step.instrument(self.caller.as_ref().unwrap_or(&self.span).clone())
         }
 
         pub(crate) fn record(&self, outcome: &'static str, took: Duration) {
-            self.own.record("outcome", outcome).record("duration_us", millionths(took));
+            self.span.record("outcome", outcome).record("duration_us", millionths(took));
         }
     }
 }
@@ -132,23 +132,23 @@ mod on {
     pub(crate) struct Entered;
 
     impl Entered {
-        pub(crate) fn here() -> Self {
+        pub(crate) fn current() -> Self {
             Self
         }
 
-        #[allow(clippy::unused_self, reason = "with the feature there is something in it")]
-        pub(crate) fn again(self) -> Option<()> {
+        #[allow(clippy::unused_self, reason = "same signature as with the feature")]
+        pub(crate) fn reenter(self) -> Option<()> {
             None
         }
     }
 
-    #[allow(clippy::unused_self, reason = "with the feature there is something in it")]
+    #[allow(clippy::unused_self, reason = "same signature as with the feature")]
     impl Span {
         pub(crate) fn load(_: &'static str) -> Self {
             Self
         }
 
-        pub(crate) fn look(_: &'static str) -> Self {
+        pub(crate) fn lookup(_: &'static str) -> Self {
             Self
         }
 
@@ -160,9 +160,9 @@ mod on {
             Self
         }
 
-        pub(crate) fn leave_caller(&mut self) {}
+        pub(crate) fn detach(&mut self) {}
 
-        pub(crate) fn around<F>(&self, step: F) -> F {
+        pub(crate) fn instrument<F>(&self, step: F) -> F {
             step
         }
 

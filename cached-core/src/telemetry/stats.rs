@@ -82,7 +82,7 @@ macro_rules! counters {
                 stats
             }
 
-            pub(crate) fn of_function(&self) -> FunctionStats {
+            pub(crate) fn function_stats(&self) -> FunctionStats {
                 FunctionStats { $($field: self.sum(Count::$variant),)+ ..FunctionStats::default() }
             }
         }
@@ -94,17 +94,17 @@ counters! {
     HitL1 => hits_l1,
     /// Calls answered by the shared tier.
     HitL2 => hits_l2,
-    /// Calls answered with a value that was not fresh any more.
+    /// Calls answered with a value that was no longer fresh.
     Stale => stale_served,
-    /// Calls that no tier answered.
+    /// Calls that no tier could answer.
     Miss => misses,
     /// Calls answered by the load of another call.
     Joined => joined,
-    /// Calls in which the cache took no part.
+    /// Calls that bypassed the cache.
     Bypass => bypassed,
     /// Runs of a function's body.
     Load => loads,
-    /// Renewals of the most used keys, begun before they expired and without a call.
+    /// Renewals of the most used keys, started without a call before the keys expired.
     ///
     /// If another process renews a key first, its value is taken.
     KeptWarm => kept_warm,
@@ -121,7 +121,7 @@ counters! {
     /// Entries of the in-process tier that the shared tier found unchanged.
     Revalidate => revalidated,
     /// Entries served although the shared tier could not be reached.
-    ServedAlone => served_in_outage,
+    ServedInOutage => served_in_outage,
     /// Values stored in the shared tier.
     SharedFill => shared_fills,
     /// Values that the shared tier rejected because an invalidation overtook the load.
@@ -150,7 +150,7 @@ counters! {
 }
 
 /// Number of threads with a shard of their own. All others share one.
-const OWNED: usize = 16;
+const OWNED_SHARDS: usize = 16;
 
 /// Counters of one thread, aligned to two cache lines because processors fetch them in pairs.
 #[repr(align(128))]
@@ -158,7 +158,7 @@ struct CounterShard([AtomicU64; COUNTERS]);
 
 /// Counters of one function in one cache.
 pub(crate) struct Counters {
-    owned: [CounterShard; OWNED],
+    owned: [CounterShard; OWNED_SHARDS],
     common: CounterShard,
 }
 
@@ -173,10 +173,10 @@ impl Counters {
         Self { owned: array::from_fn(|_| CounterShard::new()), common: CounterShard::new() }
     }
 
-    #[allow(clippy::inline_always, reason = "a call would take longer than what it does")]
+    #[allow(clippy::inline_always, reason = "a call would cost more than the body")]
     #[inline(always)]
     pub(crate) fn add(&self, count: Count) {
-        let shard = OWN.try_with(ThreadShard::shard).unwrap_or(NONE);
+        let shard = THREAD_SHARD.try_with(ThreadShard::shard).unwrap_or(COMMON_SHARD);
         if let Some(shard) = self.owned.get(shard) {
             // Only this thread writes to the shard, so a load and a store lose no increment.
             let counter = &shard.0[count as usize];
@@ -206,40 +206,40 @@ pub(crate) fn is_sample(number: u64) -> bool {
 /// Index of a thread's shard.
 struct ThreadShard(Cell<usize>);
 
-thread_local!(static OWN: ThreadShard = const { ThreadShard(Cell::new(UNKNOWN)) });
+thread_local!(static THREAD_SHARD: ThreadShard = const { ThreadShard(Cell::new(UNASSIGNED)) });
 
-const UNKNOWN: usize = usize::MAX;
+const UNASSIGNED: usize = usize::MAX;
 
 /// Index for a thread without a shard of its own.
-const NONE: usize = OWNED;
+const COMMON_SHARD: usize = OWNED_SHARDS;
 
 /// Bit set of the shards that have an owner.
-static TAKEN: AtomicU32 = AtomicU32::new(0);
+static TAKEN_SHARDS: AtomicU32 = AtomicU32::new(0);
 
 impl ThreadShard {
     #[inline]
     fn shard(&self) -> usize {
         let shard = self.0.get();
-        if shard == UNKNOWN { self.take() } else { shard }
+        if shard == UNASSIGNED { self.acquire() } else { shard }
     }
 
     #[cold]
-    fn take(&self) -> usize {
+    fn acquire(&self) -> usize {
         // Acquires the increments of the previous owner, which released the shard in `drop`.
-        let taken = TAKEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
+        let taken = TAKEN_SHARDS.fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
             let free = taken.trailing_ones() as usize;
-            (free < OWNED).then(|| taken | 1 << free)
+            (free < OWNED_SHARDS).then(|| taken | 1 << free)
         });
-        self.0.set(taken.map_or(NONE, |taken| taken.trailing_ones() as usize));
+        self.0.set(taken.map_or(COMMON_SHARD, |taken| taken.trailing_ones() as usize));
         self.0.get()
     }
 }
 
 impl Drop for ThreadShard {
     fn drop(&mut self) {
-        let shard = self.0.replace(NONE);
-        if shard < OWNED {
-            TAKEN.fetch_and(!(1 << shard), Ordering::AcqRel);
+        let shard = self.0.replace(COMMON_SHARD);
+        if shard < OWNED_SHARDS {
+            TAKEN_SHARDS.fetch_and(!(1 << shard), Ordering::AcqRel);
         }
     }
 }
@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_hit_in_64_is_timed_at_no_fixed_distance() {
+    fn is_sample_selects_one_number_in_64_at_varying_distances() {
         let timed: Vec<u64> = (0..64_000).filter(|number| is_sample(*number)).collect();
         assert!((980..=1_020).contains(&timed.len()), "{}", timed.len());
         let of_64 = timed.iter().filter(|number| *number % 64 == 0).count();
@@ -257,8 +257,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_when_more_threads_count_than_have_a_shard_and_when_shards_change_hands() {
-        const THREADS: u64 = 3 * OWNED as u64;
+    fn no_increment_is_lost_when_threads_outnumber_shards_and_shards_are_reused() {
+        const THREADS: u64 = 3 * OWNED_SHARDS as u64;
         let counters = Counters::new();
         for _ in 0..20 {
             std::thread::scope(|scope| {

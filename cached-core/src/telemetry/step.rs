@@ -11,27 +11,27 @@ use crate::{
 pub(crate) struct TimedSpan {
     span: Span,
     clock: Clock,
-    began: Nanos,
-    is_over: bool,
+    started_at: Nanos,
+    is_ended: bool,
 }
 
 impl TimedSpan {
     pub(crate) fn begin(span: Span, clock: &Clock) -> Self {
-        Self::since(clock.now(), span, clock)
+        Self::started_at(clock.now(), span, clock)
     }
 
-    pub(crate) fn since(began: Nanos, span: Span, clock: &Clock) -> Self {
-        Self { span, clock: clock.clone(), began, is_over: false }
+    pub(crate) fn started_at(start: Nanos, span: Span, clock: &Clock) -> Self {
+        Self { span, clock: clock.clone(), started_at: start, is_ended: false }
     }
 
-    pub(crate) fn around<F: Future>(&self, step: F) -> impl Future<Output = F::Output> + use<F> {
-        self.span.around(step)
+    pub(crate) fn instrument<F: Future>(&self, step: F) -> impl Future<Output = F::Output> + use<F> {
+        self.span.instrument(step)
     }
 
     /// Records the outcome, and returns the duration of the step.
     pub(crate) fn end(&mut self, outcome: &'static str) -> Nanos {
-        let took = self.clock.now().saturating_sub(self.began);
-        self.is_over = true;
+        let took = self.clock.now().saturating_sub(self.started_at);
+        self.is_ended = true;
         self.span.record(outcome, Duration::from_nanos(took));
         took
     }
@@ -39,7 +39,7 @@ impl TimedSpan {
 
 impl Drop for TimedSpan {
     fn drop(&mut self) {
-        if !self.is_over {
+        if !self.is_ended {
             self.end(if thread::panicking() { "panic" } else { "cancelled" });
         }
     }
@@ -50,57 +50,57 @@ pub(crate) struct LoadSpan {
     step: TimedSpan,
     function: Arc<FunctionMetrics>,
     /// Set by `begin`: the load was counted.
-    has_begun: bool,
+    has_started: bool,
 }
 
 impl LoadSpan {
     pub(crate) fn new(clock: &Clock, function: &Arc<FunctionMetrics>) -> Self {
         let step = TimedSpan::begin(Span::load(function.name()), clock);
-        Self { step, function: function.clone(), has_begun: false }
+        Self { step, function: function.clone(), has_started: false }
     }
 
     /// Begins the load. Waiting before this point is not part of its duration.
     pub(crate) fn begin(&mut self) {
-        self.step.began = self.step.clock.now();
-        self.has_begun = true;
+        self.step.started_at = self.step.clock.now();
+        self.has_started = true;
     }
 
     /// Prepares the load to continue in a task of its own.
-    pub(crate) fn leave_caller(&mut self) {
-        self.step.span.leave_caller();
+    pub(crate) fn detach(&mut self) {
+        self.step.span.detach();
     }
 
-    pub(crate) fn around<F: Future>(&self, load: F) -> impl Future<Output = F::Output> + use<F> {
-        self.step.around(load)
+    pub(crate) fn instrument<F: Future>(&self, load: F) -> impl Future<Output = F::Output> + use<F> {
+        self.step.instrument(load)
     }
 
-    pub(crate) fn ended(mut self, is_error: bool) {
-        if is_error && self.has_begun {
+    pub(crate) fn finish(mut self, is_error: bool) {
+        if is_error && self.has_started {
             self.function.add(Count::LoadError);
         }
         let took = self.end(if is_error { "error" } else { "ok" });
         if let Some(took) = took.filter(|_| !is_error) {
-            self.function.costs(took);
+            self.function.record_load_time(took);
         }
     }
 
     /// Ends a load that returned a value or an error: the result is not examined.
-    pub(crate) fn returned(mut self) {
+    pub(crate) fn finish_unexamined(mut self) {
         self.end("returned");
     }
 
-    pub(crate) fn panicked(mut self) {
+    pub(crate) fn finish_panicked(mut self) {
         self.function.add(Count::LoadPanic);
         self.end("panic");
     }
 
-    /// Ends the step, and returns the duration of the load; `None` if it has not begun.
+    /// Ends the step, and returns the duration of the load; `None` if it has not started.
     fn end(&mut self, outcome: &'static str) -> Option<Nanos> {
         let took = self.step.end(outcome);
-        if !self.has_begun {
+        if !self.has_started {
             return None;
         }
-        self.function.load().record(took);
+        self.function.load_latency().record(took);
         Some(took)
     }
 }

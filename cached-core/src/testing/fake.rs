@@ -54,21 +54,21 @@ struct Server {
     invalidated: Mutex<Vec<String>>,
     generations: AtomicUsize,
     is_down: AtomicBool,
-    are_leases_lost: AtomicBool,
+    loses_lease_replies: AtomicBool,
     fills_held: watch::Sender<bool>,
     deletes_held: watch::Sender<bool>,
-    looks_held: watch::Sender<bool>,
+    lookups_held: watch::Sender<bool>,
     round_trips: AtomicUsize,
 }
 
 struct Connection {
-    watcher: OnceLock<Arc<dyn ChangeListener>>,
+    listener: OnceLock<Arc<dyn ChangeListener>>,
     journal: OnceLock<String>,
-    line: Mutex<Arc<ChangeFeed>>,
+    feed: Mutex<Arc<ChangeFeed>>,
     watched: Mutex<HashSet<String>>,
     is_silent: AtomicBool,
     /// Changes that are not delivered yet, if delivery is late; `None` if it is immediate.
-    under_way: Mutex<Option<Vec<String>>>,
+    delayed: Mutex<Option<Vec<String>>>,
 }
 
 /// Contents of a key.
@@ -98,10 +98,10 @@ impl FakeTier {
             invalidated: Mutex::default(),
             generations: AtomicUsize::new(0),
             is_down: AtomicBool::new(false),
-            are_leases_lost: AtomicBool::new(false),
+            loses_lease_replies: AtomicBool::new(false),
             fills_held: watch::Sender::new(false),
             deletes_held: watch::Sender::new(false),
-            looks_held: watch::Sender::new(false),
+            lookups_held: watch::Sender::new(false),
             round_trips: AtomicUsize::new(0),
         });
         Self::connect(server)
@@ -109,12 +109,12 @@ impl FakeTier {
 
     fn connect(server: Arc<Server>) -> Self {
         let connection = Arc::new(Connection {
-            watcher: OnceLock::new(),
+            listener: OnceLock::new(),
             journal: OnceLock::new(),
-            line: Mutex::new(ChangeFeed::certain()),
+            feed: Mutex::new(ChangeFeed::local()),
             watched: Mutex::default(),
             is_silent: AtomicBool::new(false),
-            under_way: Mutex::default(),
+            delayed: Mutex::default(),
         });
         lock(&server.connections).push(Arc::downgrade(&connection));
         Self { server, connection }
@@ -135,9 +135,9 @@ impl FakeTier {
         let was_down = self.server.is_down.swap(is_down, Ordering::SeqCst);
         for connection in self.server.connections() {
             if is_down && !was_down {
-                connection.lose_line(self.server.clock.now());
+                connection.end_feed(self.server.clock.now());
             } else if was_down && !is_down {
-                connection.find_line();
+                connection.restore_feed();
             }
         }
     }
@@ -148,10 +148,10 @@ impl FakeTier {
     pub fn set_silent(&self, is_silent: bool) {
         self.connection.is_silent.store(is_silent, Ordering::SeqCst);
         if is_silent {
-            lock(&self.connection.line).prove_until(self.server.clock.now());
+            lock(&self.connection.feed).advance_to(self.server.clock.now());
         } else {
-            self.connection.lose_line(self.server.clock.now());
-            self.connection.find_line();
+            self.connection.end_feed(self.server.clock.now());
+            self.connection.restore_feed();
         }
     }
 
@@ -160,8 +160,8 @@ impl FakeTier {
     /// A delayed change is delivered right before the clone's next operation is answered, as over a slow
     /// network.
     pub fn set_late(&self, is_late: bool) {
-        let late = mem::replace(&mut *lock(&self.connection.under_way), is_late.then(Vec::new));
-        self.connection.say(late.unwrap_or_default());
+        let delayed = mem::replace(&mut *lock(&self.connection.delayed), is_late.then(Vec::new));
+        self.connection.deliver(delayed.unwrap_or_default());
     }
 
     /// Makes `fill` and `delete` wait before they take effect, or lets them proceed.
@@ -179,12 +179,12 @@ impl FakeTier {
     ///
     /// A `lease` without its reply takes effect, and fails with [`TierError::Timeout`].
     pub fn lose_leases(&self, are_lost: bool) {
-        self.server.are_leases_lost.store(are_lost, Ordering::SeqCst);
+        self.server.loses_lease_replies.store(are_lost, Ordering::SeqCst);
     }
 
-    /// Makes `look` wait before it reads, or lets it proceed.
+    /// Makes `lookup` wait before it reads, or lets it proceed.
     pub fn hold_reads(&self, is_held: bool) {
-        self.server.looks_held.send_replace(is_held);
+        self.server.lookups_held.send_replace(is_held);
     }
 
     /// Returns the number of operations on all clones.
@@ -195,8 +195,8 @@ impl FakeTier {
     /// Returns the keys that hold a value, sorted.
     pub fn keys(&self) -> Vec<String> {
         let entries = self.server.entries();
-        let with_value = entries.iter().filter(|(key, entry)| entry.value.is_some() && !key.contains(":%"));
-        let mut keys: Vec<_> = with_value.map(|(key, _)| key.clone()).collect();
+        let filled = entries.iter().filter(|(key, entry)| entry.value.is_some() && !key.contains(":%"));
+        let mut keys: Vec<_> = filled.map(|(key, _)| key.clone()).collect();
         keys.sort_unstable();
         keys
     }
@@ -210,13 +210,13 @@ impl FakeTier {
             FakeRecord { value: Some((bytes, 0)), deadline, ..FakeRecord::default() },
         );
         drop(entries);
-        self.server.tell(key, None);
+        self.server.notify(key, None);
     }
 
     /// Removes a key, as a foreign program would.
     pub fn remove(&self, key: &str) {
         self.server.entries().remove(key);
-        self.server.tell(key, None);
+        self.server.notify(key, None);
     }
 
     /// Returns the bytes of the value under a key.
@@ -225,45 +225,50 @@ impl FakeTier {
     }
 
     /// Begins a round trip: counts it, delivers late changes, and fails if the tier is down.
-    fn open(&self) -> Result<MutexGuard<'_, HashMap<String, FakeRecord>>, TierError> {
+    fn begin_operation(&self) -> Result<MutexGuard<'_, HashMap<String, FakeRecord>>, TierError> {
         self.server.round_trips.fetch_add(1, Ordering::Relaxed);
-        let late = lock(&self.connection.under_way).as_mut().map(mem::take);
-        self.connection.say(late.unwrap_or_default());
+        let delayed = lock(&self.connection.delayed).as_mut().map(mem::take);
+        self.connection.deliver(delayed.unwrap_or_default());
         if self.server.is_down.load(Ordering::SeqCst) {
             return Err(TierError::Unavailable);
         }
         Ok(self.server.entries())
     }
 
-    /// Returns an empty entry that expires after `time`.
-    fn for_now(&self, time: Duration) -> FakeRecord {
+    /// Returns an empty record that expires after `time`.
+    fn expiring_record(&self, time: Duration) -> FakeRecord {
         let deadline = self.server.clock.now().saturating_add(nanos(time));
         FakeRecord { deadline: Some(deadline), ..FakeRecord::default() }
     }
 
     /// Ends a lease, and returns whether it was still there. If the key holds no value, its contents become
-    /// `word`, or the key is removed.
-    fn give_back(&self, key: &str, token: LeaseToken, word: Option<FakeRecord>) -> Result<bool, TierError> {
+    /// `replacement`, or the key is removed.
+    fn end_lease(
+        &self,
+        key: &str,
+        token: LeaseToken,
+        replacement: Option<FakeRecord>,
+    ) -> Result<bool, TierError> {
         {
-            let mut entries = self.open()?;
+            let mut entries = self.begin_operation()?;
             let entry = entries.get_mut(key);
             let held = entry.filter(|entry| entry.lease.is_some_and(|(other, _)| other == token));
             let Some(entry) = held else { return Ok(false) };
             entry.lease = None;
             if entry.value.is_none() {
-                match word {
-                    Some(word) => *entry = word,
+                match replacement {
+                    Some(replacement) => *entry = replacement,
                     None => _ = entries.remove(key),
                 }
             }
         }
-        self.tell(key);
+        self.notify_others(key);
         self.watch(key);
         Ok(true)
     }
 
-    fn line(&self) -> Arc<ChangeFeed> {
-        lock(&self.connection.line).clone()
+    fn feed(&self) -> Arc<ChangeFeed> {
+        lock(&self.connection.feed).clone()
     }
 
     fn watch(&self, key: &str) {
@@ -271,8 +276,8 @@ impl FakeTier {
     }
 
     /// Delivers a change to all other connections.
-    fn tell(&self, key: &str) {
-        self.server.tell(key, Some(&self.connection));
+    fn notify_others(&self, key: &str) {
+        self.server.notify(key, Some(&self.connection));
     }
 }
 
@@ -288,31 +293,31 @@ impl Server {
         lock(&self.connections).iter().filter_map(Weak::upgrade).collect()
     }
 
-    fn tell(&self, key: &str, by: Option<&Arc<Connection>>) {
+    fn notify(&self, key: &str, by: Option<&Arc<Connection>>) {
         for connection in self.connections() {
             let was_watched = lock(&connection.watched).remove(key);
             let is_own = by.is_some_and(|by| Arc::ptr_eq(by, &connection));
-            let is_heard = was_watched && !is_own && !connection.is_silent.load(Ordering::SeqCst);
-            if !is_heard {
+            let is_delivered = was_watched && !is_own && !connection.is_silent.load(Ordering::SeqCst);
+            if !is_delivered {
                 continue;
             }
             let is_late =
-                lock(&connection.under_way).as_mut().map(|late| late.push(key.to_owned())).is_some();
+                lock(&connection.delayed).as_mut().map(|delayed| delayed.push(key.to_owned())).is_some();
             if !is_late {
-                connection.say(vec![key.to_owned()]);
+                connection.deliver(vec![key.to_owned()]);
             }
         }
     }
 
-    fn record(&self, entry: &FakeRecord, known: Option<Revision>) -> Record {
+    fn record(&self, entry: &FakeRecord, known_revision: Option<Revision>) -> Record {
         let now = self.clock.now();
         let left = |deadline: Nanos| Duration::from_nanos(deadline.saturating_sub(now));
         let remaining = entry.deadline.map(left);
         match (&entry.value, entry.lease) {
-            (Some((_, stamp)), _) if known == Some(*stamp) => Record::Unchanged,
-            _ if known.is_some() => Record::Changed,
-            (Some((bytes, stamp)), _) => {
-                Record::Value(Stored { bytes: bytes.clone(), remaining, stamp: *stamp })
+            (Some((_, revision)), _) if known_revision == Some(*revision) => Record::Unchanged,
+            _ if known_revision.is_some() => Record::Changed,
+            (Some((bytes, revision)), _) => {
+                Record::Value(Stored { bytes: bytes.clone(), remaining, revision: *revision })
             }
             (None, None) if entry.has_failed => Record::Failed,
             (None, None) if entry.error.is_some() => Record::Error(entry.error.clone().unwrap_or_default()),
@@ -323,23 +328,23 @@ impl Server {
         }
     }
 
-    fn grant(&self, entries: &mut HashMap<String, FakeRecord>, claim: &LeaseRequest<'_>) -> LeaseReply {
+    fn grant(&self, entries: &mut HashMap<String, FakeRecord>, request: &LeaseRequest<'_>) -> LeaseReply {
         let now = self.clock.now();
-        let deadline = now.saturating_add(nanos(claim.lease));
-        let entry = entries.entry(claim.key.to_owned()).or_default();
-        let other = entry.lease.filter(|(token, until)| *token != claim.token && now < *until);
-        if let (Some((_, until)), false) = (other, claim.take == LeaseMode::Always) {
+        let deadline = now.saturating_add(nanos(request.lease));
+        let entry = entries.entry(request.key.to_owned()).or_default();
+        let other = entry.lease.filter(|(token, until)| *token != request.token && now < *until);
+        if let (Some((_, until)), false) = (other, request.mode == LeaseMode::Always) {
             return LeaseReply::HeldElsewhere(Duration::from_nanos(until - now));
         }
-        match (&entry.value, claim.take) {
+        match (&entry.value, request.mode) {
             (Some(_), LeaseMode::IfAbsent) => return LeaseReply::ValueChanged,
-            (Some((_, stamp)), LeaseMode::IfRevision(seen)) if *stamp != seen => {
+            (Some((_, revision)), LeaseMode::IfRevision(seen)) if *revision != seen => {
                 return LeaseReply::ValueChanged;
             }
-            (Some(_), _) => entry.lease = Some((claim.token, deadline)),
+            (Some(_), _) => entry.lease = Some((request.token, deadline)),
             (None, _) => {
                 let has_failed = entry.has_failed;
-                let lease = Some((claim.token, deadline));
+                let lease = Some((request.token, deadline));
                 *entry = FakeRecord { lease, deadline: Some(deadline), has_failed, ..FakeRecord::default() };
             }
         }
@@ -347,33 +352,33 @@ impl Server {
     }
 
     fn generation(&self, entries: &mut HashMap<String, FakeRecord>, tag: &str) -> u64 {
-        let fresh = || {
+        let new_record = || {
             let number = self.generations.fetch_add(1, Ordering::Relaxed) as u64 + 1;
             FakeRecord { value: Some((number.to_le_bytes().to_vec(), number)), ..FakeRecord::default() }
         };
-        let entry = entries.entry(tag.to_owned()).or_insert_with(fresh);
+        let entry = entries.entry(tag.to_owned()).or_insert_with(new_record);
         entry.value.as_ref().map_or(0, |(_, generation)| *generation)
     }
 }
 
 impl Connection {
-    fn say(&self, keys: Vec<String>) {
-        let Some(watcher) = self.watcher.get() else { return };
+    fn deliver(&self, keys: Vec<String>) {
+        let Some(listener) = self.listener.get() else { return };
         for key in keys {
-            watcher.changed(key.as_bytes());
+            listener.changed(key.as_bytes());
         }
     }
 
-    fn lose_line(&self, now: Nanos) {
-        let line = lock(&self.line).clone();
-        line.prove_until(now);
-        line.end();
+    fn end_feed(&self, now: Nanos) {
+        let feed = lock(&self.feed).clone();
+        feed.advance_to(now);
+        feed.end();
     }
 
-    fn find_line(&self) {
-        *lock(&self.line) = ChangeFeed::certain();
-        if let Some(watcher) = self.watcher.get() {
-            watcher.restored();
+    fn restore_feed(&self) {
+        *lock(&self.feed) = ChangeFeed::local();
+        if let Some(listener) = self.listener.get() {
+            listener.restored();
         }
     }
 }
@@ -388,7 +393,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn pass(held: &watch::Sender<bool>) {
+async fn wait_until_released(held: &watch::Sender<bool>) {
     // This fails only without a sender, and there is one.
     let _ = held.subscribe().wait_for(|is_held| !is_held).await;
 }
@@ -396,7 +401,7 @@ async fn pass(held: &watch::Sender<bool>) {
 #[async_trait]
 impl Tier for FakeTier {
     fn attach(&self, attachment: Attachment) {
-        let _ = self.connection.watcher.set(attachment.watcher);
+        let _ = self.connection.listener.set(attachment.listener);
         let _ = self.connection.journal.set(attachment.journal);
     }
 
@@ -404,76 +409,80 @@ impl Tier for FakeTier {
         !self.server.is_down.load(Ordering::SeqCst)
     }
 
-    async fn look(&self, asks: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
-        pass(&self.server.looks_held).await;
-        let line = self.line();
-        let entries = self.open()?;
-        let record = |ask: &Lookup<'_>| {
-            self.watch(ask.key);
-            entries
-                .get(ask.key)
-                .map_or(if ask.known.is_some() { Record::Changed } else { Record::Absent }, |entry| {
-                    self.server.record(entry, ask.known)
-                })
+    async fn lookup(&self, lookups: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
+        wait_until_released(&self.server.lookups_held).await;
+        let feed = self.feed();
+        let entries = self.begin_operation()?;
+        let record = |lookup: &Lookup<'_>| {
+            self.watch(lookup.key);
+            entries.get(lookup.key).map_or(
+                if lookup.known_revision.is_some() { Record::Changed } else { Record::Absent },
+                |entry| self.server.record(entry, lookup.known_revision),
+            )
         };
         let generation = |tag: &String| {
             self.watch(tag);
             entries.get(tag).and_then(|entry| Some(entry.value.as_ref()?.1))
         };
         Ok(Found {
-            records: asks.iter().map(record).collect(),
+            records: lookups.iter().map(record).collect(),
             generations: tags.iter().map(generation).collect(),
-            line,
+            feed,
         })
     }
 
-    async fn lease(&self, claims: &[LeaseRequest<'_>], ask: TagRequest<'_>) -> Result<Leased, TierError> {
-        let (line, tags) = (self.line(), ask.keys);
-        let (grants, generations) = {
-            let mut entries = self.open()?;
-            let grants: Vec<_> = claims.iter().map(|claim| self.server.grant(&mut entries, claim)).collect();
+    async fn lease(
+        &self,
+        requests: &[LeaseRequest<'_>],
+        tag_request: TagRequest<'_>,
+    ) -> Result<Leased, TierError> {
+        let (feed, tags) = (self.feed(), tag_request.keys);
+        let (replies, generations) = {
+            let mut entries = self.begin_operation()?;
+            let replies: Vec<_> =
+                requests.iter().map(|request| self.server.grant(&mut entries, request)).collect();
             let generations = tags.iter().map(|tag| self.server.generation(&mut entries, tag)).collect();
-            (grants, generations)
+            (replies, generations)
         };
-        for (claim, grant) in claims.iter().zip(&grants) {
-            if *grant == LeaseReply::Granted {
-                self.tell(claim.key);
+        for (request, reply) in requests.iter().zip(&replies) {
+            if *reply == LeaseReply::Granted {
+                self.notify_others(request.key);
             }
-            self.watch(claim.key);
+            self.watch(request.key);
         }
         for tag in tags {
             self.watch(tag);
         }
-        if let (true, Some(journal)) = (ask.more, self.connection.journal.get()) {
+        if let (true, Some(journal)) = (tag_request.needs_position, self.connection.journal.get()) {
             self.watch(journal);
         }
-        if self.server.are_leases_lost.load(Ordering::SeqCst) {
+        if self.server.loses_lease_replies.load(Ordering::SeqCst) {
             return Err(TierError::Timeout);
         }
-        let number = lock(&self.server.invalidated).len() as u64;
-        let moment = ask.more.then_some(JournalPosition { count: 1, number });
-        Ok(Leased { grants, generations, moment, line })
+        let offset = lock(&self.server.invalidated).len() as u64;
+        let position = tag_request.needs_position.then_some(JournalPosition { journal_id: 1, offset });
+        Ok(Leased { replies, generations, position, feed })
     }
 
-    async fn adopt(
+    async fn claim_tags(
         &self,
         tags: &[String],
         keep: Duration,
         since: JournalPosition,
     ) -> Result<TagsClaimed, TierError> {
-        let leased = self.lease(&[], TagRequest { keys: tags, keep, more: false }).await?;
+        let leased = self.lease(&[], TagRequest { keys: tags, keep, needs_position: false }).await?;
         let invalidated = lock(&self.server.invalidated);
-        let later = invalidated.iter().skip(usize::try_from(since.number).unwrap_or(usize::MAX));
+        let later = invalidated.iter().skip(usize::try_from(since.offset).unwrap_or(usize::MAX));
         let is_current = !later.into_iter().any(|tag| tags.contains(tag));
-        Ok(TagsClaimed { generations: is_current.then_some(leased.generations), line: leased.line })
+        Ok(TagsClaimed { generations: is_current.then_some(leased.generations), feed: leased.feed })
     }
 
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
-        pass(&self.server.fills_held).await;
-        let line = self.line();
+        wait_until_released(&self.server.fills_held).await;
+        let feed = self.feed();
         let mut stored = Vec::new();
         {
-            let mut entries = self.open()?;
+            let mut entries = self.begin_operation()?;
             let now = self.server.clock.now();
             for fill in &fills {
                 let entry = entries.get_mut(&fill.key);
@@ -481,7 +490,7 @@ impl Tier for FakeTier {
                 stored.push(held.is_some());
                 if let Some(entry) = held {
                     *entry = FakeRecord {
-                        value: Some((fill.bytes.clone(), fill.token.stamp())),
+                        value: Some((fill.bytes.clone(), fill.token.revision())),
                         deadline: Some(now.saturating_add(nanos(fill.ttl))),
                         ..FakeRecord::default()
                     };
@@ -489,14 +498,14 @@ impl Tier for FakeTier {
             }
         }
         for (fill, _) in fills.iter().zip(&stored).filter(|(_, stored)| **stored) {
-            self.tell(&fill.key);
+            self.notify_others(&fill.key);
             self.watch(&fill.key);
         }
-        Ok(Filled { stored, line })
+        Ok(Filled { stored, feed })
     }
 
     async fn renew(&self, key: &str, token: LeaseToken, lease: Duration) -> Result<bool, TierError> {
-        let mut entries = self.open()?;
+        let mut entries = self.begin_operation()?;
         let deadline = self.server.clock.now().saturating_add(nanos(lease));
         let entry = entries.get_mut(key);
         let held = entry.filter(|entry| entry.lease.is_some_and(|(other, _)| other == token));
@@ -510,64 +519,64 @@ impl Tier for FakeTier {
         drop(entries);
         // As in Redis, where a renewal writes the record, and so changes the key.
         if is_held {
-            self.tell(key);
+            self.notify_others(key);
             self.watch(key);
         }
         Ok(is_held)
     }
 
     async fn release(&self, key: &str, token: LeaseToken, is_failed: bool) -> Result<bool, TierError> {
-        let word = FakeRecord { has_failed: true, ..self.for_now(FAILED_FOR) };
-        self.give_back(key, token, is_failed.then_some(word))
+        let replacement = FakeRecord { has_failed: true, ..self.expiring_record(FAILED_FOR) };
+        self.end_lease(key, token, is_failed.then_some(replacement))
     }
 
     async fn fail(&self, key: &str, token: LeaseToken, note: &Note) -> Result<bool, TierError> {
-        let word = FakeRecord { error: Some(note.clone()), ..self.for_now(ERROR_FOR) };
-        self.give_back(key, token, Some(word))
+        let replacement = FakeRecord { error: Some(note.clone()), ..self.expiring_record(ERROR_FOR) };
+        self.end_lease(key, token, Some(replacement))
     }
 
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {
-        pass(&self.server.deletes_held).await;
-        drop(self.open()?);
+        wait_until_released(&self.server.deletes_held).await;
+        drop(self.begin_operation()?);
         lock(&self.server.invalidated).extend_from_slice(tags);
         if let (false, Some(journal)) = (tags.is_empty(), self.connection.journal.get()) {
-            self.tell(journal);
+            self.notify_others(journal);
         }
         for key in tags.iter().chain(keys) {
             // As in Redis, where the removal of an absent key is no change.
             if self.server.entries().remove(key).is_some() {
-                self.tell(key);
+                self.notify_others(key);
             }
         }
         Ok(())
     }
 
     async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError> {
-        pass(&self.server.deletes_held).await;
-        let meant: Vec<_> = {
-            let mut entries = self.open()?;
-            let is_meant = |key: &String| glob::matches(pattern, key) && !key.contains(":%");
-            entries.extract_if(|key, _| is_meant(key)).map(|(key, _)| key).collect()
+        wait_until_released(&self.server.deletes_held).await;
+        let matching: Vec<_> = {
+            let mut entries = self.begin_operation()?;
+            let is_match = |key: &String| glob::matches(pattern, key) && !key.contains(":%");
+            entries.extract_if(|key, _| is_match(key)).map(|(key, _)| key).collect()
         };
-        for key in &meant {
-            self.tell(key);
+        for key in &matching {
+            self.notify_others(key);
         }
-        Ok(meant.len() as u64)
+        Ok(matching.len() as u64)
     }
 
     async fn confirm(&self) -> Result<(), TierError> {
         let is_silent = |connection: &Arc<Connection>| connection.is_silent.load(Ordering::SeqCst);
-        drop(self.open()?);
+        drop(self.begin_operation()?);
         if self.server.connections().iter().any(is_silent) { Err(TierError::Timeout) } else { Ok(()) }
     }
 
     async fn exists(&self, key: &str) -> Result<bool, TierError> {
-        Ok(self.open()?.get(key).is_some_and(|entry| entry.value.is_some()))
+        Ok(self.begin_operation()?.get(key).is_some_and(|entry| entry.value.is_some()))
     }
 
     async fn incr(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, TierError> {
         let now = self.server.clock.now();
-        let mut entries = self.open()?;
+        let mut entries = self.begin_operation()?;
         let entry = entries.entry(key.to_owned()).or_insert_with(|| FakeRecord {
             value: Some((b"0".to_vec(), 0)),
             deadline: ttl.map(|ttl| now.saturating_add(nanos(ttl))),

@@ -164,31 +164,31 @@ impl fmt::Display for TierCause {
             Self::HungUp => {
                 "the server closed the connection instead of answering: is it Redis, and does the port expect TLS?"
             }
-            Self::Tls => "TLS could not be agreed on: does the port expect TLS?",
+            Self::Tls => "the TLS handshake failed: does the port expect TLS?",
             Self::Certificate(fault) => return write!(f, "the server's certificate is not accepted: {fault}"),
-            Self::ClientCertificate => "the server does not accept this process' certificate, or misses it",
+            Self::ClientCertificate => "the server rejected the client certificate of this process, or requires one",
             Self::Credentials => "the provider of credentials returned an error, or took too long",
             Self::WrongPassword => "the user or the password is wrong",
-            Self::AuthenticationRequired => "the server asks for a password, and none was given",
+            Self::AuthenticationRequired => "the server requires a password, and none is configured",
             Self::ProtectedMode => "the server is in protected mode: it needs a password, or a `bind` address",
-            Self::TooManyClients => "the server has as many clients as its `maxclients` allows",
-            Self::NoSuchDatabase => "there is no database of this number",
+            Self::TooManyClients => "the server has reached its limit of clients (`maxclients`)",
+            Self::NoSuchDatabase => "the server has no database with this number",
             Self::NotPermitted(what) if what == "keys" => {
                 "the user may not use these keys: it needs the pattern `namespace:*`"
             }
             Self::NotPermitted(command) => {
                 return write!(f, "the user may not run `{command}`: the documentation lists the needed rights");
             }
-            Self::IsCluster => "the server is a part of a cluster: use redis-cluster://",
-            Self::NoCluster => "the server is no part of a cluster: use redis://",
+            Self::IsCluster => "the server is part of a cluster: use redis-cluster://",
+            Self::NoCluster => "the server is not part of a cluster: use redis://",
             Self::NoSentinel => "no sentinel answered",
-            Self::SentinelPassword => "the sentinels ask for a password, or for another one",
-            Self::NoPrimary => "the sentinels name no server under this name that is a primary",
-            Self::NoResp3 => "the connection speaks RESP2, over which the server cannot tell what changes",
-            Self::NoTracking => "what the server tells about changes does not arrive",
-            Self::ReadOnly => "the server is a replica and takes no writes",
-            Self::Loading => "the server still loads its data",
-            Self::PrimaryDown => "the server is a replica whose primary is away",
+            Self::SentinelPassword => "the sentinels require a password, or a different one",
+            Self::NoPrimary => "the sentinels know no primary of this name, or name a server that is not a primary",
+            Self::NoResp3 => "the connection uses RESP2, over which the server cannot push changes",
+            Self::NoTracking => "the pushes of changes from the server do not arrive",
+            Self::ReadOnly => "the server is a replica and rejects writes",
+            Self::Loading => "the server is still loading its data",
+            Self::PrimaryDown => "the server is a replica that has lost its primary",
             Self::ClusterDown => "the cluster does not have all of its slots, or the server is cut off from it",
             Self::TooOld => {
                 "the server cannot run the scripts that store values: it is older than Redis 6.0, or has no scripts"
@@ -209,10 +209,10 @@ impl fmt::Display for CertificateFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::UnknownIssuer => "it was signed by an authority that is not trusted",
-            Self::WrongName => "it is about another host",
+            Self::WrongName => "it is for another host",
             Self::Expired => "it has expired",
             Self::NotYetValid => "it is not valid yet",
-            Self::NotPinned => "it is none of those that were pinned",
+            Self::NotPinned => "it is not one of those that were pinned",
             Self::Unusable => "it cannot be used",
         })
     }
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_name_is_the_one_that_serde_writes() {
+    fn cause_name_equals_its_serialized_name() {
         for cause in [
             TierCause::HungUp,
             TierCause::NoResp3,
@@ -231,10 +231,10 @@ mod tests {
             TierCause::NotPermitted("eval".to_owned()),
             TierCause::Code("MISCONF".to_owned()),
         ] {
-            let written = serde_json::to_value(&cause).unwrap();
-            let name = written.as_str().or_else(|| written.as_object()?.keys().next().map(String::as_str));
+            let json = serde_json::to_value(&cause).unwrap();
+            let name = json.as_str().or_else(|| json.as_object()?.keys().next().map(String::as_str));
             assert_eq!(name, Some(cause.name()));
-            assert_eq!(serde_json::from_value::<TierCause>(written.clone()).unwrap(), cause);
+            assert_eq!(serde_json::from_value::<TierCause>(json.clone()).unwrap(), cause);
         }
     }
 }

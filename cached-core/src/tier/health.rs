@@ -64,7 +64,7 @@ pub enum TierState {
 
 impl TierState {
     /// Returns whether no fault is known.
-    pub fn is_well(self) -> bool {
+    pub fn is_healthy(self) -> bool {
         matches!(self, Self::Up | Self::Untried)
     }
 

@@ -10,15 +10,15 @@
 //!   reported. The cache takes the epochs of the names before it asks, so a change that overtakes the answer
 //!   is not lost.
 //!
-//! Next: `feed` has the watermark, `guarded` catches panics, `budget` limits the time of an operation. The
+//! Next: `feed` has the watermark, `catch_panic` catches panics, `budget` limits the time of an operation. The
 //! cache uses a tier through `l2`. `testing::fake` is an implementation in memory.
 
 pub(crate) mod budget;
+pub(crate) mod catch_panic;
 pub(crate) mod cause;
 pub(crate) mod feed;
-pub(crate) mod guarded;
 pub(crate) mod health;
-pub(crate) mod none;
+pub(crate) mod no_tier;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -75,48 +75,44 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     ///
     /// A tag without a generation is `None`. If the tier can, it watches the keys and tags from then on,
     /// including those that it did not find.
-    async fn look(&self, asks: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError>;
+    async fn lookup(&self, lookups: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError>;
 
-    /// Reads the record under one key, as [`look`](Self::look) does, with the change feed of the answer.
+    /// Reads the record under one key, as [`lookup`](Self::lookup) does, with the change feed of the answer.
     ///
     /// Most misses begin with this call, so a tier may have a shorter path for it.
-    async fn look_at(&self, key: &str) -> Result<(Record, Arc<ChangeFeed>), TierError> {
-        let Found { mut records, line, .. } = self.look(&[Lookup::new(key)], &[]).await?;
-        Ok((records.pop().ok_or(TierError::Unavailable)?, line))
+    async fn get(&self, key: &str) -> Result<(Record, Arc<ChangeFeed>), TierError> {
+        let Found { mut records, feed, .. } = self.lookup(&[Lookup::new(key)], &[]).await?;
+        Ok((records.pop().ok_or(TierError::Unavailable)?, feed))
     }
 
-    /// Calls [`look`](Self::look) within a budget that follows the cost of a load.
+    /// Calls [`lookup`](Self::lookup) within a budget that follows the cost of a load.
     ///
     /// A tier with a fixed budget keeps the default implementation.
-    async fn look_within(
+    async fn lookup_within(
         &self,
-        asks: &[Lookup<'_>],
+        lookups: &[Lookup<'_>],
         tags: &[String],
         budget: Budget,
     ) -> Result<Found, TierError> {
         let _ = budget;
-        self.look(asks, tags).await
+        self.lookup(lookups, tags).await
     }
 
-    /// Calls [`look_at`](Self::look_at) within a budget.
-    async fn look_at_within(
-        &self,
-        key: &str,
-        budget: Budget,
-    ) -> Result<(Record, Arc<ChangeFeed>), TierError> {
+    /// Calls [`get`](Self::get) within a budget.
+    async fn get_within(&self, key: &str, budget: Budget) -> Result<(Record, Arc<ChangeFeed>), TierError> {
         let _ = budget;
-        self.look_at(key).await
+        self.get(key).await
     }
 
     /// Calls [`lease`](Self::lease) within a budget.
     async fn lease_within(
         &self,
-        claims: &[LeaseRequest<'_>],
+        requests: &[LeaseRequest<'_>],
         tags: TagRequest<'_>,
         budget: Budget,
     ) -> Result<Leased, TierError> {
         let _ = budget;
-        self.lease(claims, tags).await
+        self.lease(requests, tags).await
     }
 
     /// Calls [`fill`](Self::fill) within a budget, so that a value with an expensive load gets more time.
@@ -128,16 +124,16 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// Takes a lease under each key, as each request specifies, in one round trip.
     ///
     /// Each tag without a generation gets a new one. The keys and tags are watched, as in
-    /// [`look`](Self::look).
-    async fn lease(&self, claims: &[LeaseRequest<'_>], tags: TagRequest<'_>) -> Result<Leased, TierError>;
+    /// [`lookup`](Self::lookup).
+    async fn lease(&self, requests: &[LeaseRequest<'_>], tags: TagRequest<'_>) -> Result<Leased, TierError>;
 
     /// Claims the generations of tags that became known only from a loaded value.
     ///
-    /// `since` is the [journal position](Leased::moment) from before the load. The result has no generations
+    /// `since` is the [journal position](Leased::position) from before the load. The result has no generations
     /// if one of the tags may have been invalidated since then. Generations are created, kept and watched as
     /// by [`lease`](Self::lease). The tier does that before it checks for invalidations: in the other order,
     /// an invalidation between the two steps would be missed.
-    async fn adopt(
+    async fn claim_tags(
         &self,
         tags: &[String],
         keep: Duration,
@@ -170,7 +166,7 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// Removes everything under these keys, and the generations of these tags, in one round trip.
     ///
     /// Values and leases are both removed. Before that, the tier records the invalidated tags in its journal,
-    /// for [`adopt`](Self::adopt).
+    /// for [`claim_tags`](Self::claim_tags).
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError>;
 
     /// Removes every key that matches `pattern`, and returns the number of removed keys.
@@ -204,7 +200,7 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
 #[derive(Clone, Debug)]
 pub struct Attachment {
     /// Listener for changes.
-    pub watcher: Arc<dyn ChangeListener>,
+    pub listener: Arc<dyn ChangeListener>,
     /// Prefix of all keys of the cache, followed by a `:`.
     ///
     /// Keys that begin with `namespace:%` are no values.
@@ -212,9 +208,9 @@ pub struct Attachment {
     /// Name of the journal of invalidated tags.
     ///
     /// If the tier can, it reports a change of this name when a tag is invalidated after a
-    /// [journal position](Leased::moment) was handed out.
+    /// [journal position](Leased::position) was handed out.
     pub journal: String,
-    /// Staleness bound: greatest age of the [watermark](ChangeFeed::prove) at which a value is served from
+    /// Staleness bound: greatest age of the [watermark](ChangeFeed::advance) at which a value is served from
     /// memory.
     pub bound: Duration,
     /// Outage grace: further time for which a value is served while the tier cannot be reached.
@@ -240,12 +236,12 @@ pub trait ChangeListener: Send + Sync + fmt::Debug + 'static {
     ///
     /// The listener reads the new state from [`health`](Tier::health). During this call, the tier holds no
     /// lock that its own methods need.
-    fn standing_changed(&self) {}
+    fn status_changed(&self) {}
 
     /// Returns the number of values served from memory so far.
     ///
     /// It is `None` while callers wait, or if the number is unknown. As long as the number does not change,
-    /// nothing depends on the [watermark](ChangeFeed::prove). The tier may then stop advancing it, and the
+    /// nothing depends on the [watermark](ChangeFeed::advance). The tier may then stop advancing it, and the
     /// next call asks the tier first.
     fn served(&self) -> Option<u64> {
         None
@@ -267,7 +263,7 @@ pub struct Lookup<'a> {
     /// Revision of a value that the caller already has.
     ///
     /// If it is still the stored one, the bytes are not sent.
-    pub known: Option<Revision>,
+    pub known_revision: Option<Revision>,
     /// Estimated size of the value in bytes, if other values of its function were [large](LARGE_VALUE);
     /// otherwise 0.
     pub size: usize,
@@ -277,26 +273,26 @@ impl<'a> Lookup<'a> {
     /// Creates a look-up for a caller that has no value of this key.
     #[must_use]
     pub fn new(key: &'a str) -> Self {
-        Self { key, known: None, size: 0 }
+        Self { key, known_revision: None, size: 0 }
     }
 
     /// Creates a look-up for a caller that has the value with this revision.
     #[must_use]
-    pub fn known(key: &'a str, stamp: Revision) -> Self {
-        Self { known: Some(stamp), ..Self::new(key) }
+    pub fn if_none_match(key: &'a str, revision: Revision) -> Self {
+        Self { known_revision: Some(revision), ..Self::new(key) }
     }
 
     /// Returns whether a [large](LARGE_VALUE) value is expected in the answer.
     #[must_use]
     pub fn is_large(&self) -> bool {
-        self.known.is_none() && self.size > LARGE_VALUE
+        self.known_revision.is_none() && self.size > LARGE_VALUE
     }
 }
 
 impl fmt::Debug for Lookup<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lookup")
-            .field("known", &self.known.is_some())
+            .field("known_revision", &self.known_revision.is_some())
             .field("size", &self.size)
             .finish_non_exhaustive()
     }
@@ -310,7 +306,7 @@ pub struct Found {
     /// One generation for each tag, in order; `None` for a tag that has none.
     pub generations: Vec<Option<u64>>,
     /// Change feed that reports later changes of these keys and tags.
-    pub line: Arc<ChangeFeed>,
+    pub feed: Arc<ChangeFeed>,
 }
 
 /// State of one key.
@@ -320,7 +316,7 @@ pub enum Record {
     Absent,
     /// The key holds a value. There may also be a lease to replace it.
     Value(Stored),
-    /// The value is the one that the caller [has](Lookup::known).
+    /// The value is the one that the caller [has](Lookup::known_revision).
     Unchanged,
     /// There is another value than the known one, or none. The caller looks it up again.
     Changed,
@@ -355,7 +351,7 @@ pub struct Stored {
     /// Remaining time until the tier expires the value; `None` if it does not expire.
     pub remaining: Option<Duration>,
     /// Revision, which identifies the fill among all fills of this key. Zero for bytes that no fill wrote.
-    pub stamp: Revision,
+    pub revision: Revision,
 }
 
 /// Revision of a stored value: identifies the fill that wrote it, as an `ETag` does.
@@ -376,7 +372,7 @@ pub struct LeaseToken(pub [u8; 16]);
 
 impl LeaseToken {
     /// Returns the [`Revision`] of the value that this load fills: never zero.
-    pub fn stamp(&self) -> Revision {
+    pub fn revision(&self) -> Revision {
         self.0.first_chunk().copied().map_or(1, u64::from_le_bytes).max(1)
     }
 }
@@ -400,7 +396,7 @@ pub struct LeaseRequest<'a> {
     /// Duration of the lease, unless it is renewed.
     pub lease: Duration,
     /// Condition under which the lease is granted.
-    pub take: LeaseMode,
+    pub mode: LeaseMode,
 }
 
 impl fmt::Debug for LeaseRequest<'_> {
@@ -408,7 +404,7 @@ impl fmt::Debug for LeaseRequest<'_> {
         f.debug_struct("LeaseRequest")
             .field("token", &self.token)
             .field("lease", &self.lease)
-            .field("take", &self.take)
+            .field("mode", &self.mode)
             .finish_non_exhaustive()
     }
 }
@@ -433,9 +429,9 @@ pub struct TagRequest<'a> {
     pub keys: &'a [String],
     /// Shortest time for which their generations are kept.
     pub keep: Duration,
-    /// True if further tags become known from the value, so that the [journal position](Leased::moment) is
+    /// True if further tags become known from the value, so that the [journal position](Leased::position) is
     /// needed.
-    pub more: bool,
+    pub needs_position: bool,
 }
 
 impl fmt::Debug for TagRequest<'_> {
@@ -443,7 +439,7 @@ impl fmt::Debug for TagRequest<'_> {
         f.debug_struct("TagRequest")
             .field("keys", &self.keys.len())
             .field("keep", &self.keep)
-            .field("more", &self.more)
+            .field("needs_position", &self.needs_position)
             .finish()
     }
 }
@@ -452,13 +448,13 @@ impl fmt::Debug for TagRequest<'_> {
 #[derive(Clone, Debug)]
 pub struct Leased {
     /// One reply for each request, in order.
-    pub grants: Vec<LeaseReply>,
+    pub replies: Vec<LeaseReply>,
     /// One generation for each tag, in order.
     pub generations: Vec<u64>,
     /// Position of the journal of invalidated tags at the time of the request, if it was asked for.
-    pub moment: Option<JournalPosition>,
+    pub position: Option<JournalPosition>,
     /// Change feed that reports later changes of these keys and tags.
-    pub line: Arc<ChangeFeed>,
+    pub feed: Arc<ChangeFeed>,
 }
 
 /// Position in the journal of invalidated tags.
@@ -467,9 +463,9 @@ pub struct Leased {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalPosition {
     /// Identifies the journal: a random number that no earlier journal had.
-    pub count: u64,
+    pub journal_id: u64,
     /// Number of tags that had been invalidated.
-    pub number: u64,
+    pub offset: u64,
 }
 
 /// Answer to a claim of tags that were not known before the load.
@@ -478,7 +474,7 @@ pub struct TagsClaimed {
     /// One generation for each tag, in order; `None` if one of the tags may have been invalidated.
     pub generations: Option<Vec<u64>>,
     /// Change feed that reports later changes of these tags.
-    pub line: Arc<ChangeFeed>,
+    pub feed: Arc<ChangeFeed>,
 }
 
 /// Reply to a request for a lease.
@@ -524,7 +520,7 @@ pub struct Filled {
     /// One flag for each fill, in order: true if the value was stored.
     pub stored: Vec<bool>,
     /// Change feed that reports later changes of the stored keys.
-    pub line: Arc<ChangeFeed>,
+    pub feed: Arc<ChangeFeed>,
 }
 
 #[cfg(test)]
@@ -533,20 +529,20 @@ mod tests {
 
     /// An application's own tier may log its requests, so `Debug` must not show arguments of calls.
     #[test]
-    fn no_question_shows_what_it_is_about() {
+    fn debug_output_of_requests_shows_no_keys() {
         let (key, keys) = ("ns:user:ada@example.org", ["ns:%tag:ada@example.org".to_owned()]);
         let (token, lease) = (LeaseToken([7; 16]), Duration::from_secs(10));
-        let shown = [
-            format!("{:?}", Lookup::known(key, 7)),
-            format!("{:?}", LeaseRequest { key, token, lease, take: LeaseMode::IfAbsent }),
-            format!("{:?}", TagRequest { keys: &keys, keep: lease, more: false }),
-            format!("{:?}", Stored { bytes: key.into(), remaining: None, stamp: 7 }),
+        let outputs = [
+            format!("{:?}", Lookup::if_none_match(key, 7)),
+            format!("{:?}", LeaseRequest { key, token, lease, mode: LeaseMode::IfAbsent }),
+            format!("{:?}", TagRequest { keys: &keys, keep: lease, needs_position: false }),
+            format!("{:?}", Stored { bytes: key.into(), remaining: None, revision: 7 }),
             format!(
                 "{:?}",
                 TierFill { key: key.to_owned(), token, bytes: key.into(), ttl: lease, tags: keys.to_vec() }
             ),
         ];
-        assert!(shown.iter().all(|text| !text.contains("ada")), "{shown:?}");
-        assert!(shown[1].contains("10s") && shown[2].contains("keys: 1"), "{shown:?}");
+        assert!(outputs.iter().all(|text| !text.contains("ada")), "{outputs:?}");
+        assert!(outputs[1].contains("10s") && outputs[2].contains("keys: 1"), "{outputs:?}");
     }
 }

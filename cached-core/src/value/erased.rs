@@ -7,32 +7,32 @@ use crate::base::clock::{Nanos, nanos};
 /// A [`Value`] or a [`Failure`] of some type, with its times.
 pub trait ErasedValue: Any + Send + Sync {
     /// Returns the times and the weight.
-    fn meta(&self) -> &Freshness;
+    fn freshness(&self) -> &Freshness;
 }
 
 /// A value that a load returned.
 pub struct Value<V> {
-    pub(crate) meta: Freshness,
+    pub(crate) freshness: Freshness,
     pub(crate) value: V,
 }
 
 /// An error that a load returned.
 pub struct Failure<E> {
-    pub(crate) meta: Freshness,
+    pub(crate) freshness: Freshness,
     pub(crate) error: E,
 }
 
 impl<V: Send + Sync + 'static> ErasedValue for Value<V> {
     /// Returns the times and the weight of the value.
-    fn meta(&self) -> &Freshness {
-        &self.meta
+    fn freshness(&self) -> &Freshness {
+        &self.freshness
     }
 }
 
 impl<E: Send + Sync + 'static> ErasedValue for Failure<E> {
     /// Returns the times and the weight of the error.
-    fn meta(&self) -> &Freshness {
-        &self.meta
+    fn freshness(&self) -> &Freshness {
+        &self.freshness
     }
 }
 
@@ -44,7 +44,7 @@ pub struct Freshness {
     /// Time at which this process received the value.
     filled_at: Nanos,
     /// Age of the value at that time: more than zero if another process had loaded it.
-    age_then: Nanos,
+    age_at_fill: Nanos,
     /// End of the time in which the value is fresh.
     deadline: Nanos,
     /// End of the time in which the value may be served, fresh or stale.
@@ -61,11 +61,18 @@ impl Freshness {
     /// An overflow means "for ever".
     pub(crate) fn new(now: Nanos, age: Duration, ttl: Duration, weight: usize) -> Self {
         let deadline = now.saturating_add(nanos(ttl));
-        Self { filled_at: now, age_then: nanos(age), deadline, usable_until: deadline, due: deadline, weight }
+        Self {
+            filled_at: now,
+            age_at_fill: nanos(age),
+            deadline,
+            usable_until: deadline,
+            due: deadline,
+            weight,
+        }
     }
 
     /// Lets the value be served for `stale` after its deadline.
-    pub(crate) fn usable_for(self, stale: Duration) -> Self {
+    pub(crate) fn with_stale(self, stale: Duration) -> Self {
         Self { usable_until: self.deadline.saturating_add(nanos(stale)), ..self }
     }
 
@@ -74,10 +81,10 @@ impl Freshness {
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a share"
+        reason = "a share needs no precision"
     )]
-    pub(crate) fn due_at(self, share: f64) -> Self {
-        let due = ((self.life() as f64 * share) as Nanos).saturating_sub(self.age_then);
+    pub(crate) fn with_refresh_ahead(self, share: f64) -> Self {
+        let due = ((self.lifetime() as f64 * share) as Nanos).saturating_sub(self.age_at_fill);
         Self { due: self.filled_at.saturating_add(due).min(self.deadline), ..self }
     }
 
@@ -104,8 +111,8 @@ impl Freshness {
     }
 
     /// Returns the time from the load, in whichever process, to the deadline.
-    pub(crate) fn life(&self) -> Nanos {
-        self.deadline.saturating_sub(self.filled_at).saturating_add(self.age_then)
+    pub(crate) fn lifetime(&self) -> Nanos {
+        self.deadline.saturating_sub(self.filled_at).saturating_add(self.age_at_fill)
     }
 
     /// Returns the time at which a value that is kept warm is loaded again.
@@ -117,20 +124,20 @@ impl Freshness {
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a share"
+        reason = "a share needs no precision"
     )]
-    pub(crate) fn renewal(&self, random: f64) -> Nanos {
+    pub(crate) fn renewal_time(&self, random: f64) -> Nanos {
         const LATEST: f64 = 0.9;
-        let ahead = self.due.saturating_sub(self.filled_at).saturating_add(self.age_then);
-        let latest = (self.life() as f64 * LATEST).min(ahead as f64);
+        let until_due = self.due.saturating_sub(self.filled_at).saturating_add(self.age_at_fill);
+        let latest = (self.lifetime() as f64 * LATEST).min(until_due as f64);
         let age = (latest * (1.0 - random / 6.0)) as Nanos;
-        self.filled_at.saturating_add(age.saturating_sub(self.age_then))
+        self.filled_at.saturating_add(age.saturating_sub(self.age_at_fill))
     }
 
     /// Returns the time since the value was loaded, in whichever process.
     #[inline]
     pub(crate) fn age(&self, now: Nanos) -> Duration {
-        Duration::from_nanos(self.age_then.saturating_add(now.saturating_sub(self.filled_at)))
+        Duration::from_nanos(self.age_at_fill.saturating_add(now.saturating_sub(self.filled_at)))
     }
 }
 
@@ -139,13 +146,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_due_then_stale_then_over() {
+    fn value_becomes_due_then_stale_then_unusable() {
         let second = Duration::from_secs(1);
-        let meta = Freshness::new(100, Duration::ZERO, 10 * second, 0).usable_for(5 * second).due_at(0.8);
+        let freshness = Freshness::new(100, Duration::ZERO, 10 * second, 0)
+            .with_stale(5 * second)
+            .with_refresh_ahead(0.8);
         let at = |seconds: u64| 100 + seconds * 1_000_000_000;
         let states = [7, 8, 9, 10, 14, 15].map(|seconds| {
             let now = at(seconds);
-            (meta.is_due(now), meta.is_fresh(now), meta.is_usable(now))
+            (freshness.is_due(now), freshness.is_fresh(now), freshness.is_usable(now))
         });
         let expected = [
             (false, true, true),
@@ -157,23 +166,27 @@ mod tests {
         ];
         assert_eq!(states, expected);
         // Half of the life was over when the value arrived.
-        let meta = Freshness::new(100, 5 * second, 5 * second, 0).due_at(0.8);
-        assert!(!meta.is_due(at(2)) && meta.is_due(at(3)));
-        assert!(Freshness::new(100, 9 * second, second, 0).due_at(0.8).is_due(100));
-        assert!(!Freshness::new(0, Duration::ZERO, Duration::MAX, 0).due_at(0.5).is_due(u64::MAX / 4));
+        let freshness = Freshness::new(100, 5 * second, 5 * second, 0).with_refresh_ahead(0.8);
+        assert!(!freshness.is_due(at(2)) && freshness.is_due(at(3)));
+        assert!(Freshness::new(100, 9 * second, second, 0).with_refresh_ahead(0.8).is_due(100));
+        assert!(
+            !Freshness::new(0, Duration::ZERO, Duration::MAX, 0).with_refresh_ahead(0.5).is_due(u64::MAX / 4)
+        );
     }
 
     #[test]
-    fn renewal_is_scheduled_before_the_value_is_due() {
+    fn renewal_time_is_at_most_90_percent_of_the_lifetime_and_not_after_due() {
         let second = Duration::from_secs(1);
-        let seconds = |meta: Freshness| [0.0, 1.0].map(|random| (meta.renewal(random) - 100) / 10_000_000);
-        let meta = Freshness::new(100, Duration::ZERO, 10 * second, 0);
-        assert_eq!(seconds(meta), [900, 750]);
-        assert_eq!(seconds(meta.usable_for(100 * second)), [900, 750]);
-        assert_eq!(seconds(meta.due_at(0.6)), [600, 500]);
+        let seconds = |freshness: Freshness| {
+            [0.0, 1.0].map(|random| (freshness.renewal_time(random) - 100) / 10_000_000)
+        };
+        let freshness = Freshness::new(100, Duration::ZERO, 10 * second, 0);
+        assert_eq!(seconds(freshness), [900, 750]);
+        assert_eq!(seconds(freshness.with_stale(100 * second)), [900, 750]);
+        assert_eq!(seconds(freshness.with_refresh_ahead(0.6)), [600, 500]);
         // When the value arrived, half of its life was over, or all of the part before a renewal.
         assert_eq!(seconds(Freshness::new(100, 5 * second, 5 * second, 0)), [400, 250]);
         assert_eq!(seconds(Freshness::new(100, 19 * second, second, 0)), [0, 0]);
-        assert!(Freshness::new(100, Duration::ZERO, Duration::MAX, 0).renewal(1.0) > u64::MAX / 2);
+        assert!(Freshness::new(100, Duration::ZERO, Duration::MAX, 0).renewal_time(1.0) > u64::MAX / 2);
     }
 }

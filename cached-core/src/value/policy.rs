@@ -23,7 +23,7 @@ use crate::{
     key::{KeyHasher, tag::Tag},
     spec::{FunctionSpec, Owner},
     value::{
-        codec::{Format, Written},
+        codec::{CodecId, Format},
         envelope::schema_fingerprint,
         erased::{ErasedValue, Failure, Freshness, Value},
         weigh::weigh,
@@ -36,7 +36,7 @@ pub trait ValuePolicy<R>: Send + Sync {
     fn restore(&self, slot: &dyn ErasedValue) -> Option<R>;
 
     /// Splits a result into the part for the caller and the part that others share.
-    fn settle(&self, out: R, terms: &LoadContext) -> LoadedValue<R>;
+    fn split_result(&self, result: R, context: &LoadContext) -> LoadedValue<R>;
 
     /// Returns the encoder of the value for L2; `None` if the value is not stored there.
     fn encoder(&self, slot: &Arc<dyn ErasedValue>) -> Option<Encoder>;
@@ -45,18 +45,18 @@ pub trait ValuePolicy<R>: Send + Sync {
     fn decode(
         &self,
         payload: &[u8],
-        empty: bool,
+        is_empty: bool,
         format: &Format,
         dates: Dates,
     ) -> Result<Arc<dyn ErasedValue>, Error>;
 
     /// Returns the times of a value that L2 cannot hold, and represents by a stub.
-    fn dates(&self, dates: Dates) -> Freshness;
+    fn stub_freshness(&self, dates: Dates) -> Freshness;
 
     /// Returns the fingerprint that identifies the function, the type and the version of values.
     ///
     /// A `schema` replaces the function and the type.
-    fn schema(&self, site: &FunctionSpec) -> u64;
+    fn schema(&self, spec: &FunctionSpec) -> u64;
 
     /// Returns whether values determine tags (`tags_from`).
     fn has_value_tags(&self) -> bool;
@@ -71,30 +71,30 @@ pub trait ValuePolicy<R>: Send + Sync {
     fn stale(&self) -> Duration;
 
     /// Returns whether a value is loaded again while an earlier one is still there.
-    fn is_renewed(&self) -> bool;
+    fn has_early_renewal(&self) -> bool;
 
     /// Returns whether a slot of this function holds a value, and not an error.
     fn is_value(&self, slot: &dyn ErasedValue) -> bool;
 
     /// Returns whether the function's result is an error.
-    fn has_failed(&self, out: R) -> bool;
+    fn is_error_result(&self, result: R) -> bool;
 
     /// Returns the text of the error in a slot of this function; `None` if it has none.
-    fn describe(&self, slot: &dyn ErasedValue) -> Option<SharedLoadError>;
+    fn shared_error(&self, slot: &dyn ErasedValue) -> Option<SharedLoadError>;
 
     /// Returns whether an error can be made from text.
-    fn can_revive(&self) -> bool;
+    fn can_rebuild_errors(&self) -> bool;
 
-    /// Makes an error from the text of another process, and splits it as `settle` does.
+    /// Makes an error from the text of another process, and splits it as `split_result` does.
     ///
     /// Returns `None` if an error cannot be made from text.
-    fn revive(&self, error: SharedLoadError, now: Nanos) -> Option<LoadedValue<R>>;
+    fn rebuild_error(&self, error: SharedLoadError, now: Nanos) -> Option<LoadedValue<R>>;
 
     /// Returns the longest time a load may take; `None` without a limit.
     fn load_timeout(&self) -> Option<Duration>;
 
     /// Returns the result of a load that exceeds `load_timeout`; `None` without one.
-    fn too_late(&self) -> Option<R>;
+    fn timeout_result(&self) -> Option<R>;
 }
 
 /// Time at which a load ended, and the caller's settings for its value.
@@ -109,7 +109,7 @@ pub struct LoadContext {
 }
 
 impl LoadContext {
-    pub(crate) fn now(clock: &Clock, ttl: Option<Duration>) -> Self {
+    pub(crate) fn new(clock: &Clock, ttl: Option<Duration>) -> Self {
         Self { now: clock.now(), ttl, random: random() }
     }
 }
@@ -137,7 +137,7 @@ pub struct Dates {
 /// Outcome of a load.
 pub struct LoadedValue<R> {
     /// Result for the caller.
-    pub out: R,
+    pub result: R,
     /// Content for followers and tiers; `None` if it cannot be shared.
     pub slot: Option<Arc<dyn ErasedValue>>,
     /// Time for which the slot may be kept; `None` if not at all.
@@ -155,72 +155,78 @@ pub type Encoder = Box<dyn FnOnce(&Format, bool, &mut Vec<u8>) -> Result<Encoded
 /// Outcome of an [`Encoder`].
 #[derive(Clone, Copy, Debug)]
 pub struct Encoded {
-    pub(crate) by: Written,
+    pub(crate) codec: CodecId,
     /// `true` if the value is the empty one (`None`).
     pub(crate) is_empty: bool,
 }
 
 type Predicate<T> = fn(&T) -> bool;
-type TooLate<E> = fn(LoadTimeout) -> E;
-type Encode<V> = fn(&Format, &V, bool, &mut Vec<u8>) -> Result<Written, Error>;
+type MakeTimeoutError<E> = fn(LoadTimeout) -> E;
+type Encode<V> = fn(&Format, &V, bool, &mut Vec<u8>) -> Result<CodecId, Error>;
 type Decode<V> = fn(&Format, &[u8]) -> Result<V, Error>;
 
 /// Method by which an error reaches the followers.
-pub struct Sharing<E>(Way<E>);
+pub struct Sharing<E>(SharingMethod<E>);
 
-enum Way<E> {
+enum SharingMethod<E> {
     /// Each follower gets a copy of the error.
-    Copies { copy: fn(&E) -> E, pack: fn(E, Freshness) -> Arc<dyn ErasedValue>, peek: Peek<E> },
+    Copies { copy: fn(&E) -> E, erase: fn(E, Freshness) -> Arc<dyn ErasedValue>, downcast: DowncastError<E> },
     /// Each follower gets an error made from the text of the error.
-    Words(Words<E>),
+    Text(Words<E>),
 }
 
-type Peek<E> = fn(&dyn ErasedValue) -> Option<&E>;
+type DowncastError<E> = fn(&dyn ErasedValue) -> Option<&E>;
 
 impl<E: Send + Sync + 'static> Sharing<E> {
     /// Shares copies of the error.
     ///
     /// The slot holds a copy as well, because the caller of the load keeps the error itself.
-    pub(crate) fn by(copy: fn(&E) -> E) -> Self {
-        Self(Way::Copies { copy, pack: |error, meta| Arc::new(Failure { meta, error }), peek: peek::<E> })
+    pub(crate) fn by_copy(copy: fn(&E) -> E) -> Self {
+        Self(SharingMethod::Copies {
+            copy,
+            erase: |error, freshness| Arc::new(Failure { freshness, error }),
+            downcast: downcast_error::<E>,
+        })
     }
 }
 
-fn peek<E: 'static>(slot: &dyn ErasedValue) -> Option<&E> {
+fn downcast_error<E: 'static>(slot: &dyn ErasedValue) -> Option<&E> {
     (slot as &dyn Any).downcast_ref::<Failure<E>>().map(|failure| &failure.error)
 }
 
 impl<E: Clone + Send + Sync + 'static> Sharing<E> {
     pub(crate) fn by_clone() -> Self {
-        Self::by(E::clone)
+        Self::by_copy(E::clone)
     }
 }
 
 impl<E> Sharing<E> {
-    fn pack(&self, error: &E, meta: Freshness) -> Arc<dyn ErasedValue> {
+    fn erase(&self, error: &E, freshness: Freshness) -> Arc<dyn ErasedValue> {
         match &self.0 {
-            Way::Copies { copy, pack, .. } => pack(copy(error), meta),
-            Way::Words(words) => Arc::new(Failure { meta, error: (words.read)(error) }),
+            SharingMethod::Copies { copy, erase, .. } => erase(copy(error), freshness),
+            SharingMethod::Text(words) => Arc::new(Failure { freshness, error: (words.to_text)(error) }),
         }
     }
 
-    fn unpack(&self, slot: &dyn ErasedValue) -> Option<E> {
+    fn restore_error(&self, slot: &dyn ErasedValue) -> Option<E> {
         match &self.0 {
-            Way::Copies { copy, peek, .. } => peek(slot).map(copy),
-            Way::Words(words) => peek::<SharedLoadError>(slot).cloned().map(words.make),
+            SharingMethod::Copies { copy, downcast, .. } => downcast(slot).map(copy),
+            SharingMethod::Text(words) => {
+                downcast_error::<SharedLoadError>(slot).cloned().map(words.from_text)
+            }
         }
     }
 }
 
 /// Conversion of an error to text, and of text to an error.
 pub struct Words<E> {
-    read: fn(&E) -> SharedLoadError,
-    make: fn(SharedLoadError) -> E,
+    to_text: fn(&E) -> SharedLoadError,
+    from_text: fn(SharedLoadError) -> E,
 }
 
 impl<E: From<SharedLoadError>> Words<E> {
-    pub(crate) fn read_by(read: fn(&E) -> SharedLoadError) -> Self {
-        Self { read, make: E::from }
+    pub(crate) fn new(to_text: fn(&E) -> SharedLoadError) -> Self {
+        Self { to_text, from_text: E::from }
     }
 }
 
@@ -242,16 +248,16 @@ pub struct TypedPolicy<V, E, R> {
     jitter: f64,
     stale: Option<fn() -> Duration>,
     refresh_ahead: Option<f64>,
-    load_timeout: Option<(Duration, TooLate<E>)>,
+    load_timeout: Option<(Duration, MakeTimeoutError<E>)>,
     empty_ttl: Option<Duration>,
     cache_if: Option<fn(&V) -> bool>,
     is_empty: Option<fn(&V) -> bool>,
-    keep_empty: bool,
+    caches_empty: bool,
     cache_err: Option<(Duration, Predicate<E>)>,
     sharing: Option<Sharing<E>>,
     words: Option<Words<E>>,
-    heap: fn(&V) -> usize,
-    wire: Option<(Encode<V>, Decode<V>)>,
+    heap_bytes: fn(&V) -> usize,
+    codec: Option<(Encode<V>, Decode<V>)>,
     marker: PhantomData<fn() -> R>,
 }
 
@@ -270,12 +276,12 @@ impl<V, E, R> TypedPolicy<V, E, R> {
             empty_ttl: None,
             cache_if: None,
             is_empty: None,
-            keep_empty: false,
+            caches_empty: false,
             cache_err: None,
             sharing: None,
             words: None,
-            heap: |_| 0,
-            wire: None,
+            heap_bytes: |_| 0,
+            codec: None,
             marker: PhantomData,
         }
     }
@@ -283,7 +289,7 @@ impl<V, E, R> TypedPolicy<V, E, R> {
 
 impl<T> TypedPolicy<T, Infallible, T> {
     pub(crate) fn plain() -> Self {
-        Self::new(Ok, |out| match out {
+        Self::new(Ok, |result| match result {
             Ok(value) => value,
             Err(never) => match never {},
         })
@@ -292,7 +298,7 @@ impl<T> TypedPolicy<T, Infallible, T> {
 
 impl<V, E> TypedPolicy<V, E, Result<V, E>> {
     pub(crate) fn fallible() -> Self {
-        Self::new(|out| out, |out| out)
+        Self::new(|result| result, |result| result)
     }
 }
 
@@ -357,7 +363,7 @@ impl<V, E, R> TypedPolicy<V, E, R> {
     /// Keeps a `None` as well.
     #[must_use]
     pub fn cache_none(self) -> Self {
-        Self { keep_empty: true, ..self }
+        Self { caches_empty: true, ..self }
     }
 
     /// Selects the errors that are kept, in this process, and sets their ttl.
@@ -377,8 +383,8 @@ impl<V, E, R> TypedPolicy<V, E, R> {
     /// Other processes get text only.
     #[must_use]
     pub fn share_errors(self, sharing: Option<Sharing<E>>, words: Option<Words<E>>) -> Self {
-        let in_words = || words.map(|words| Sharing(Way::Words(words)));
-        Self { sharing: sharing.or_else(in_words), words, ..self }
+        let as_text = || words.map(|words| Sharing(SharingMethod::Text(words)));
+        Self { sharing: sharing.or_else(as_text), words, ..self }
     }
 
     /// Makes the copies for the followers with `copy` instead.
@@ -389,13 +395,13 @@ impl<V, E, R> TypedPolicy<V, E, R> {
     where
         E: Send + Sync + 'static,
     {
-        Self { sharing: Some(Sharing::by(copy)), ..self }
+        Self { sharing: Some(Sharing::by_copy(copy)), ..self }
     }
 
     /// Sets the function that estimates the bytes that a value holds on the heap.
     #[must_use]
     pub fn heap(self, heap: fn(&V) -> usize) -> Self {
-        Self { heap, ..self }
+        Self { heap_bytes: heap, ..self }
     }
 
     /// Stores values in L2 as well, and estimates their heap size through `Serialize`.
@@ -404,7 +410,7 @@ impl<V, E, R> TypedPolicy<V, E, R> {
     where
         V: Serialize + DeserializeOwned,
     {
-        Self { wire: Some((Format::write, Format::decode)), heap: weigh, ..self }
+        Self { codec: Some((Format::write, Format::decode)), heap_bytes: weigh, ..self }
     }
 }
 
@@ -425,30 +431,30 @@ where
         self.is_empty.is_some_and(|is_empty| is_empty(value))
     }
 
-    fn meta_at(&self, dates: Dates, weight: usize) -> Freshness {
-        let meta = Freshness::new(dates.now, dates.age, dates.remaining, weight);
-        let meta = self.refresh_ahead.map_or(meta, |share| meta.due_at(share));
-        meta.usable_for(dates.stale.min(self.longest_stale()))
+    fn freshness_at(&self, dates: Dates, weight: usize) -> Freshness {
+        let freshness = Freshness::new(dates.now, dates.age, dates.remaining, weight);
+        let freshness = self.refresh_ahead.map_or(freshness, |share| freshness.with_refresh_ahead(share));
+        freshness.with_stale(dates.stale.min(self.stale_period()))
     }
 
-    fn longest_stale(&self) -> Duration {
+    fn stale_period(&self) -> Duration {
         self.stale.map_or(Duration::ZERO, |stale| stale())
     }
 
     /// Returns the time for which to keep the value; `None` if not at all.
-    fn verdict(&self, value: &V, terms: &LoadContext) -> Option<Duration> {
-        if self.cache_if.is_some_and(|keep| !keep(value)) || (!self.keep_empty && self.is_empty(value)) {
+    fn ttl_of(&self, value: &V, context: &LoadContext) -> Option<Duration> {
+        if self.cache_if.is_some_and(|keep| !keep(value)) || (!self.caches_empty && self.is_empty(value)) {
             return None;
         }
-        let own = || match self.empty_ttl.filter(|_| self.is_empty(value)) {
+        let own_ttl = || match self.empty_ttl.filter(|_| self.is_empty(value)) {
             Some(ttl) => ttl,
             None => self.ttl_from.map_or_else(self.ttl, |from| from(value)),
         };
-        let ttl = terms.ttl.unwrap_or_else(own);
-        let ttl = match self.jitter * terms.random {
+        let ttl = context.ttl.unwrap_or_else(own_ttl);
+        let ttl = match self.jitter * context.random {
             0.0 => ttl,
             // A ttl that is too long to be multiplied is too long for the jitter to matter.
-            cut => Duration::try_from_secs_f64(ttl.as_secs_f64() * (1.0 - cut)).unwrap_or(ttl),
+            reduction => Duration::try_from_secs_f64(ttl.as_secs_f64() * (1.0 - reduction)).unwrap_or(ttl),
         };
         (!ttl.is_zero()).then_some(ttl)
     }
@@ -461,74 +467,76 @@ where
 {
     fn restore(&self, slot: &dyn ErasedValue) -> Option<R> {
         self.restore_value(slot).or_else(|| {
-            let error = self.sharing.as_ref()?.unpack(slot)?;
+            let error = self.sharing.as_ref()?.restore_error(slot)?;
             Some((self.join)(Err(error)))
         })
     }
 
-    fn settle(&self, out: R, terms: &LoadContext) -> LoadedValue<R> {
-        match (self.split)(out) {
+    fn split_result(&self, result: R, context: &LoadContext) -> LoadedValue<R> {
+        match (self.split)(result) {
             Ok(value) => {
-                let ttl = self.verdict(&value, terms);
-                let (now, remaining, stale) = (terms.now, ttl.unwrap_or_default(), self.longest_stale());
+                let ttl = self.ttl_of(&value, context);
+                let (now, remaining, stale) = (context.now, ttl.unwrap_or_default(), self.stale_period());
                 let dates = Dates { now, age: Duration::ZERO, remaining, stale };
-                let meta = self.meta_at(dates, size_of::<V>() + (self.heap)(&value));
-                let out = (self.join)(Ok(value.clone()));
-                LoadedValue { out, slot: Some(Arc::new(Value { meta, value })), ttl, is_error: false }
+                let freshness = self.freshness_at(dates, size_of::<V>() + (self.heap_bytes)(&value));
+                let result = (self.join)(Ok(value.clone()));
+                LoadedValue { result, slot: Some(Arc::new(Value { freshness, value })), ttl, is_error: false }
             }
             Err(error) => {
-                let wanted = self.cache_err.filter(|_| terms.ttl.is_none_or(|ttl| !ttl.is_zero()));
-                let ttl = wanted.and_then(|(ttl, which)| which(&error).then_some(ttl));
-                let meta = Freshness::new(terms.now, Duration::ZERO, ttl.unwrap_or_default(), size_of::<E>());
+                let cache_err = self.cache_err.filter(|_| context.ttl.is_none_or(|ttl| !ttl.is_zero()));
+                let ttl = cache_err.and_then(|(ttl, which)| which(&error).then_some(ttl));
+                let freshness =
+                    Freshness::new(context.now, Duration::ZERO, ttl.unwrap_or_default(), size_of::<E>());
                 // This is the user's code: a panic in it must not take the error from the caller.
-                let pack =
-                    |sharing: &Sharing<E>| catch_unwind(AssertUnwindSafe(|| sharing.pack(&error, meta))).ok();
-                let slot = self.sharing.as_ref().and_then(pack);
-                LoadedValue { out: (self.join)(Err(error)), slot, ttl, is_error: true }
+                let erase = |sharing: &Sharing<E>| {
+                    catch_unwind(AssertUnwindSafe(|| sharing.erase(&error, freshness))).ok()
+                };
+                let slot = self.sharing.as_ref().and_then(erase);
+                LoadedValue { result: (self.join)(Err(error)), slot, ttl, is_error: true }
             }
         }
     }
 
     fn encoder(&self, slot: &Arc<dyn ErasedValue>) -> Option<Encoder> {
-        let (encode, _) = self.wire?;
+        let (encode, _) = self.codec?;
         let slot = slot.clone();
         let is_empty = self.is_empty;
         Some(Box::new(move |format, is_checked, out| {
             let any: &dyn Any = &*slot;
             let Value { value, .. } = any.downcast_ref::<Value<V>>().ok_or_else(not_shared)?;
-            let by = encode(format, value, is_checked, out)?;
-            Ok(Encoded { by, is_empty: is_empty.is_some_and(|is_empty| is_empty(value)) })
+            let codec = encode(format, value, is_checked, out)?;
+            Ok(Encoded { codec, is_empty: is_empty.is_some_and(|is_empty| is_empty(value)) })
         }))
     }
 
     fn decode(
         &self,
         payload: &[u8],
-        empty: bool,
+        is_empty: bool,
         format: &Format,
         dates: Dates,
     ) -> Result<Arc<dyn ErasedValue>, Error> {
-        let (_, decode) = self.wire.as_ref().ok_or_else(not_shared)?;
+        let (_, decode) = self.codec.as_ref().ok_or_else(not_shared)?;
         let value = decode(format, payload)?;
         // A custom codec may write `Some(())` and `None` alike: a miss is better than a wrong value.
-        if self.is_empty(&value) != empty {
-            return Err(Error::codec("a value and its absence are written alike"));
+        if self.is_empty(&value) != is_empty {
+            return Err(Error::codec("the codec writes a value and its absence alike"));
         }
-        let meta = self.meta_at(dates, size_of::<V>() + (self.heap)(&value));
-        Ok(Arc::new(Value { meta, value }))
+        let freshness = self.freshness_at(dates, size_of::<V>() + (self.heap_bytes)(&value));
+        Ok(Arc::new(Value { freshness, value }))
     }
 
-    fn dates(&self, dates: Dates) -> Freshness {
-        self.meta_at(dates, 0)
+    fn stub_freshness(&self, dates: Dates) -> Freshness {
+        self.freshness_at(dates, 0)
     }
 
-    fn schema(&self, site: &FunctionSpec) -> u64 {
-        let names = match site.owned_by() {
+    fn schema(&self, spec: &FunctionSpec) -> u64 {
+        let names = match spec.owned_by() {
             Owner::Anyone => &[type_name::<V>()][..],
             Owner::Function(path) => &[path, type_name::<V>()],
             Owner::Schema(name) => &[name],
         };
-        schema_fingerprint(names, site.schema_version())
+        schema_fingerprint(names, spec.schema_version())
     }
 
     fn has_value_tags(&self) -> bool {
@@ -542,8 +550,8 @@ where
             return Some(Vec::new());
         };
         // This is the user's code, which may panic.
-        let told = catch_unwind(AssertUnwindSafe(|| tags_from(value))).ok()?;
-        told.iter().map(|tag| tag.name(hasher).ok()).collect()
+        let tags = catch_unwind(AssertUnwindSafe(|| tags_from(value))).ok()?;
+        tags.iter().map(|tag| tag.name(hasher).ok()).collect()
     }
 
     fn ttl_hint(&self) -> Option<Duration> {
@@ -551,10 +559,10 @@ where
     }
 
     fn stale(&self) -> Duration {
-        self.longest_stale()
+        self.stale_period()
     }
 
-    fn is_renewed(&self) -> bool {
+    fn has_early_renewal(&self) -> bool {
         self.stale.is_some() || self.refresh_ahead.is_some()
     }
 
@@ -562,46 +570,46 @@ where
         (slot as &dyn Any).is::<Value<V>>()
     }
 
-    fn has_failed(&self, out: R) -> bool {
-        (self.split)(out).is_err()
+    fn is_error_result(&self, result: R) -> bool {
+        (self.split)(result).is_err()
     }
 
-    fn describe(&self, slot: &dyn ErasedValue) -> Option<SharedLoadError> {
+    fn shared_error(&self, slot: &dyn ErasedValue) -> Option<SharedLoadError> {
         let words = self.words?;
         let describe = || match &self.sharing.as_ref()?.0 {
-            Way::Copies { peek, .. } => peek(slot).map(words.read),
-            Way::Words(_) => peek::<SharedLoadError>(slot).cloned(),
+            SharingMethod::Copies { downcast, .. } => downcast(slot).map(words.to_text),
+            SharingMethod::Text(_) => downcast_error::<SharedLoadError>(slot).cloned(),
         };
         // This is the user's code, which may panic.
         catch_unwind(AssertUnwindSafe(describe)).ok()?
     }
 
-    fn can_revive(&self) -> bool {
+    fn can_rebuild_errors(&self) -> bool {
         self.words.is_some()
     }
 
-    fn revive(&self, error: SharedLoadError, now: Nanos) -> Option<LoadedValue<R>> {
+    fn rebuild_error(&self, error: SharedLoadError, now: Nanos) -> Option<LoadedValue<R>> {
         let words = self.words?;
-        let meta = Freshness::new(now, Duration::ZERO, Duration::ZERO, size_of::<E>());
-        let out = (words.make)(error.clone());
+        let freshness = Freshness::new(now, Duration::ZERO, Duration::ZERO, size_of::<E>());
+        let own_error = (words.from_text)(error.clone());
         let slot: Arc<dyn ErasedValue> = match &self.sharing.as_ref()?.0 {
-            Way::Copies { copy, pack, .. } => pack(copy(&out), meta),
+            SharingMethod::Copies { copy, erase, .. } => erase(copy(&own_error), freshness),
             // The original text, and not that of the error that was made from it.
-            Way::Words(_) => Arc::new(Failure { meta, error }),
+            SharingMethod::Text(_) => Arc::new(Failure { freshness, error }),
         };
-        Some(LoadedValue { out: (self.join)(Err(out)), slot: Some(slot), ttl: None, is_error: true })
+        Some(LoadedValue { result: (self.join)(Err(own_error)), slot: Some(slot), ttl: None, is_error: true })
     }
 
     fn load_timeout(&self) -> Option<Duration> {
         self.load_timeout.map(|(limit, _)| limit)
     }
 
-    fn too_late(&self) -> Option<R> {
+    fn timeout_result(&self) -> Option<R> {
         let (limit, error) = self.load_timeout?;
         Some((self.join)(Err(error(LoadTimeout { limit }))))
     }
 }
 
 fn not_shared() -> Error {
-    Error::codec("this type of value is not shared")
+    Error::codec("values of this type are not shared")
 }

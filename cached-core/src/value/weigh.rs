@@ -14,9 +14,9 @@ use serde::{Serialize, Serializer, ser};
 /// are not seen. A `Serialize` implementation that returns an error ends the count: the bytes counted until
 /// then are the result.
 pub(crate) fn weigh<T: Serialize + ?Sized>(value: &T) -> usize {
-    let mut held = 0;
-    let _ = value.serialize(Weigher { held: &mut held, on_heap: false });
-    held
+    let mut total = 0;
+    let _ = value.serialize(Weigher { total: &mut total, on_heap: false });
+    total
 }
 
 /// Size of a `String`, a `Vec` or a map itself, without its content.
@@ -31,7 +31,7 @@ struct Stop;
 
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the value could not be serialised")
+        f.write_str("the value cannot be serialized")
     }
 }
 
@@ -44,7 +44,7 @@ impl ser::Error for Stop {
 }
 
 struct Weigher<'a> {
-    held: &'a mut usize,
+    total: &'a mut usize,
     /// Set if the value is part of an element: then its own bytes lie in an allocation, and not only its
     /// content.
     on_heap: bool,
@@ -53,12 +53,12 @@ struct Weigher<'a> {
 impl Weigher<'_> {
     #[inline]
     fn add(&mut self, bytes: usize) {
-        *self.held = self.held.saturating_add(bytes);
+        *self.total = self.total.saturating_add(bytes);
     }
 
     /// Counts the value's own bytes, if these lie in an allocation.
     #[inline]
-    fn place(mut self, bytes: usize) -> Self {
+    fn add_own_size(mut self, bytes: usize) -> Self {
         if self.on_heap {
             self.add(bytes);
         }
@@ -68,13 +68,13 @@ impl Weigher<'_> {
     /// Counts a part that lies inside its parent.
     #[inline]
     fn inline<T: Serialize + ?Sized>(&mut self, part: &T) -> Result<(), Stop> {
-        part.serialize(Weigher { held: self.held, on_heap: self.on_heap })
+        part.serialize(Weigher { total: self.total, on_heap: self.on_heap })
     }
 
     /// Counts a part that lies in its parent's allocation.
     #[inline]
     fn element<T: Serialize + ?Sized>(&mut self, part: &T) -> Result<(), Stop> {
-        part.serialize(Weigher { held: self.held, on_heap: true })
+        part.serialize(Weigher { total: self.total, on_heap: true })
     }
 }
 
@@ -89,7 +89,7 @@ macro_rules! sized {
     ($($method:ident($($ty:ty)?) = $size:expr;)*) => {$(
         #[inline]
         fn $method(self $(, _: $ty)?) -> Result<(), Stop> {
-            self.place($size);
+            self.add_own_size($size);
             Ok(())
         }
     )*};
@@ -133,13 +133,13 @@ impl Serializer for Weigher<'_> {
 
     #[inline]
     fn serialize_str(self, v: &str) -> Result<(), Stop> {
-        self.place(HEADER).add(v.len());
+        self.add_own_size(HEADER).add(v.len());
         Ok(())
     }
 
     #[inline]
     fn serialize_bytes(self, v: &[u8]) -> Result<(), Stop> {
-        self.place(HEADER).add(v.len());
+        self.add_own_size(HEADER).add(v.len());
         Ok(())
     }
 
@@ -154,7 +154,7 @@ impl Serializer for Weigher<'_> {
 
     #[inline]
     fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<(), Stop> {
-        self.place(WORD);
+        self.add_own_size(WORD);
         Ok(())
     }
 
@@ -171,12 +171,12 @@ impl Serializer for Weigher<'_> {
     where
         T: Serialize + ?Sized,
     {
-        self.place(WORD).inline(v)
+        self.add_own_size(WORD).inline(v)
     }
 
     #[inline]
     fn serialize_seq(self, _: Option<usize>) -> Result<Self, Stop> {
-        Ok(self.place(HEADER))
+        Ok(self.add_own_size(HEADER))
     }
 
     #[inline]
@@ -197,12 +197,12 @@ impl Serializer for Weigher<'_> {
         _: &'static str,
         _: usize,
     ) -> Result<Self, Stop> {
-        Ok(self.place(WORD))
+        Ok(self.add_own_size(WORD))
     }
 
     #[inline]
     fn serialize_map(self, _: Option<usize>) -> Result<Self, Stop> {
-        Ok(self.place(HEADER))
+        Ok(self.add_own_size(HEADER))
     }
 
     #[inline]
@@ -218,7 +218,7 @@ impl Serializer for Weigher<'_> {
         _: &'static str,
         _: usize,
     ) -> Result<Self, Stop> {
-        Ok(self.place(WORD))
+        Ok(self.add_own_size(WORD))
     }
 }
 
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_ends_the_count() {
+    fn weigh_counts_until_the_first_error() {
         struct Broken;
         impl Serialize for Broken {
             fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {

@@ -29,7 +29,7 @@ pub struct WarmReport {
     /// Number of keys in the list, if that was known at the start.
     pub total: Option<u64>,
     /// Keys that were started.
-    pub begun: u64,
+    pub started: u64,
     /// Keys that a tier had.
     pub present: u64,
     /// Keys that this warm-up loaded.
@@ -88,7 +88,7 @@ impl fmt::Display for WarmReport {
              {skipped} skipped"
         )?;
         if self.timed_out {
-            write!(f, "; out of time with {} under way", self.unfinished)?;
+            write!(f, "; timed out with {} in progress", self.unfinished)?;
         }
         Ok(())
     }
@@ -96,10 +96,10 @@ impl fmt::Display for WarmReport {
 
 /// Return value of a call that warms: [`Warmed`], and nothing else.
 #[diagnostic::on_unimplemented(
-    message = "this call returns `{Self}`, and does not tell what came of warming its key",
+    message = "this call returns `{Self}`, not the outcome of warming its key",
     label = "expected a call that warms",
-    note = "warm with `|id| user::warm(id)`, `|id| users.name_entry(id).warm()` for a method, or `Keyspace::warm`; what these \
-            return is not awaited here"
+    note = "warm with `|id| user::warm(id)`, `|id| users.name_entry(id).warm()` for a method, or \
+            `Keyspace::warm`; return their future without `.await`"
 )]
 pub trait WarmOutcome: sealed::Sealed {
     #[doc(hidden)]

@@ -26,10 +26,10 @@ use crate::warm::{
 /// Number of keys that are started in one poll before other tasks may run.
 ///
 /// A bound is needed, because keys that a tier has complete without a wait.
-const TURN: usize = 64;
+const MAX_STARTS_PER_POLL: usize = 64;
 
 /// Longest sleep of the timer: longer than any real deadline, and safe to add to the current time.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const MAX_SLEEP: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Future of a [`Warm`](crate::Warm).
 #[must_use = "nothing is warmed until this is awaited"]
@@ -48,7 +48,7 @@ pub struct Warming<S, F, Fut, P> {
 
 struct LaneStart {
     at: Instant,
-    alarm: Option<Delay>,
+    timer: Option<Delay>,
 }
 
 /// One of the concurrent loads: holds at most one key at a time.
@@ -116,18 +116,18 @@ where
     }
 
     /// Returns whether the deadline has passed. The first call starts the time.
-    fn is_too_late(&mut self, cx: &mut Context<'_>) -> bool {
+    fn has_timed_out(&mut self, cx: &mut Context<'_>) -> bool {
         let deadline = self.deadline;
         let started = self.started.get_or_insert_with(|| LaneStart {
             at: Instant::now(),
-            alarm: deadline.map(|deadline| Delay::new(deadline.min(LONGEST))),
+            timer: deadline.map(|deadline| Delay::new(deadline.min(MAX_SLEEP))),
         });
-        let is_over = deadline.is_some_and(|deadline| started.at.elapsed() >= deadline);
-        is_over || started.alarm.as_mut().is_some_and(|alarm| Pin::new(alarm).poll(cx).is_ready())
+        let has_passed = deadline.is_some_and(|deadline| started.at.elapsed() >= deadline);
+        has_passed || started.timer.as_mut().is_some_and(|timer| Pin::new(timer).poll(cx).is_ready())
     }
 
     /// Starts the next key if a lane is free. Returns whether a key was started.
-    fn begin(&mut self, cx: &mut Context<'_>) -> bool {
+    fn start_next(&mut self, cx: &mut Context<'_>) -> bool {
         let idle = self.lanes.iter().position(|lane| lane.load.is_none());
         if idle.is_none() && self.lanes.len() >= self.concurrency {
             return false;
@@ -141,7 +141,7 @@ where
             }
             Poll::Ready(Some(item)) => item,
         };
-        self.report.begun += 1;
+        self.report.started += 1;
         // `each` is the user's code, and may panic.
         match catch_unwind(AssertUnwindSafe(|| (self.each)(item))) {
             Ok(load) => {
@@ -149,21 +149,21 @@ where
                     self.lanes.push(Lane::new(&self.poller));
                     self.lanes.len() - 1
                 });
-                self.lanes[index].begin(load);
+                self.lanes[index].start(load);
                 self.poll_lane(index);
             }
-            Err(_) => self.done(Warmed::Panicked),
+            Err(_) => self.record(Warmed::Panicked),
         }
         true
     }
 
     fn poll_lane(&mut self, index: usize) {
         if let Some(warmed) = self.lanes[index].poll() {
-            self.done(warmed);
+            self.record(warmed);
         }
     }
 
-    fn done(&mut self, warmed: Warmed) {
+    fn record(&mut self, warmed: Warmed) {
         self.report.add(warmed);
         self.report.took = self.elapsed();
         (self.on_progress)(&self.report);
@@ -173,9 +173,9 @@ where
         self.started.as_ref().map(|started| started.at.elapsed()).unwrap_or_default()
     }
 
-    fn end(&mut self, timed_out: bool) -> WarmReport {
-        let busy = self.lanes.drain(..).filter(|lane| lane.load.is_some()).count();
-        self.report.unfinished = busy as u64;
+    fn finish(&mut self, timed_out: bool) -> WarmReport {
+        let unfinished = self.lanes.drain(..).filter(|lane| lane.load.is_some()).count();
+        self.report.unfinished = unfinished as u64;
         self.report.timed_out = timed_out;
         self.report.took = self.elapsed();
         self.report
@@ -199,15 +199,15 @@ where
         for index in 0..this.lanes.len() {
             this.poll_lane(index);
         }
-        for _ in 0..TURN {
-            if this.is_too_late(cx) {
-                return Poll::Ready(this.end(true));
+        for _ in 0..MAX_STARTS_PER_POLL {
+            if this.has_timed_out(cx) {
+                return Poll::Ready(this.finish(true));
             }
-            if this.begin(cx) {
+            if this.start_next(cx) {
                 continue;
             }
-            let is_over = this.source.is_none() && this.lanes.iter().all(|lane| lane.load.is_none());
-            return if is_over { Poll::Ready(this.end(false)) } else { Poll::Pending };
+            let is_done = this.source.is_none() && this.lanes.iter().all(|lane| lane.load.is_none());
+            return if is_done { Poll::Ready(this.finish(false)) } else { Poll::Pending };
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -220,7 +220,7 @@ impl<Fut: Future<Output: WarmOutcome>> Lane<Fut> {
         Self { load: None, waker: signal.clone().into(), signal }
     }
 
-    fn begin(&mut self, load: Fut) {
+    fn start(&mut self, load: Fut) {
         self.load = Some(Box::pin(load));
         self.signal.is_raised.store(true, Ordering::Release);
     }

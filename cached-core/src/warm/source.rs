@@ -40,7 +40,7 @@ impl<I: Iterator> WarmSource for WarmList<I> {
 
     fn total(&self) -> Option<u64> {
         match self.0.size_hint() {
-            (least, Some(most)) if least == most => u64::try_from(most).ok(),
+            (lower, Some(upper)) if lower == upper => u64::try_from(upper).ok(),
             _ => None,
         }
     }

@@ -47,7 +47,7 @@ fn check_signature(options: &Options, function: &Function, errors: &mut Errors) 
     if let Safety::Unsafe(unsafety) = &sig.safety {
         errors.at(
             unsafety,
-            "an `unsafe` function cannot be cached: a hit would skip what makes the call sound",
+            "an `unsafe` function cannot be cached: the cache cannot uphold its safety contract",
         );
     }
     if let Some(constness) = &sig.constness {
@@ -70,7 +70,7 @@ fn check_signature(options: &Options, function: &Function, errors: &mut Errors) 
     if let Some(span) = output.opaque {
         errors.push(syn::Error::new(
             span,
-            "a cached value needs a type with a name: return it instead of `impl ..`",
+            "a cached value must have a named type: return that type instead of `impl ..`",
         ));
     } else if let Some(span) = output.borrow {
         errors.push(syn::Error::new(
@@ -78,21 +78,21 @@ fn check_signature(options: &Options, function: &Function, errors: &mut Errors) 
             "a cached value outlives the call, so it cannot borrow from it: return an owned value, such as `String` or \
              `Arc<str>`",
         ));
-    } else if let Some(span) = value_mentions(function).fixed
+    } else if let Some(span) = value_mentions(function).static_borrow
         && options.local.is_none()
         && !options.is_broken("local")
     {
         errors.push(syn::Error::new(
             span,
-            "what is read from a shared tier is not `&'static`: return an owned value, such as `String` or `Arc<str>`, \
-             or add `local` to keep its values in this process",
+            "a value from a shared tier cannot be `&'static`: return an owned value, such as `String` or \
+             `Arc<str>`, or add `local` to keep its values in this process",
         ));
     }
-    for argument in changed(options, function) {
+    for argument in mutable_arguments(options, function) {
         errors.at(
             &argument.ty,
             format!(
-                "what the function changes cannot be part of its key: add `skip({name})`",
+                "an argument that the function changes cannot be part of its key: add `skip({name})`",
                 name = argument.name
             ),
         );
@@ -100,18 +100,18 @@ fn check_signature(options: &Options, function: &Function, errors: &mut Errors) 
 }
 
 /// Returns the arguments `&mut T` that are not skipped.
-fn changed<'a>(options: &'a Options, function: &'a Function) -> impl Iterator<Item = &'a Argument> {
-    let is_free = options.key.is_some() || options.is_broken("skip");
+fn mutable_arguments<'a>(options: &'a Options, function: &'a Function) -> impl Iterator<Item = &'a Argument> {
+    let is_exempt = options.key.is_some() || options.is_broken("skip");
     function.arguments.iter().filter(move |argument| {
         matches!(&argument.ty, Type::Reference(reference) if reference.mutability.is_some())
-            && !is_free
+            && !is_exempt
             && !is_skipped(options, &argument.name.unraw().to_string())
     })
 }
 
 /// Examines the type of the cached value. Of a `Result`, only the value is cached.
 fn value_mentions(function: &Function) -> Mentions {
-    Mentions::of(&function.value())
+    Mentions::of(&function.value_type())
 }
 
 fn check_options(options: &Options, function: &Function, errors: &mut Errors) {
@@ -119,7 +119,7 @@ fn check_options(options: &Options, function: &Function, errors: &mut Errors) {
     if !has_ttl && !options.is_broken("ttl") && !options.is_broken("ttl_from") {
         errors.push(syn::Error::new(
             options.prefix.as_ref().map_or_else(proc_macro2::Span::call_site, syn::LitStr::span),
-            "how long may a value be kept? Add `ttl = \"30m\"`",
+            "the ttl is missing: add one, such as `ttl = \"30m\"`",
         ));
     }
     let is_method = function.names_self() || options.method.is_some();
@@ -128,7 +128,10 @@ fn check_options(options: &Options, function: &Function, errors: &mut Errors) {
     {
         errors.at(
             handle,
-            format!("the handle stands beside the method: give it another name, such as `{handle}_entry`"),
+            format!(
+                "the handle cannot have the name of the method: give it another name, such as \
+                     `{handle}_entry`"
+            ),
         );
     } else if let Some(handle) = &options.handle
         && !is_method
@@ -137,8 +140,8 @@ fn check_options(options: &Options, function: &Function, errors: &mut Errors) {
         errors.at(
             handle,
             format!(
-                "a free function needs no handle: use `{name}::invalidate(..)` and the like; if `{name}` stands in an \
-                 `impl`, add `method`",
+                "a free function needs no handle: use `{name}::invalidate(..)` and the like; if `{name}` is \
+                 in an `impl`, add `method`",
                 name = function.sig.ident
             ),
         );
@@ -147,7 +150,7 @@ fn check_options(options: &Options, function: &Function, errors: &mut Errors) {
         errors.at(
             companions,
             format!(
-                "a method has no companions: a handle stands beside it, such as `handle = {name}_entry`",
+                "a method cannot have companions: write a handle instead, such as `handle = {name}_entry`",
                 name = function.sig.ident.unraw()
             ),
         );
@@ -157,12 +160,15 @@ fn check_options(options: &Options, function: &Function, errors: &mut Errors) {
         (options.stale.as_ref().and_then(Time::expr), ""),
         (options.ttl_from.as_ref(), ""),
         (options.cache_if.as_ref(), ""),
-        (options.tags_from.as_ref(), "; `tags` takes fields of it"),
-        (options.cache_err.as_ref().and_then(|cache_err| cache_err.which.as_ref()), ""),
+        (options.tags_from.as_ref(), "; `tags` can name fields of it"),
+        (options.cache_err.as_ref().and_then(|cache_err| cache_err.condition.as_ref()), ""),
         (options.share_err.as_ref().map(|share_err| &share_err.copy), ""),
     ] {
-        if let Some(own) = expr.and_then(|expr| mentions_self(expr.to_token_stream())) {
-            errors.at(own, format!("this holds for every call, so there is no `self` here{hint}"));
+        if let Some(self_ident) = expr.and_then(|expr| mentions_self(expr.to_token_stream())) {
+            errors.at(
+                self_ident,
+                format!("this expression cannot use `self`: it is the same for every call{hint}"),
+            );
         }
     }
     if let Some(detach) = options.detach.as_ref().filter(|detach| detach.value) {
@@ -178,8 +184,8 @@ fn check_sharing(options: &Options, errors: &mut Errors) {
     if let Some(bound) = &options.bound {
         errors.at(
             &bound.name,
-            "with `local`, values stay in this process, and what invalidates them is known here at once: leave `bound` \
-             out",
+            "with `local`, values stay in this process, and an invalidation takes effect at once: leave \
+             `bound` out",
         );
     }
     if let Some(limit) = &options.tier_timeout {
@@ -204,7 +210,8 @@ fn check_availability(options: &Options, function: &Function, errors: &mut Error
     {
         errors.at(
             &limit.name,
-            "`soft_timeout` is how long a caller waits before it takes a stale value, and there is none: add `stale = \"10m\"`",
+            "`soft_timeout` is how long a caller waits before it gets a stale value, and no value may be \
+             stale: add `stale = \"10m\"`",
         );
     }
     let is_sync = function.kind == Kind::Sync;
@@ -215,8 +222,9 @@ fn check_availability(options: &Options, function: &Function, errors: &mut Error
         if is_sync || is_inline || (is_method && !is_detached) {
             errors.at(
                 &refresh.name,
-                "`refresh_ahead` loads beside the caller, and this load runs in its caller: leave it out, or make it an \
-                 async function whose load can have a task of its own (`detach = true` says why it cannot)",
+                "`refresh_ahead` needs a load in a task of its own, and this load runs in its caller: leave \
+                 `refresh_ahead` out, or make it an async function whose load can have a task of its own \
+                 (`detach = true` shows why it cannot)",
             );
         }
     }
@@ -225,7 +233,8 @@ fn check_availability(options: &Options, function: &Function, errors: &mut Error
             errors.at(
                 &limit.name,
                 format!(
-                    "nobody can {what} a load that is not async: make the function `async`, or leave this out"
+                    "a caller cannot {what} a load that is not async: make the function `async`, or leave \
+                     this out"
                 ),
             );
         }
@@ -239,36 +248,45 @@ fn check_keep_warm(options: &Options, function: &Function, errors: &mut Errors) 
     let generics = &function.sig.generics;
     let is_generic = generics.params.iter().any(|param| !matches!(param, GenericParam::Lifetime(_)));
     let why = if is_method {
-        "a method loads with its `self`, which is its caller's: make it a free function that takes what it needs"
+        "the load of a method needs the `self` of its caller: make it a free function that takes the values \
+         it needs"
     } else if function.kind == Kind::Sync {
         "a function that is not async loads in its caller: make it `async`"
     } else if is_generic {
-        "the load of a generic function runs in its caller: name its types"
+        "the load of a generic function runs in its caller: replace its type parameters by types"
     } else if options.detach.as_ref().is_some_and(|detach| !detach.value) {
-        "with `detach = false` a load runs in its caller: leave one of the two out"
+        "with `detach = false` a load runs in its caller: leave `detach` out"
     } else {
         for argument in function.arguments.iter().filter(|argument| holder(argument).is_none()) {
             errors.at(
                 &argument.ty,
-                "`keep_warm` keeps a copy of each argument, and there can be none of this one: take it by value, such as in \
-                 an `Arc`, or leave `keep_warm` out",
+                "`keep_warm` keeps a copy of each argument, and this one cannot be copied: take it by value, \
+                 such as in an `Arc`, or leave `keep_warm` out",
             );
         }
         return;
     };
     errors.at(
         &keep_warm.name,
-        format!("`keep_warm` loads when nobody calls, and {why}, or leave `keep_warm` out"),
+        format!("`keep_warm` loads without a caller, and {why}, or leave `keep_warm` out"),
     );
 }
 
 /// Checks `detach = true` as far as tokens allow; the rest is left to the compiler.
 fn check_detach(detach: &LitBool, function: &Function, is_method: bool, errors: &mut Errors) {
     if function.kind == Kind::Sync {
-        errors.at(detach, "only the load of an async function can run in a task of its own");
+        errors.at(
+            detach,
+            "only the load of an async function can run in a task of its own: make the \
+                           function `async`, or leave `detach` out",
+        );
         return;
     }
-    if function.sig.receiver().is_some_and(|own| matches!(own.kind, ReceiverKind::Reference(..))) {
+    if function
+        .sig
+        .receiver()
+        .is_some_and(|self_ident| matches!(self_ident.kind, ReceiverKind::Reference(..)))
+    {
         errors.at(
             detach,
             "this load borrows `self`, so it cannot outlive the call: take `self: Arc<Self>`, or leave `detach` out",

@@ -34,7 +34,7 @@ pub(crate) fn check(
     errors.at(
         literal,
         format!(
-            "the {} names `{name}`, which is no argument of this function{}",
+            "the {} names `{name}`, which is not an argument of this function{}",
             role.noun(),
             did_you_mean(near.as_deref())
         ),
@@ -50,12 +50,13 @@ pub(super) fn check_bound(
     function: &Function,
     errors: &mut Errors,
 ) -> Option<String> {
-    let name = function.bound().find(|bound| bound.unraw() == placeholder.argument.unraw())?.unraw();
+    let name = function.bound_names().find(|bound| bound.unraw() == placeholder.argument.unraw())?.unraw();
     errors.at(
         &template.literal,
         format!(
-            "the {} names `{name}`, which a pattern binds, and it is made of whole arguments: give the argument a name, such as \
-             `path: Path<u64>`, name its field here, such as `{{path.0}}`, and take it apart in the body",
+            "the {} names `{name}`, which a pattern binds, and it is made of whole arguments: give the \
+             argument a name, such as `path: Path<u64>`, name its field here, such as `{{path.0}}`, and \
+             destructure it in the body",
             template.role.noun()
         ),
     );

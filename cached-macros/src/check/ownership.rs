@@ -15,24 +15,24 @@ pub(crate) enum Holder<'a> {
 pub(crate) fn holder(argument: &Argument) -> Option<Holder<'_>> {
     // Every lifetime is visible: the companions are async functions, in which the compiler allows none to be
     // elided.
-    let is_free = |ty: &Type| {
+    let is_unborrowed = |ty: &Type| {
         let mentions = Mentions::of(ty);
         mentions.borrow.is_none() && mentions.opaque.is_none() && !mentions.may_hide
     };
-    let is_fixed = |reference: &TypeReference| {
+    let is_static = |reference: &TypeReference| {
         reference.lifetime.as_ref().is_some_and(|lifetime| lifetime.ident == "static")
     };
     let is_shared = |reference: &TypeReference| {
-        reference.mutability.is_none() && is_free(&reference.elem) && !is_object(&reference.elem)
+        reference.mutability.is_none() && is_unborrowed(&reference.elem) && !is_object(&reference.elem)
     };
     match (&argument.ty, optional_reference(&argument.ty)) {
-        (Type::Reference(reference), _) if !is_fixed(reference) => {
+        (Type::Reference(reference), _) if !is_static(reference) => {
             is_shared(reference).then_some(Holder::Reference(argument, reference))
         }
-        (_, Some(reference)) if !is_fixed(&reference) => {
+        (_, Some(reference)) if !is_static(&reference) => {
             is_shared(&reference).then_some(Holder::OptionalReference(argument, reference))
         }
-        (ty, _) => is_free(ty).then_some(Holder::Owned(argument)),
+        (ty, _) => is_unborrowed(ty).then_some(Holder::Owned(argument)),
     }
 }
 

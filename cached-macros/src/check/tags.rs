@@ -36,8 +36,9 @@ fn check_keyed(placeholder: &Placeholder, tag: &Template, options: &Options, err
         errors.at(
             &tag.literal,
             format!(
-                "the tag names `{name}`, which is skipped: calls that differ only in it share an entry, and it would have \
-                 the tag of whichever came first; make it part of the key, or leave it out of the tag"
+                "the tag names `{name}`, which is skipped: calls that differ only in it share an entry, \
+                 which would have the tag of the first of them; make it part of the key, or leave it out of \
+                 the tag"
             ),
         );
     }

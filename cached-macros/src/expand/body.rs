@@ -26,7 +26,7 @@ pub(crate) fn in_place(
             // This never runs. It determines the type of the body for `?` and `return`.
             let edge = quote_spanned! {span=>
                 if false {
-                    let #out: #output = #krate::__private::edge();
+                    let #out: #output = #krate::__private::phantom_value();
                     return #out;
                 }
             };
@@ -42,7 +42,7 @@ pub(crate) fn in_place(
 }
 
 /// Returns the body of a function, in which these arguments count as used.
-pub(super) fn used<'a>(body: &Group, names: impl Iterator<Item = &'a Ident>) -> Group {
+pub(super) fn mark_used<'a>(body: &Group, names: impl Iterator<Item = &'a Ident>) -> Group {
     let mut tokens = body.stream().into_iter().peekable();
     let mut attributes = TokenStream::new();
     // Inner attributes (`#![..]`) come first.

@@ -14,15 +14,15 @@ use crate::parse::{
 };
 
 pub(super) fn free_function(input: &Input) -> TokenStream {
-    let Function { outer, inner, levels, vis, sig, body, .. } = &input.function;
+    let Function { outer, inner, lint_levels, vis, sig, body, .. } = &input.function;
     let krate = &input.krate;
     let name = input.holder_name();
     let lints = lints();
     let names = input.argument_names();
     let turbofish = input.turbofish();
-    let (hidden, taken) = (hidden_name(), taken_name());
+    let (hidden, conflict) = (hidden_name(), conflict_name());
     let plain = quote!(#name::#hidden #turbofish(#krate::__private::Intent::Plain, #(#names),*));
-    let make = input.make(&plain);
+    let make = input.make_call(&plain);
     let outer_sig = input.outer_signature();
 
     let intent = local("__cached_intent");
@@ -31,13 +31,13 @@ pub(super) fn free_function(input: &Input) -> TokenStream {
     let mut body_sig: Signature = sig.clone();
     body_sig.ident = format_ident!("__cached_body", span = sig.ident.span());
     let used = input.argument_names().into_iter().filter(|name| input.option_uses(name));
-    let body = body::used(body, used);
+    let body = body::mark_used(body, used);
     let helpers = load::helpers(input);
     let companions = companions(input);
     let holder = holder(input);
 
     quote! {
-        const _: () = #name::#taken;
+        const _: () = #name::#conflict;
 
         #(#outer)*
         #[allow(clippy::used_underscore_binding)]
@@ -46,9 +46,9 @@ pub(super) fn free_function(input: &Input) -> TokenStream {
         #holder
 
         #lints
-        #(#levels)*
+        #(#lint_levels)*
         impl #name {
-            const #taken: () = ();
+            const #conflict: () = ();
 
             #companions
 
@@ -94,7 +94,7 @@ fn holder(input: &Input) -> TokenStream {
     let Function { vis, sig, .. } = &input.function;
     let (name, vis) = (generated(input.holder_name()), generated_vis(vis));
     let lints = lints();
-    let doc = format!("What can be done with the cache entries of [`{of}`](fn@{of}).", of = sig.ident);
+    let doc = format!("Operations on the cache entries of [`{of}`](fn@{of}).", of = sig.ident);
     quote! {
         #[doc = #doc]
         #lints
@@ -108,7 +108,7 @@ fn hidden_name() -> Ident {
 
 /// Returns the name of a constant that the compiler reports as missing if a module has the name of the
 /// function.
-fn taken_name() -> Ident {
+fn conflict_name() -> Ident {
     Ident::new("__cached_needs_this_name__or_the_option_companions", Span::mixed_site())
 }
 
@@ -145,35 +145,40 @@ fn companions(input: &Input) -> TokenStream {
     let invalidation = quote!(#krate::__private::Invalidation);
     let invalidate = one(
         "invalidate",
-        "Removes the value for these arguments from every tier, and lets no load that has begun store one.",
+        "Removes the value for these arguments from every tier, and prevents loads in progress from storing \
+         one.",
         if is_sync { unit } else { invalidation.clone() },
         false,
     );
     let hidden = hidden_invalidation(input, &invalidation);
     let refresh = one(
         "refresh",
-        "Runs the function and keeps the new value, whatever the cache has.",
+        "Runs the function and caches the new value, even if a value is cached.",
         quote!(#output),
         true,
     );
     let warm = one(
         "warm",
-        "Sees to it that the value is there, and lets go of it: for `cached_aside::warm`.",
+        "Loads the value if it is not cached, and returns the outcome only: for `cached_aside::warm`.",
         quote!(#krate::__private::Warmed),
         true,
     );
     let peek = one(
         "peek",
-        "What the function would return if it is cached, without running it.",
+        "Returns the cached return value, or `None` if there is none, without running the function.",
         quote!(#krate::__private::Option<#output>),
         true,
     );
-    let key =
-        one("key", "The name of the entry in the shared tier, for logs and for a look by hand.", text, false);
+    let key = one(
+        "key",
+        "Returns the name of the entry in the shared tier, for logs and for manual inspection.",
+        text,
+        false,
+    );
     let with = companion(
         input,
         "with",
-        "Calls the function as `control` says, and tells where the value came from.",
+        "Calls the function under the given control, and returns the value with its source.",
         &quote!(__CachedMode: #krate::__private::LoadRule),
         &quote!(__cached_control: #krate::__private::CacheControl<__CachedMode>),
         &quote!(__CachedMode::Reply<#output>),
@@ -192,7 +197,7 @@ fn hidden_invalidation(input: &Input, invalidation: &TokenStream) -> TokenStream
         #[doc(hidden)]
         #vis #sig {
             #krate::__private::invalidation(
-                Self::#hidden #turbofish(#krate::__private::Intent::Beside, #(#names),*),
+                Self::#hidden #turbofish(#krate::__private::Intent::Companion, #(#names),*),
             )
         }
     }
@@ -224,7 +229,7 @@ fn companion(
     let hidden = hidden_name();
     let control = (!first.is_empty()).then(|| quote!(__cached_control));
     let call = quote_spanned! {span=>
-        Self::#hidden #turbofish(#krate::__private::Intent::Beside, #(#names),*).#method(#control)#awaiting
+        Self::#hidden #turbofish(#krate::__private::Intent::Companion, #(#names),*).#method(#control)#awaiting
     };
     quote! {
         #[doc = #doc]

@@ -6,12 +6,12 @@ use syn::{GenericParam, ext::IdentExt, spanned::Spanned};
 
 use super::{Input, local, write};
 use crate::{
-    check::key::{Key, hidden_generics, hidden_opaque},
+    check::key::{Key, unkeyed_generics, unkeyed_opaque},
     parse::value::duration,
 };
 
 /// Generates the initialiser of the function's `FunctionSpec`.
-pub(super) fn site(input: &Input) -> TokenStream {
+pub(super) fn spec(input: &Input) -> TokenStream {
     let krate = &input.krate;
     let version = input.options.version.map(|version| quote!(.version(#version)));
     let owner = match &input.options.schema {
@@ -76,7 +76,9 @@ pub(super) fn parts(input: &Input) -> (TokenStream, TokenStream) {
         Key::Arguments(names) => {
             let arguments = function.arguments.iter();
             let keyed = arguments.filter(|argument| names.contains(&argument.name));
-            parts.extend(keyed.map(|argument| write::whole(krate, argument, argument.name.span(), false)));
+            parts.extend(
+                keyed.map(|argument| write::whole_argument(krate, argument, argument.name.span(), false)),
+            );
         }
         Key::Template => {
             parts.extend(input.template.iter().flat_map(|it| write::pieces(krate, function, it)));
@@ -116,7 +118,7 @@ fn scopes(input: &Input) -> Vec<TokenStream> {
             )
         }
     });
-    let generics = hidden_generics(&input.function, &input.key).into_iter().map(|param| match param {
+    let generics = unkeyed_generics(&input.function, &input.key).into_iter().map(|param| match param {
         GenericParam::Const(param) => {
             let name = &param.ident;
             Some(quote!(#krate::__private::ScopeValue(#name)))
@@ -127,7 +129,7 @@ fn scopes(input: &Input) -> Vec<TokenStream> {
         }
         GenericParam::Lifetime(_) => None,
     });
-    let opaque = hidden_opaque(&input.function, &input.key).into_iter().map(|argument| {
+    let opaque = unkeyed_opaque(&input.function, &input.key).into_iter().map(|argument| {
         let name = &argument.name;
         quote!(#krate::__private::Scope(#krate::__private::name_of(&#name)))
     });

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Generates the body of a function that is not async, as a closure.
-pub(super) fn body_here(input: &Input) -> TokenStream {
+pub(super) fn sync_body(input: &Input) -> TokenStream {
     let names = input.argument_names();
     let turbofish = input.turbofish();
     if !input.is_method() {
@@ -117,7 +117,7 @@ pub(super) fn helpers(input: &Input) -> TokenStream {
     match (input.detach(), holders(input)) {
         (Detach::Never, _) | (_, None) => TokenStream::new(),
         (detach, Some(holders)) => {
-            let (held, detached) = (held(input, &holders), detached(input, &holders, &detach));
+            let (held, detached) = (body_with_holders(input, &holders), detached(input, &holders, &detach));
             let recipe = input.options.keep_warm.as_ref().map(|keep_warm| recipe(input, &holders, keep_warm));
             quote!(#held #detached #recipe)
         }
@@ -126,7 +126,7 @@ pub(super) fn helpers(input: &Input) -> TokenStream {
 
 /// Generates the body with holders in place of references. It is a function of its own, so that its type can
 /// be examined.
-fn held(input: &Input, holders: &[Holder<'_>]) -> TokenStream {
+fn body_with_holders(input: &Input, holders: &[Holder<'_>]) -> TokenStream {
     let krate = &input.krate;
     let output = &input.function.output;
     let (mut generics, mut params, mut values) = (Vec::new(), Vec::new(), Vec::new());
@@ -223,7 +223,7 @@ fn copies(krate: &TokenStream, holders: &[Holder<'_>]) -> Copies {
         let at = Span::mixed_site().located_at(name.span());
         let wrap = Ident::new(wrap, at);
         bindings.extend(quote_spanned!(at=> let #name = #krate::__private::#wrap(#name).__cached_hold();));
-        marks = quote!((#krate::__private::mark(&#name), #marks));
+        marks = quote!((#krate::__private::ownership_mark(&#name), #marks));
     }
     Copies { lifetimes, types, bindings, marks }
 }
@@ -242,25 +242,25 @@ fn recipe(input: &Input, holders: &[Holder<'_>], keep_warm: &KeepWarm) -> TokenS
             lifetimes.push(lifetime);
         }
     }
-    let kept = names.iter().map(|name| {
+    let kept_arguments = names.iter().map(|name| {
         let at = Span::mixed_site().located_at(name.span());
         quote_spanned!(at=> let #name = #krate::__private::KeepArg(#name).__cached_keep();)
     });
-    let again = names.iter().map(|name| quote!(#krate::__private::Again::again(&#name)?));
+    let provided_arguments = names.iter().map(|name| quote!(#krate::__private::Again::again(&#name)?));
     let at = keep_warm.name.span();
-    let held = quote_spanned!(at=> Self::__cached_held(#(#again),*));
+    let held = quote_spanned!(at=> Self::__cached_held(#(#provided_arguments),*));
     quote! {
         fn __cached_recipe<#(#lifetimes),*>(#(#names: #types),*) -> #krate::__private::Recipe<#output> {
             use #krate::__private::{KeepCopy as _, RefuseArg as _, RefuseKeep as _};
             #bindings
-            #(#kept)*
+            #(#kept_arguments)*
             #krate::__private::Recipe::new(move || #krate::__private::Option::Some(#held))
         }
     }
 }
 
 /// Generates the call that passes the arguments to the recipe, if the function has `keep_warm`.
-pub(super) fn keep(input: &Input) -> TokenStream {
+pub(super) fn recipe_call(input: &Input) -> TokenStream {
     let (Some(_), Some(holders)) = (&input.options.keep_warm, holders(input)) else {
         return TokenStream::new();
     };
@@ -270,5 +270,5 @@ pub(super) fn keep(input: &Input) -> TokenStream {
             quote!(#name)
         }
     });
-    quote!(.keep(|| Self::__cached_recipe(#(#arguments),*)))
+    quote!(.recipe(|| Self::__cached_recipe(#(#arguments),*)))
 }

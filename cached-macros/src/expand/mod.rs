@@ -1,7 +1,7 @@
 //! Code generation for `#[cached]`: from the options and the function to tokens.
 //!
 //! The generated code is thin: it writes the key, wraps the body, and calls the runtime. `companions`
-//! generates a free function, `key` and `write` its key, `shape` its policies, and `load` and `body` its
+//! generates a free function, `key` and `write` its key, `policy` its policies, and `load` and `body` its
 //! load. `order` delays the expansion until all other attributes are expanded.
 
 pub(crate) mod body;
@@ -9,7 +9,7 @@ mod companions;
 mod key;
 mod load;
 mod order;
-mod shape;
+mod policy;
 pub(crate) mod write;
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
@@ -41,15 +41,15 @@ pub(crate) fn cached(options: TokenStream, item: &TokenStream) -> TokenStream {
     let (is_last, tokens) = order::is_last(options);
     let options = Options::parse(tokens.clone(), &mut errors);
     let function = errors.take(Function::parse("cached", item.clone()));
-    if let Some(second) = function.as_ref().and_then(|function| order::second(&function.attributes)) {
-        errors.at(second, "a function is cached once: leave one of the two `#[cached]` out");
+    if let Some(second) = function.as_ref().and_then(|function| order::second_cached(&function.attributes)) {
+        errors.at(second, "a function cannot be cached twice: leave one of the two `#[cached]` out");
         let error = errors.finish().err().map(syn::Error::into_compile_error);
         return quote!(#error #item);
     }
     if let (Some(function), true, false) = (&function, errors.is_empty(), is_last)
-        && order::are_open(&function.attributes)
+        && order::may_need_expansion(&function.attributes)
     {
-        return order::put_last(&runtime(options.krate.as_ref()), &tokens, item);
+        return order::move_last(&runtime(options.krate.as_ref()), &tokens, item);
     }
     let input = function.map(|function| {
         let Checked { template, key, tags } = check::check(&options, &function, &mut errors);
@@ -134,7 +134,7 @@ impl Input {
     /// Returns the user's signature as callers see it, with plain names for patterns.
     fn outer_signature(&self) -> Signature {
         let mut sig = self.function.sig.clone();
-        for (input, argument) in typed(&mut sig).zip(&self.function.arguments) {
+        for (input, argument) in typed_arguments(&mut sig).zip(&self.function.arguments) {
             let name = &argument.name;
             *input.pat = syn::parse_quote!(#name);
         }
@@ -190,15 +190,15 @@ impl Input {
     /// Generates a call with its arguments. It writes the key, and looks into L1 if `intent` is a plain call.
     fn call(&self, intent: &TokenStream) -> TokenStream {
         let krate = &self.krate;
-        let site = key::site(self);
+        let spec = key::spec(self);
         let cache = self.cache();
         let (bindings, parts) = key::parts(self);
-        let tags = self.tag();
-        let plan = shape::plan(self);
-        let restore = shape::restore(self);
+        let tags = self.tags_closure();
+        let call_spec = policy::call_spec(self);
+        let restore = policy::restore(self);
         let load = match self.function.kind {
             Kind::Sync => {
-                let body = load::body_here(self);
+                let body = load::sync_body(self);
                 quote!(body(#body))
             }
             _ => {
@@ -206,8 +206,8 @@ impl Input {
                 quote!(load(#load))
             }
         };
-        let keep = load::keep(self);
-        let new = Ident::new(if keep.is_empty() { "new" } else { "counted" }, Span::mixed_site());
+        let recipe = load::recipe_call(self);
+        let constructor = Ident::new(if recipe.is_empty() { "new" } else { "counted" }, Span::mixed_site());
         let (cache_ref, started) = (local("__cached_cache"), local("__cached_started"));
         // Makes the compiler reject the option `method` outside of an `impl`, where there is no `Self`.
         let in_impl = self
@@ -218,17 +218,17 @@ impl Input {
         quote! {
             {
                 #in_impl
-                static __CACHED_SITE: #krate::__private::FunctionSpec = #site;
+                static __CACHED_SITE: #krate::__private::FunctionSpec = #spec;
                 let #cache_ref: &#krate::__private::Cache = #cache;
                 #bindings
-                let #started = #krate::__private::Started::#new(#intent, #plan, #cache_ref, #parts, #restore) #tags #keep;
+                let #started = #krate::__private::Started::#constructor(#intent, #call_spec, #cache_ref, #parts, #restore) #tags #recipe;
                 #started.#load
             }
         }
     }
 
     /// Generates the closure that names the tags of the entry, which runs on a miss.
-    fn tag(&self) -> TokenStream {
+    fn tags_closure(&self) -> TokenStream {
         if self.tags.is_empty() {
             return TokenStream::new();
         }
@@ -249,7 +249,7 @@ impl Input {
 
     /// Turns a [`call`](Self::call) expression into a plain call, in the form that the user's function
     /// returns.
-    fn make(&self, call: &TokenStream) -> TokenStream {
+    fn make_call(&self, call: &TokenStream) -> TokenStream {
         let krate = &self.krate;
         let (value, future) = (local("__cached_value"), local("__cached_future"));
         // A hit keeps nothing in the caller's future.
@@ -278,7 +278,7 @@ fn method(input: &Input) -> TokenStream {
         let call = input.call(&quote!(#krate::__private::Intent::Plain));
         // The closure keeps the making of the call out of the stack frame below a body that is not async.
         let call = if input.function.kind == Kind::Sync { quote!((|| #call)()) } else { call };
-        let make = input.make(&call);
+        let make = input.make_call(&call);
         // The body becomes a block in an expression, and its braces are not the user's style.
         return quote!(#(#outer)* #(#inner)* #vis #sig { #make });
     };
@@ -311,28 +311,29 @@ fn method(input: &Input) -> TokenStream {
     }
     handle_sig.ident = generated(handle);
     let call = input.call(&quote!(#intent));
-    let make = input.make(&quote!(#receiver(#krate::__private::Intent::Plain, #(#names),*)));
+    let make = input.make_call(&quote!(#receiver(#krate::__private::Intent::Plain, #(#names),*)));
     let at = Span::mixed_site().located_at(handle.span());
-    let beside = braced(&quote!(#receiver(#krate::__private::Intent::Beside, #(#names),*)), at);
+    let handle_body = braced(&quote!(#receiver(#krate::__private::Intent::Companion, #(#names),*)), at);
     let call = braced(&call, at);
-    let (lints, levels, shown) = (lints(), &input.function.levels, generated_vis(vis));
-    let doc = format!("The cache entry of [`{name}`](Self::{name}) for these arguments.", name = sig.ident);
+    let (lints, lint_levels, shown_vis) = (lints(), &input.function.lint_levels, generated_vis(vis));
+    let doc =
+        format!("Returns the cache entry of [`{name}`](Self::{name}) for these arguments.", name = sig.ident);
     // In the `impl` of a trait, the compiler reports that this is no member of the trait.
-    let place = format_ident!(
+    let inherent_guard = format_ident!(
         "__cached_handles_go_on_an_inherent_method_that_the_method_of_the_trait_calls__{}",
         handle.unraw(),
         span = at
     );
     quote! {
         #[doc(hidden)]
-        const #place: () = ();
+        const #inherent_guard: () = ();
 
         #(#outer)* #vis #sig { #make }
 
         #[doc = #doc]
         #lints
-        #(#levels)*
-        #shown #handle_sig #beside
+        #(#lint_levels)*
+        #shown_vis #handle_sig #handle_body
 
         #(#inner)*
         #[allow(clippy::too_many_arguments)]
@@ -381,7 +382,7 @@ fn generated_vis(vis: &Visibility) -> TokenStream {
 }
 
 /// Returns the arguments other than `self`.
-fn typed(sig: &mut Signature) -> impl Iterator<Item = &mut syn::PatType> {
+fn typed_arguments(sig: &mut Signature) -> impl Iterator<Item = &mut syn::PatType> {
     sig.inputs.iter_mut().filter_map(|input| match input {
         FnArg::Typed(typed) => Some(typed),
         FnArg::Receiver(_) => None,

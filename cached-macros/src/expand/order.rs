@@ -42,7 +42,7 @@ pub(crate) fn is_last(options: TokenStream) -> (bool, TokenStream) {
 }
 
 /// Returns whether one of the attributes may have to be expanded first: a macro, or a `cfg`.
-pub(crate) fn are_open(attributes: &[Attribute]) -> bool {
+pub(crate) fn may_need_expansion(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let first = attribute.path().segments.first();
         !first.is_some_and(|first| PLAIN.iter().any(|plain| first.ident == plain))
@@ -50,27 +50,27 @@ pub(crate) fn are_open(attributes: &[Attribute]) -> bool {
 }
 
 /// Unwraps a function that comes in a group without delimiters, because a macro received it as a whole.
-fn opened(item: TokenStream) -> TokenStream {
+fn ungrouped(item: TokenStream) -> TokenStream {
     let mut tokens = item.clone().into_iter();
     match (tokens.next(), tokens.next()) {
         (Some(TokenTree::Group(group)), None) if group.delimiter() == Delimiter::None => {
-            opened(group.stream())
+            ungrouped(group.stream())
         }
         _ => item,
     }
 }
 
 /// Returns another `#[cached]` below this one.
-pub(crate) fn second(attributes: &[Attribute]) -> Option<&Attribute> {
+pub(crate) fn second_cached(attributes: &[Attribute]) -> Option<&Attribute> {
     let is_cached =
         |attribute: &&Attribute| attribute.path().segments.last().is_some_and(|last| last.ident == "cached");
     attributes.iter().find(is_cached)
 }
 
 /// Emits the function again, with `#[cached]` behind all other attributes.
-pub(crate) fn put_last(krate: &TokenStream, options: &TokenStream, item: &TokenStream) -> TokenStream {
+pub(crate) fn move_last(krate: &TokenStream, options: &TokenStream, item: &TokenStream) -> TokenStream {
     let mut attributes = TokenStream::new();
-    let mut tokens = opened(item.clone()).into_iter().peekable();
+    let mut tokens = ungrouped(item.clone()).into_iter().peekable();
     while let Some(TokenTree::Punct(_)) = tokens.peek() {
         // `#`, and the group in brackets.
         let attribute: TokenStream = tokens.by_ref().take(2).collect();

@@ -50,13 +50,13 @@ fn placeholder(
     match known {
         Some(known) if fields.is_empty() => {
             let at = if role == Role::Prefix { known.name.span() } else { literal };
-            whole(krate, known, at, *is_hash)
+            whole_argument(krate, known, at, *is_hash)
         }
         _ => {
-            let own = function.sig.receiver().map(|receiver| Ident::from(receiver.self_token));
-            let own = own.filter(|_| argument == "self");
-            let bound = || function.bound().find(|name| name == argument);
-            let name = known.map(|known| known.name.clone()).or(own).or_else(bound);
+            let self_ident = function.sig.receiver().map(|receiver| Ident::from(receiver.self_token));
+            let self_ident = self_ident.filter(|_| argument == "self");
+            let bound = || function.bound_names().find(|name| name == argument);
+            let name = known.map(|known| known.name.clone()).or(self_ident).or_else(bound);
             let name = name.unwrap_or_else(|| argument.clone());
             // With another span, the compiler would offer to write the field in place of the whole template.
             let at = Span::mixed_site().located_at(literal);
@@ -66,7 +66,12 @@ fn placeholder(
     }
 }
 
-pub(super) fn whole(krate: &TokenStream, argument: &Argument, at: Span, is_hash: bool) -> TokenStream {
+pub(super) fn whole_argument(
+    krate: &TokenStream,
+    argument: &Argument,
+    at: Span,
+    is_hash: bool,
+) -> TokenStream {
     let name = &argument.name;
     let is_reference = matches!(argument.ty, Type::Reference(_));
     part(krate, &quote!(#name), is_reference, at, is_hash)

@@ -27,17 +27,18 @@ pub(super) fn check(targets: &Targets, function: &Function, errors: &mut Errors)
              and invalidate where it is called",
         );
     }
-    let of_a_cache = !targets.tags.is_empty() || !targets.prefixes.is_empty() || targets.clear.is_some();
-    if !of_a_cache && targets.entries.is_empty() && !targets.is_broken {
+    let targets_cache = !targets.tags.is_empty() || !targets.prefixes.is_empty() || targets.clear.is_some();
+    if !targets_cache && targets.entries.is_empty() && !targets.is_broken {
         errors.push(syn::Error::new(
             Span::call_site(),
-            "what is outdated after this function? Name an entry, such as `syllabus(exam)`, or `tags = [\"note:{id}\"]`, \
-             `prefix = \"user:{id}:\"` or `clear`",
+            "the attribute must name a target: write an entry, such as `syllabus(exam)`, or `tags = \
+             [\"note:{id}\"]`, `prefix = \"user:{id}:\"` or `clear`",
         ));
-    } else if let Some((name, _)) = targets.cache.as_ref().filter(|_| !of_a_cache && !targets.is_broken) {
+    } else if let Some((name, _)) = targets.cache.as_ref().filter(|_| !targets_cache && !targets.is_broken) {
         errors.at(
             name,
-            "`cache` says where to look for `tags`, `prefix` and `clear`; a cached function knows its own: leave it out",
+            "`cache` applies to `tags`, `prefix` and `clear` only: an entry has the cache of its function; \
+             leave `cache` out",
         );
     }
     let mut parse = |literals: &[LitStr], role| -> Vec<Template> {
@@ -50,12 +51,17 @@ pub(super) fn check(targets: &Targets, function: &Function, errors: &mut Errors)
     };
     for template in templates.tags.iter().chain(&templates.patterns) {
         for placeholder in template.placeholders() {
-            names::check(placeholder, template, function.names().chain(function.bound()).collect(), errors);
+            names::check(
+                placeholder,
+                template,
+                function.names().chain(function.bound_names()).collect(),
+                errors,
+            );
         }
     }
     let open = |mut pattern: Template| {
         check_end(&pattern, errors);
-        pattern.open();
+        pattern.append_wildcard();
         pattern
     };
     Templates { patterns: templates.patterns.into_iter().map(open).collect(), ..templates }
@@ -69,13 +75,13 @@ fn check_end(pattern: &Template, errors: &mut Errors) {
             errors.at(
                 &pattern.literal,
                 format!(
-                    "what begins with one `{{{name}}}` may begin with another, as 10 begins with 1: end it in `:`, or in \
-                     `*` if that is meant"
+                    "a name that begins with one `{{{name}}}` may begin with another, as 10 begins with 1: \
+                     end the prefix in `:`, or in `*` if that is intended"
                 ),
             );
         }
         _ if pattern.literal.value().chars().all(|c| c == '*') => {
-            errors.at(&pattern.literal, "every name matches this: write `clear`");
+            errors.at(&pattern.literal, "this prefix matches every name: write `clear`");
         }
         _ => {}
     }

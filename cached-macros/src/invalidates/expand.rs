@@ -18,10 +18,10 @@ pub(super) fn expand(targets: &Targets, function: &Function, templates: &Templat
     let Function { attributes, vis, sig, kind, .. } = function;
     let krate = &runtime(targets.krate.as_ref());
     let (after, settle, out) = (local("__cached_after"), local("__cached_settle"), local("__cached_out"));
-    let noted = note(targets, function, templates, krate);
+    let invalidations = collect_invalidations(targets, function, templates, krate);
     let body = body::in_place(krate, function, &TokenStream::new(), Span::mixed_site());
     let run = quote! {
-        let #after = { #noted };
+        let #after = { #invalidations };
         let #settle = {
             use #krate::__private::Always as _;
             match #krate::__private::Outcome(#body.await, #after).__cached_settle() {
@@ -40,8 +40,13 @@ pub(super) fn expand(targets: &Targets, function: &Function, templates: &Templat
 }
 
 /// Generates the code that makes keys from the arguments.
-fn note(targets: &Targets, function: &Function, templates: &Templates, krate: &TokenStream) -> TokenStream {
-    let (after, place) = (local("__cached_after"), local("__cached_cache"));
+fn collect_invalidations(
+    targets: &Targets,
+    function: &Function,
+    templates: &Templates,
+    krate: &TokenStream,
+) -> TokenStream {
+    let (after, cache_ref) = (local("__cached_after"), local("__cached_cache"));
     let entries = targets.entries.iter().map(|entry| {
         let entry = invalidation(entry, krate);
         quote!(let #after = #after.entry(#entry);)
@@ -49,18 +54,18 @@ fn note(targets: &Targets, function: &Function, templates: &Templates, krate: &T
     let template = |template| write::template(krate, function, template);
     let tags = templates.tags.iter().map(template);
     let patterns = templates.patterns.iter().map(template);
-    let clear = targets.clear.as_ref().map(|_| quote!(let #after = #after.clear(#place);));
-    let is_of_cache = !templates.tags.is_empty() || !templates.patterns.is_empty() || clear.is_some();
-    let cache = is_of_cache.then(|| {
+    let clear = targets.clear.as_ref().map(|_| quote!(let #after = #after.clear(#cache_ref);));
+    let needs_cache = !templates.tags.is_empty() || !templates.patterns.is_empty() || clear.is_some();
+    let cache = needs_cache.then(|| {
         let cache = cache(targets.cache.as_ref().map(|(_, cache)| cache), krate);
-        quote!(let #place: &#krate::__private::Cache = #cache;)
+        quote!(let #cache_ref: &#krate::__private::Cache = #cache;)
     });
     quote! {
         let #after = #krate::__private::After::new();
         #(#entries)*
         #cache
-        #(let #after = #after.tag(#place, #tags);)*
-        #(let #after = #after.pattern(#place, #patterns);)*
+        #(let #after = #after.tag(#cache_ref, #tags);)*
+        #(let #after = #after.pattern(#cache_ref, #patterns);)*
         #clear
         #after
     }

@@ -11,7 +11,7 @@ use crate::{
     errors::Errors,
     parse::options::{
         list::{literals, split},
-        read::{Known, end, flag, of, runtime},
+        read::{Known, expect_end, flag, parse_value, runtime},
     },
 };
 
@@ -65,7 +65,7 @@ impl Targets {
         let is_option = ahead.is_empty() || (ahead.peek(Token![=]) && !ahead.peek(Token![==]));
         let Some(name) = name.filter(|_| is_option) else {
             self.entries.push(Entry::parse(input)?);
-            return end(input);
+            return expect_end(input);
         };
         input.advance_to(&ahead);
         if seen.contains(&name) {
@@ -73,7 +73,7 @@ impl Targets {
         }
         seen.push(name.clone());
         self.option(&name, input)?;
-        end(input)
+        expect_end(input)
     }
 
     fn option(&mut self, name: &Ident, input: ParseStream<'_>) -> Result<()> {
@@ -87,17 +87,17 @@ impl Targets {
             "confirmed" => {
                 return Err(Error::new(
                     name.span(),
-                    "there is no `confirmed` here: what comes after the function could not say that it failed. \
-                     Write `note::invalidate(id).confirmed().await?` in the function",
+                    "`confirmed` cannot be an option: the attribute cannot report that the confirmation \
+                     failed; write `note::invalidate(id).confirmed().await?` in the function",
                 ));
             }
-            _ if input.is_empty() && KNOWN.near(&name.to_string()).is_none() => {
+            _ if input.is_empty() && KNOWN.nearest_option(&name.to_string()).is_none() => {
                 return Err(Error::new(
                     name.span(),
-                    format!("which entry of `{name}`? Write its arguments: `{name}(..)`"),
+                    format!("`{name}` alone does not name an entry: write its arguments, `{name}(..)`"),
                 ));
             }
-            _ => return Err(KNOWN.refuse(name)),
+            _ => return Err(KNOWN.unknown_option(name)),
         }
         Ok(())
     }
@@ -107,7 +107,7 @@ fn prefixes(name: &Ident, input: ParseStream<'_>) -> Result<Vec<LitStr>> {
     if input.peek(syn::token::Bracket) {
         literals(name, input, "prefix = [\"user:{id}:\", \"users:\"]")
     } else {
-        of(input, "a string, such as \"analytics:{user_id}:\"").map(|literal| vec![literal])
+        parse_value(input, "a string, such as \"analytics:{user_id}:\"").map(|literal| vec![literal])
     }
 }
 
@@ -128,15 +128,17 @@ impl Entry {
             Expr::MethodCall(_) => Ok(Self::Handle(expr)),
             Expr::Await(_) | Expr::Try(_) => Err(Error::new_spanned(
                 expr,
-                "this names an entry, and is not called: write it without `.await` and `?`",
+                "this only names an entry and is not called: write it without `.await` and `?`",
             )),
             Expr::Lit(_) => Err(Error::new_spanned(
                 expr,
-                "what does this name? Write `tags = [\"..\"]`, or `prefix = \"..\"` for what begins with it",
+                "a literal alone cannot be a target: write `tags = [\"..\"]`, or `prefix = \"..\"` for the \
+                 names that begin with it",
             )),
-            Expr::Path(path) => {
-                Err(Error::new_spanned(path, "which entry? Write its arguments: `syllabus(exam)`"))
-            }
+            Expr::Path(path) => Err(Error::new_spanned(
+                path,
+                "a path alone does not name an entry: write its arguments, such as `syllabus(exam)`",
+            )),
             other => Err(Error::new_spanned(other, WHAT)),
         }
     }

@@ -19,7 +19,7 @@ pub(crate) struct Function {
     /// Attributes of the function with the body.
     pub(crate) inner: Vec<Attribute>,
     /// Lint levels among the attributes, for generated items beside the function.
-    pub(crate) levels: Vec<Attribute>,
+    pub(crate) lint_levels: Vec<Attribute>,
     pub(crate) vis: Visibility,
     pub(crate) sig: Signature,
     pub(crate) body: Group,
@@ -50,7 +50,7 @@ pub(crate) struct Argument {
 
 impl Argument {
     /// Returns the names that the pattern binds, if the argument has no name of its own.
-    pub(crate) fn bound(&self) -> Vec<Ident> {
+    pub(crate) fn bound_names(&self) -> Vec<Ident> {
         struct Names(Vec<Ident>);
 
         impl<'ast> Visit<'ast> for Names {
@@ -79,25 +79,27 @@ impl Function {
         let vis = input.parse()?;
         let sig: Signature = input
             .parse()
-            .map_err(|error| Error::new(error.span(), format!("`#[{attribute}]` goes on a function")))?;
+            .map_err(|error| Error::new(error.span(), format!("`#[{attribute}]` must be on a function")))?;
         let body = match input.parse()? {
             TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => group,
             other => {
                 return Err(Error::new(
                     other.span(),
                     format!(
-                        "there is no body here: put `#[{attribute}]` on the functions that implement the trait"
+                        "this function has no body: put `#[{attribute}]` on the functions that implement the \
+                         trait"
                     ),
                 ));
             }
         };
-        let (outer, inner) = share_out(attributes.clone());
-        let is_level = |attribute: &&Attribute| LEVELS.iter().any(|level| attribute.path().is_ident(level));
-        let levels = outer.iter().filter(is_level).cloned().collect();
+        let (outer, inner) = split_attributes(attributes.clone());
+        let is_level =
+            |attribute: &&Attribute| LINT_LEVELS.iter().any(|level| attribute.path().is_ident(level));
+        let lint_levels = outer.iter().filter(is_level).cloned().collect();
         let (kind, output) = output(&sig);
         let arguments =
             sig.inputs.iter().enumerate().filter_map(|(index, input)| argument(index, input)).collect();
-        Ok(Self { attributes, outer, inner, levels, vis, sig, body, kind, output, arguments })
+        Ok(Self { attributes, outer, inner, lint_levels, vis, sig, body, kind, output, arguments })
     }
 
     pub(crate) fn has_self(&self) -> bool {
@@ -121,12 +123,12 @@ impl Function {
     }
 
     /// Returns the names that patterns bind.
-    pub(crate) fn bound(&self) -> impl Iterator<Item = Ident> + '_ {
-        self.arguments.iter().flat_map(Argument::bound)
+    pub(crate) fn bound_names(&self) -> impl Iterator<Item = Ident> + '_ {
+        self.arguments.iter().flat_map(Argument::bound_names)
     }
 
     /// Returns the type of the values, as far as tokens show.
-    pub(crate) fn value(&self) -> Type {
+    pub(crate) fn value_type(&self) -> Type {
         only_argument(&self.output, "Result").unwrap_or_else(|| self.output.clone())
     }
 
@@ -134,17 +136,17 @@ impl Function {
     pub(crate) fn value_span(&self) -> Span {
         match &self.sig.output {
             ReturnType::Default => self.sig.ident.span(),
-            ReturnType::Type(..) => self.value().span(),
+            ReturnType::Type(..) => self.value_type().span(),
         }
     }
 }
 
-const LEVELS: [&str; 4] = ["allow", "warn", "deny", "forbid"];
+const LINT_LEVELS: [&str; 4] = ["allow", "warn", "deny", "forbid"];
 
 /// Distributes the attributes, when all macros among them are expanded. Those for callers stay on the
 /// function that callers see, and lint levels go to both functions. All others, such as `#[cold]`, go to the
 /// function with the body.
-fn share_out(attributes: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
+fn split_attributes(attributes: Vec<Attribute>) -> (Vec<Attribute>, Vec<Attribute>) {
     let (mut outer, mut inner) = (Vec::new(), Vec::new());
     for mut attribute in attributes {
         let name = attribute.path().get_ident().map(Ident::to_string).unwrap_or_default();
@@ -267,7 +269,7 @@ pub(crate) struct Mentions {
     /// First reference or lifetime other than `'static`.
     pub(crate) borrow: Option<Span>,
     /// First reference that is `&'static`.
-    pub(crate) fixed: Option<Span>,
+    pub(crate) static_borrow: Option<Span>,
     /// First `impl Trait`.
     pub(crate) opaque: Option<Span>,
     /// Set by types that may hide a lifetime even where no lifetime may be elided: `&dyn Trait`, macros.
@@ -282,7 +284,7 @@ impl Mentions {
         mentions
     }
 
-    pub(crate) fn ident(&self, name: &str) -> bool {
+    pub(crate) fn has_ident(&self, name: &str) -> bool {
         self.idents.iter().any(|ident| ident == name)
     }
 }
@@ -300,7 +302,9 @@ pub(crate) fn is_object(ty: &Type) -> bool {
 impl<'ast> Visit<'ast> for Mentions {
     fn visit_type_reference(&mut self, reference: &'ast syn::TypeReference) {
         match &reference.lifetime {
-            Some(lifetime) if lifetime.ident == "static" => self.fixed.get_or_insert(reference.span()),
+            Some(lifetime) if lifetime.ident == "static" => {
+                self.static_borrow.get_or_insert(reference.span())
+            }
             _ => self.borrow.get_or_insert(reference.span()),
         };
         self.may_hide |= is_object(&reference.elem);

@@ -53,14 +53,15 @@ impl Template {
         let fail = |message: String| Err(Error::new_spanned(literal, message));
         if text.is_empty() {
             return fail(match role {
-                Role::Tag => {
-                    "the tag is empty: name what the entries have in common, such as \"notes\"".to_owned()
-                }
-                _ => "the prefix is empty: name what is cached, such as \"user\"".to_owned(),
+                Role::Tag => "the tag must not be empty: write a name that the entries share, such as \
+                     \"notes\""
+                    .to_owned(),
+                _ => "the prefix must not be empty: write a name for the cached values, such as \"user\""
+                    .to_owned(),
             });
         }
         if role == Role::Prefix && text.starts_with('%') {
-            return fail("a prefix does not begin with `%`: such keys are the cache's own".to_owned());
+            return fail("a prefix must not begin with `%`: such keys are reserved for the cache".to_owned());
         }
         let mut pieces = Vec::new();
         let mut plain = String::new();
@@ -86,7 +87,7 @@ impl Template {
             } else if c.is_whitespace() || c.is_control() || "*?[]\\".contains(c) {
                 let what = if role == Role::Tag { "tag" } else { "prefix" };
                 return fail(format!(
-                    "a {what} has no {c:?} in it: it would be read as a pattern or break a key"
+                    "a {what} must not contain {c:?}: it would be read as a pattern or break a key"
                 ));
             } else {
                 plain.push(c);
@@ -121,7 +122,7 @@ impl Template {
     }
 
     /// Makes a pattern match every name that begins with it.
-    pub(crate) fn open(&mut self) {
+    pub(crate) fn append_wildcard(&mut self) {
         match self.pieces.last_mut() {
             Some(Piece::Text(text)) if text.ends_with('*') => {}
             Some(Piece::Text(text)) => text.push('*'),
@@ -147,7 +148,7 @@ impl Template {
                         return Err(Error::new_spanned(
                             &self.literal,
                             format!(
-                                "two values could run into each other before `{{{name}}}`: put a `:` between them"
+                                "two values would be ambiguous before `{{{name}}}`: put a `:` between them"
                             ),
                         ));
                     }
@@ -177,7 +178,7 @@ impl Placeholder {
             }
             Self::path(first, false, input)
         };
-        let parsed = parse.parse_str(inside).map(|placeholder| placeholder.at(literal));
+        let parsed = parse.parse_str(inside).map(|placeholder| placeholder.with_span_of(literal));
         parsed.map_err(|_| {
             let message = format!(
                 "`{{{inside}}}` is not a placeholder: write `{{arg}}`, `{{arg.field}}`, `{{self.field}}` or `{{hash(arg)}}`"
@@ -198,7 +199,7 @@ impl Placeholder {
         }
     }
 
-    fn at(mut self, literal: &LitStr) -> Self {
+    fn with_span_of(mut self, literal: &LitStr) -> Self {
         self.argument.set_span(literal.span());
         for field in &mut self.fields {
             match field {

@@ -26,14 +26,14 @@ impl Time {
             Expr::Lit(ExprLit { lit, .. }) => {
                 return Err(Error::new_spanned(
                     lit,
-                    "expected a length of time, such as \"30m\" or 1800 (seconds)",
+                    "expected a duration, such as \"30m\" or 1800 (seconds)",
                 ));
             }
             _ => Self::Expr(expr),
         };
         match &time {
             Self::Known(Duration::ZERO, span) => {
-                Err(Error::new(*span, "a length of zero would keep nothing"))
+                Err(Error::new(*span, "the duration must not be zero: no value would be kept"))
             }
             _ => Ok(time),
         }
@@ -66,14 +66,17 @@ impl Time {
 }
 
 fn not_negative(input: ParseStream<'_>) -> Result<()> {
-    if input.peek(Token![-]) { Err(input.error("a length of time cannot be negative")) } else { Ok(()) }
+    if input.peek(Token![-]) { Err(input.error("a duration cannot be negative")) } else { Ok(()) }
 }
 
 fn from_text(text: &LitStr) -> Result<Duration> {
     humantime::parse_duration(&text.value()).map_err(|error| {
         let message = match error {
-            humantime::DurationError::NumberOverflow => "this length of time is too large",
-            _ => "not a length of time: write it as in \"500ms\", \"90s\", \"30m\", \"24h\", \"7d\" or \"1h 30m\"",
+            humantime::DurationError::NumberOverflow => "this duration is too large",
+            _ => {
+                "this is not a duration: write it as in \"500ms\", \"90s\", \"30m\", \"24h\", \"7d\" or \
+                  \"1h 30m\""
+            }
         };
         Error::new_spanned(text, message)
     })
@@ -83,7 +86,7 @@ fn from_int(int: &LitInt) -> Result<u64> {
     if !int.suffix().is_empty() {
         return Err(Error::new_spanned(
             int,
-            "a plain number is in seconds; write other lengths as text, such as \"30m\"",
+            "a plain number is in seconds: write other durations as text, such as \"30m\"",
         ));
     }
     int.base10_parse().map_err(|_| Error::new_spanned(int, "this number of seconds is too large"))
@@ -99,8 +102,8 @@ where
 }
 
 /// Parses a share from 0 to 1.
-pub(crate) fn share(input: ParseStream<'_>) -> Result<LitFloat> {
-    const WHAT: &str = "expected a share between 0.0 and 1.0, such as `0.1`";
+pub(crate) fn share_inclusive(input: ParseStream<'_>) -> Result<LitFloat> {
+    const WHAT: &str = "expected a fraction between 0.0 and 1.0, such as `0.1`";
     let float: LitFloat = input.parse().map_err(|error| Error::new(error.span(), WHAT))?;
     match float.base10_parse::<f64>() {
         Ok(share) if (0.0..=1.0).contains(&share) && float.suffix().is_empty() => Ok(float),
@@ -109,8 +112,8 @@ pub(crate) fn share(input: ParseStream<'_>) -> Result<LitFloat> {
 }
 
 /// Parses a share between 0 and 1, both excluded.
-pub(crate) fn part(input: ParseStream<'_>) -> Result<LitFloat> {
-    const WHAT: &str = "expected a part of the ttl between 0.0 and 1.0, such as `0.8`";
+pub(crate) fn share_exclusive(input: ParseStream<'_>) -> Result<LitFloat> {
+    const WHAT: &str = "expected a fraction of the ttl between 0.0 and 1.0, such as `0.8`";
     let float: LitFloat = input.parse().map_err(|error| Error::new(error.span(), WHAT))?;
     match float.base10_parse::<f64>() {
         Ok(part) if part > 0.0 && part < 1.0 && float.suffix().is_empty() => Ok(float),
@@ -139,8 +142,8 @@ pub(crate) fn warm_keys(input: ParseStream<'_>) -> Result<u32> {
 }
 
 /// Parses a duration that is known at expansion, and is not zero.
-pub(crate) fn limit(input: ParseStream<'_>) -> Result<Duration> {
-    const WHAT: &str = "expected a length of time that is known here and is not zero, such as \"30s\"";
+pub(crate) fn nonzero_duration(input: ParseStream<'_>) -> Result<Duration> {
+    const WHAT: &str = "expected a literal duration that is not zero, such as \"30s\"";
     not_negative(input)?;
     let lit: Lit = input.parse().map_err(|error| Error::new(error.span(), WHAT))?;
     let time = match &lit {
@@ -168,9 +171,9 @@ pub(crate) fn entries(input: ParseStream<'_>) -> Result<u64> {
 }
 
 /// Parses a duration that is known at expansion, and may be zero.
-pub(crate) fn moment(input: ParseStream<'_>) -> Result<Duration> {
-    const WHAT: &str = "expected a length of time that is known here, such as \"200ms\", or 0 to ask the shared tier at \
-                        every hit";
+pub(crate) fn duration_or_zero(input: ParseStream<'_>) -> Result<Duration> {
+    const WHAT: &str =
+        "expected a literal duration, such as \"200ms\", or 0 to check the shared tier at every hit";
     not_negative(input)?;
     let lit: Lit = input.parse().map_err(|error| Error::new(error.span(), WHAT))?;
     match &lit {

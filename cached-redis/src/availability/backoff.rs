@@ -12,19 +12,19 @@ pub(crate) struct Backoff {
     max: Duration,
     next: Duration,
     random: RandomState,
-    drawn: u64,
+    draws: u64,
 }
 
 impl Backoff {
     pub(crate) fn new(min: Duration, max: Duration) -> Self {
-        Self { min, max, next: min, random: RandomState::new(), drawn: 0 }
+        Self { min, max, next: min, random: RandomState::new(), draws: 0 }
     }
 
     /// Returns the next pause: between half and all of the current length, which then doubles.
     pub(crate) fn pause(&mut self) -> Duration {
-        let whole = self.next;
-        self.next = whole.saturating_mul(2).min(self.max);
-        whole.saturating_sub(whole.mul_f64(self.share() / 2.0))
+        let length = self.next;
+        self.next = length.saturating_mul(2).min(self.max);
+        length.saturating_sub(length.mul_f64(self.random_fraction() / 2.0))
     }
 
     /// Returns the shortest pause, without a random reduction.
@@ -40,9 +40,9 @@ impl Backoff {
     }
 
     /// Returns a random number in the range `0.0..1.0`.
-    fn share(&mut self) -> f64 {
-        self.drawn = self.drawn.wrapping_add(1);
-        let bits = u32::try_from(self.random.hash_one(self.drawn) >> 32).unwrap_or_default();
+    fn random_fraction(&mut self) -> f64 {
+        self.draws = self.draws.wrapping_add(1);
+        let bits = u32::try_from(self.random.hash_one(self.draws) >> 32).unwrap_or_default();
         f64::from(bits) / (f64::from(u32::MAX) + 1.0)
     }
 }
@@ -55,18 +55,18 @@ mod tests {
     const MAX: Duration = Duration::from_secs(1);
 
     #[test]
-    fn it_doubles_up_to_its_bound_and_starts_again() {
+    fn pause_doubles_up_to_maximum_and_restarts_after_reset() {
         let mut backoff = Backoff::new(MIN, MAX);
-        for whole in [50, 100, 200, 400, 800, 1000, 1000].map(Duration::from_millis) {
+        for length in [50, 100, 200, 400, 800, 1000, 1000].map(Duration::from_millis) {
             let pause = backoff.pause();
-            assert!(pause > whole / 2 && pause <= whole, "{pause:?} of {whole:?}");
+            assert!(pause > length / 2 && pause <= length, "{pause:?} of {length:?}");
         }
         backoff.reset();
         assert!(backoff.pause() <= MIN);
     }
 
     #[test]
-    fn two_clients_do_not_pause_alike() {
+    fn pauses_of_two_clients_differ() {
         let pauses = || {
             let mut backoff = Backoff::new(MIN, MAX);
             [(); 8].map(|()| backoff.pause())
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_possible_pause_does_not_overflow() {
+    fn maximum_pause_does_not_overflow() {
         let mut backoff = Backoff::new(Duration::MAX, Duration::MAX);
         backoff.pause();
         backoff.pause();

@@ -1,25 +1,25 @@
 //! The rule of the circuit breaker: whether to query Redis before a load.
 //!
 //! The rule uses no clock, lock or connection of its own: callers pass in the times. `gate` adds the lock,
-//! `awaited` judges the lateness of this process, and `node::heartbeat` sends the probes.
+//! `wait` judges the lateness of this process, and `node::heartbeat` sends the probes.
 
 use std::time::{Duration, Instant};
 
 use crate::availability::{
-    awaited::{self, WaitRecord},
     backoff::Backoff,
+    wait::{self, WaitRecord},
 };
 
 /// Number of recent replies that are judged.
 const WINDOW: u32 = 8;
 
 /// Number of bad replies in the window that opens the breaker.
-const TOO_MANY: u32 = WINDOW / 2;
+const OPEN_THRESHOLD: u32 = WINDOW / 2;
 
 /// Upper bound of a pause, however long the configured pauses are.
 ///
 /// The end of such a pause can be represented as an `Instant`.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
+const MAX_PAUSE: Duration = Duration::from_secs(60 * 60);
 
 /// A circuit breaker over operations that a caller awaits before it has a value.
 ///
@@ -50,16 +50,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug)]
 pub(crate) struct Breaker {
     /// Time after which the reply to a probe is bad.
-    slow: Duration,
+    slow_threshold: Duration,
     /// Bits of the last replies; 1 stands for a bad one.
-    answers: u32,
+    window: u32,
     state: BreakerState,
     /// Time of the last opening or closing. Requests sent earlier do not count.
-    since: Instant,
+    changed_at: Instant,
     /// Minimum time closed after which the pauses restart with the shortest one.
-    calm: Duration,
+    reset_after: Duration,
     backoff: Backoff,
-    opened: u64,
+    open_count: u64,
 }
 
 /// The end of a caller's wait.
@@ -70,19 +70,19 @@ pub(crate) struct Waited {
     pub(crate) began: Instant,
     pub(crate) ended: Instant,
     /// Time after which the reply is bad.
-    pub(crate) slow: Duration,
+    pub(crate) slow_threshold: Duration,
     /// Set if the process itself was late.
     pub(crate) was_late: bool,
 }
 
 impl Waited {
-    pub(crate) fn new(is_answered: bool, vigil: &WaitRecord, ended: Instant) -> Self {
-        let (began, slow) = (vigil.began(), vigil.slow());
-        Self { is_answered, began, ended, slow, was_late: vigil.was_late(ended) }
+    pub(crate) fn new(is_answered: bool, wait: &WaitRecord, ended: Instant) -> Self {
+        let (began, slow_threshold) = (wait.began(), wait.slow_threshold());
+        Self { is_answered, began, ended, slow_threshold, was_late: wait.was_late(ended) }
     }
 
     pub(crate) fn is_slow(&self) -> bool {
-        self.ended.saturating_duration_since(self.began) > self.slow
+        self.ended.saturating_duration_since(self.began) > self.slow_threshold
     }
 }
 
@@ -99,15 +99,15 @@ impl Breaker {
     /// The longest pause between two probes is half of `retry_max`. Together with the time that the probes
     /// take, recovery takes at most `retry_max`.
     pub(crate) fn new(budget: Duration, retry_min: Duration, retry_max: Duration, now: Instant) -> Self {
-        let longest = (retry_max / 2).min(LONGEST_PAUSE);
+        let max_pause = (retry_max / 2).min(MAX_PAUSE);
         Self {
-            slow: awaited::slow(budget),
-            answers: 0,
+            slow_threshold: wait::slow_threshold(budget),
+            window: 0,
             state: BreakerState::Closed,
-            since: now,
-            calm: retry_max,
-            backoff: Backoff::new(retry_min.min(longest), longest),
-            opened: 0,
+            changed_at: now,
+            reset_after: retry_max,
+            backoff: Backoff::new(retry_min.min(max_pause), max_pause),
+            open_count: 0,
         }
     }
 
@@ -116,17 +116,17 @@ impl Breaker {
     }
 
     /// Returns whether any reply in the window was bad.
-    pub(crate) fn has_bad(&self) -> bool {
-        self.answers != 0
+    pub(crate) fn has_bad_reply(&self) -> bool {
+        self.window != 0
     }
 
     /// Returns the number of times that the breaker has opened.
-    pub(crate) fn opened(&self) -> u64 {
-        self.opened
+    pub(crate) fn open_count(&self) -> u64 {
+        self.open_count
     }
 
     /// Returns the time at which the next probe is due, if the breaker is open.
-    pub(crate) fn due(&self) -> Option<Instant> {
+    pub(crate) fn probe_due(&self) -> Option<Instant> {
         match self.state {
             BreakerState::Open(due) => Some(due),
             BreakerState::Closed => None,
@@ -134,34 +134,34 @@ impl Breaker {
     }
 
     /// Records the end of a caller's wait, and returns whether it opens the breaker.
-    pub(crate) fn waited(&mut self, waited: &Waited) -> bool {
+    pub(crate) fn record_wait(&mut self, waited: &Waited) -> bool {
         let is_bad = waited.is_slow();
         if is_bad && waited.was_late {
             return false;
         }
-        (is_bad || waited.is_answered) && self.note(is_bad, waited.began, waited.ended)
+        (is_bad || waited.is_answered) && self.record(is_bad, waited.began, waited.ended)
     }
 
     /// Records a caller that was rejected because too many wait.
     ///
     /// Counts as a bad reply. Returns whether it opens the breaker.
-    pub(crate) fn overflowed(&mut self, now: Instant) -> bool {
-        self.note(true, now, now)
+    pub(crate) fn record_overflow(&mut self, now: Instant) -> bool {
+        self.record(true, now, now)
     }
 
-    fn note(&mut self, is_bad: bool, began: Instant, now: Instant) -> bool {
-        if self.is_open() || began < self.since {
+    fn record(&mut self, is_bad: bool, began: Instant, now: Instant) -> bool {
+        if self.is_open() || began < self.changed_at {
             return false;
         }
-        self.answers = (self.answers << 1 | u32::from(is_bad)) & ((1 << WINDOW) - 1);
-        let opens = self.answers.count_ones() >= TOO_MANY;
+        self.window = (self.window << 1 | u32::from(is_bad)) & ((1 << WINDOW) - 1);
+        let opens = self.window.count_ones() >= OPEN_THRESHOLD;
         if opens {
-            if now.saturating_duration_since(self.since) > self.calm {
+            if now.saturating_duration_since(self.changed_at) > self.reset_after {
                 self.backoff.reset();
             }
             let due = now + self.backoff.pause();
-            self.turn(BreakerState::Open(due), now);
-            self.opened += 1;
+            self.set_state(BreakerState::Open(due), now);
+            self.open_count += 1;
         }
         opens
     }
@@ -170,14 +170,14 @@ impl Breaker {
     ///
     /// The heartbeat was sent at `sent` and answered at `now`. `was_late` is set if the process itself was
     /// late.
-    pub(crate) fn probed(&mut self, sent: Instant, now: Instant, was_late: bool) -> bool {
+    pub(crate) fn record_probe(&mut self, sent: Instant, now: Instant, was_late: bool) -> bool {
         let BreakerState::Open(due) = self.state else { return false };
         if sent < due {
             return false;
         }
-        let is_good = now.saturating_duration_since(sent) <= self.slow;
+        let is_good = now.saturating_duration_since(sent) <= self.slow_threshold;
         if is_good {
-            self.turn(BreakerState::Closed, now);
+            self.set_state(BreakerState::Closed, now);
         } else if was_late {
             // The delay proves nothing about the server, so the pauses do not grow.
             self.state = BreakerState::Open(now + self.backoff.shortest());
@@ -187,8 +187,8 @@ impl Breaker {
         is_good
     }
 
-    fn turn(&mut self, state: BreakerState, now: Instant) {
-        (self.state, self.since, self.answers) = (state, now, 0);
+    fn set_state(&mut self, state: BreakerState, now: Instant) {
+        (self.state, self.changed_at, self.window) = (state, now, 0);
     }
 }
 
@@ -203,27 +203,28 @@ mod tests {
 
     /// Returns the end of a wait in a punctual process.
     fn waited(is_answered: bool, began: Instant, ended: Instant) -> Waited {
-        Waited { is_answered, began, ended, slow: awaited::slow(BUDGET), was_late: false }
+        Waited { is_answered, began, ended, slow_threshold: wait::slow_threshold(BUDGET), was_late: false }
     }
 
     #[test]
-    fn a_process_that_was_late_does_not_open_it() {
+    fn late_process_does_not_open_breaker() {
         let mut run = Run::new();
         let (began, ended) = (run.now, run.now + 10 * BUDGET);
         for is_answered in [true, false] {
             let late = Waited { was_late: true, ..waited(is_answered, began, ended) };
-            assert!(![(); 8].map(|()| run.breaker.waited(&late)).contains(&true));
+            assert!(![(); 8].map(|()| run.breaker.record_wait(&late)).contains(&true));
         }
-        assert!(!run.breaker.has_bad());
+        assert!(!run.breaker.has_bad_reply());
     }
 
     #[test]
-    fn a_call_that_may_wait_for_longer_is_slow_later() {
+    fn slow_threshold_follows_budget_of_call() {
         let mut run = Run::new();
         let (began, ended) = (run.now, run.now + 2 * BUDGET);
-        let patient = Waited { slow: awaited::slow(4 * BUDGET), ..waited(true, began, ended) };
-        assert!(![(); 8].map(|()| run.breaker.waited(&patient)).contains(&true));
-        let opens = [(); 4].map(|()| run.breaker.waited(&waited(true, began, ended)));
+        let patient =
+            Waited { slow_threshold: wait::slow_threshold(4 * BUDGET), ..waited(true, began, ended) };
+        assert!(![(); 8].map(|()| run.breaker.record_wait(&patient)).contains(&true));
+        let opens = [(); 4].map(|()| run.breaker.record_wait(&waited(true, began, ended)));
         assert_eq!(opens, [false, false, false, true]);
     }
 
@@ -242,7 +243,7 @@ mod tests {
         fn wait(&mut self, time: Duration) -> bool {
             let began = self.now;
             self.now += time;
-            self.breaker.waited(&waited(time < BUDGET, began, self.now))
+            self.breaker.record_wait(&waited(time < BUDGET, began, self.now))
         }
 
         fn probe(&mut self, time: Duration) -> bool {
@@ -252,7 +253,7 @@ mod tests {
         fn probe_while(&mut self, time: Duration, was_late: bool) -> bool {
             let sent = self.now;
             self.now += time;
-            self.breaker.probed(sent, self.now, was_late)
+            self.breaker.record_probe(sent, self.now, was_late)
         }
 
         fn open(&mut self) {
@@ -260,8 +261,8 @@ mod tests {
             assert!(self.breaker.is_open());
         }
 
-        fn until_due(&mut self) -> Duration {
-            let due = self.breaker.due().expect("it is open");
+        fn advance_to_probe(&mut self) -> Duration {
+            let due = self.breaker.probe_due().expect("it is open");
             let pause = due.saturating_duration_since(self.now);
             self.now = due;
             pause
@@ -269,11 +270,11 @@ mod tests {
     }
 
     #[test]
-    fn four_timeouts_in_a_row_open_it() {
+    fn four_timeouts_in_a_row_open_breaker() {
         let mut run = Run::new();
         assert_eq!([(); 4].map(|()| run.wait(BUDGET)), [false, false, false, true]);
         assert!(run.breaker.is_open());
-        assert_eq!(run.breaker.opened(), 1);
+        assert_eq!(run.breaker.open_count(), 1);
     }
 
     #[test]
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn three_of_eight_do_not() {
+    fn three_bad_replies_of_eight_do_not_open_breaker() {
         let mut run = Run::new();
         for round in 0..1000 {
             let is_slow = [0, 3, 5].contains(&(round % 8));
@@ -297,45 +298,45 @@ mod tests {
     }
 
     #[test]
-    fn reply_within_four_fifths_of_the_budget_is_in_time() {
+    fn reply_within_four_fifths_of_budget_is_not_slow() {
         let mut run = Run::new();
         for _ in 0..1000 {
             assert!(!run.wait(40 * MS));
         }
-        assert_eq!(run.breaker.opened(), 0);
+        assert_eq!(run.breaker.open_count(), 0);
     }
 
     #[test]
-    fn a_connection_that_breaks_is_no_answer() {
+    fn broken_connection_does_not_count() {
         let mut run = Run::new();
         let now = run.now;
         for _ in 0..3 {
             run.wait(BUDGET);
-            assert!(![(); 8].map(|()| run.breaker.waited(&waited(false, now, now))).contains(&true));
+            assert!(![(); 8].map(|()| run.breaker.record_wait(&waited(false, now, now))).contains(&true));
         }
-        assert!(run.wait(BUDGET), "what says nothing does not take the place of what does");
+        assert!(run.wait(BUDGET), "a lost connection does not displace a bad reply");
     }
 
     #[test]
-    fn callers_that_were_turned_away_count_as_slow_ones() {
+    fn rejected_callers_count_as_bad_replies() {
         let mut run = Run::new();
         let now = run.now;
-        assert_eq!([(); 4].map(|()| run.breaker.overflowed(now)), [false, false, false, true]);
+        assert_eq!([(); 4].map(|()| run.breaker.record_overflow(now)), [false, false, false, true]);
     }
 
     #[test]
-    fn a_probe_that_is_in_time_closes_it() {
+    fn timely_probe_closes_breaker() {
         let mut run = Run::new();
         run.open();
-        run.until_due();
+        run.advance_to_probe();
         assert!(run.probe(MS));
         assert!(!run.breaker.is_open());
-        assert_eq!(run.breaker.due(), None);
+        assert_eq!(run.breaker.probe_due(), None);
         assert!(!run.wait(BUDGET), "it starts without what was before");
     }
 
     #[test]
-    fn a_heartbeat_before_the_pause_is_over_is_no_probe() {
+    fn heartbeat_before_end_of_pause_is_no_probe() {
         let mut run = Run::new();
         run.open();
         assert!(!run.probe(MS));
@@ -343,74 +344,74 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_of_a_process_that_was_late_itself_asks_for_another_one_soon() {
+    fn late_process_probes_again_after_shortest_pause() {
         let mut run = Run::new();
         run.open();
         for _ in 0..20 {
-            run.until_due();
+            run.advance_to_probe();
             assert!(!run.probe_while(MAX, true));
-            let pause = run.breaker.due().expect("it is open").saturating_duration_since(run.now);
+            let pause = run.breaker.probe_due().expect("it is open").saturating_duration_since(run.now);
             assert!(pause <= MIN, "{pause:?}");
         }
-        run.until_due();
+        run.advance_to_probe();
         assert!(run.probe_while(MS, true), "one that is in time all the same closes it");
     }
 
     #[test]
-    fn a_late_answer_to_a_probe_asks_for_another_one() {
+    fn slow_probes_lengthen_the_pause() {
         let mut run = Run::new();
         run.open();
         let mut longest = Duration::ZERO;
         for _ in 0..20 {
-            longest = longest.max(run.until_due());
+            longest = longest.max(run.advance_to_probe());
             assert!(!run.probe(300 * MS));
         }
         assert!(longest > MIN, "the pauses grow");
         assert!(longest <= MAX / 2, "{longest:?}");
-        run.until_due();
+        run.advance_to_probe();
         assert!(run.probe(MS));
     }
 
     #[test]
-    fn requests_from_before_closing_do_not_reopen_the_breaker() {
+    fn requests_sent_before_closing_do_not_reopen_breaker() {
         let mut run = Run::new();
         let began = run.now;
         run.open();
-        run.until_due();
+        run.advance_to_probe();
         run.probe(MS);
         for _ in 0..8 {
-            assert!(!run.breaker.waited(&waited(false, began, run.now)));
+            assert!(!run.breaker.record_wait(&waited(false, began, run.now)));
         }
         let now = run.now;
         run.now += BUDGET;
-        let opens = [(); 4].map(|()| run.breaker.waited(&waited(false, now, run.now)));
+        let opens = [(); 4].map(|()| run.breaker.record_wait(&waited(false, now, run.now)));
         assert_eq!(opens, [false, false, false, true]);
     }
 
     #[test]
-    fn it_stays_open_longer_each_time_that_it_opens_again_soon() {
+    fn pause_grows_when_breaker_reopens_soon() {
         let mut run = Run::new();
         let mut pauses = Vec::new();
         for _ in 0..8 {
             run.open();
-            pauses.push(run.until_due());
+            pauses.push(run.advance_to_probe());
             assert!(run.probe(MS));
         }
         assert!(pauses[0] <= MIN && pauses[7] > MAX / 4, "{pauses:?}");
 
         run.now += MAX + MS;
         run.open();
-        assert!(run.until_due() <= MIN, "it was closed for long");
+        assert!(run.advance_to_probe() <= MIN, "it was closed for long");
     }
 
     #[test]
-    fn while_it_is_open_nothing_but_a_probe_counts() {
+    fn open_breaker_counts_only_probes() {
         let mut run = Run::new();
         run.open();
-        let due = run.breaker.due();
+        let due = run.breaker.probe_due();
         assert!(!run.wait(BUDGET));
         let now = run.now;
-        assert!(!run.breaker.overflowed(now));
-        assert_eq!((run.breaker.due(), run.breaker.opened()), (due, 1));
+        assert!(!run.breaker.record_overflow(now));
+        assert_eq!((run.breaker.probe_due(), run.breaker.open_count()), (due, 1));
     }
 }

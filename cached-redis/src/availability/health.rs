@@ -74,8 +74,11 @@ pub struct LargeHealth {
 
 impl LargeHealth {
     /// Combines the connections to all servers; the result has the worst of their states.
-    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only a cluster has several"))]
-    pub(crate) fn together(all: impl Iterator<Item = Self>) -> Option<Self> {
+    #[cfg_attr(
+        not(feature = "cluster"),
+        expect(dead_code, reason = "only a cluster has several connections to combine")
+    )]
+    pub(crate) fn combine(all: impl Iterator<Item = Self>) -> Option<Self> {
         let rank = |state| match state {
             RedisState::Up => 0,
             RedisState::Untried => 1,

@@ -2,8 +2,8 @@
 //!
 //! `Condition` keeps the facts under a lock and derives the state from them. The state is published under
 //! that lock, so the last change is the last one published. The change listener may query the tier, so it is
-//! called after all locks are released: methods that callers use under a lock (`change`, `connected`,
-//! `disconnected`) only mark the change, and `tell` notifies the listener.
+//! called after all locks are released: methods that callers use under a lock (`update_deferred`,
+//! `record_connection`, `record_disconnection`) only mark the change, and `notify` notifies the listener.
 
 use std::{
     fmt,
@@ -95,14 +95,14 @@ pub(crate) struct Condition {
     connections: AtomicU64,
     began: Instant,
     /// Time of the last reply, in milliseconds after `began` plus one; 0 if there was none.
-    answered: AtomicU64,
+    last_reply: AtomicU64,
     /// Duration of the last heartbeat, in microseconds plus one; 0 if there was none.
     round_trip: AtomicU64,
-    told: ChangeCallback,
+    callback: ChangeCallback,
     /// Copy of [`Facts::runs_no_scripts`] that is read without the lock.
     runs_no_scripts: AtomicBool,
     /// Set if the listener was not yet notified of a change.
-    is_untold: AtomicBool,
+    has_pending_change: AtomicBool,
 }
 
 /// Listener that is notified of each change.
@@ -116,7 +116,7 @@ impl fmt::Debug for ChangeCallback {
 }
 
 #[derive(Clone, Debug, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[allow(clippy::struct_excessive_bools, reason = "the flags are independent")]
 pub(crate) struct Facts {
     /// Set if the server pushes changes over the connection; `None` without a connection.
     pub(crate) tracking: Option<bool>,
@@ -139,7 +139,7 @@ pub(crate) struct Why {
     /// Set if another server holds some of the keys of a server configured as standalone.
     pub(crate) moved: bool,
     /// Reason why the server pushes no changes.
-    pub(crate) deaf: Option<TierCause>,
+    pub(crate) untracked: Option<TierCause>,
     /// Reason why the server refuses.
     pub(crate) refusing: Option<TierCause>,
     /// Reason why this process is not registered.
@@ -168,12 +168,12 @@ impl Facts {
             RedisState::Degraded if self.refusing => why.refusing.clone(),
             RedisState::Degraded if self.breaker_open => Some(TierCause::Slow),
             RedisState::Degraded if self.runs_no_scripts => why.unregistered.clone(),
-            RedisState::Degraded if self.tracking == Some(false) => why.deaf.clone(),
+            RedisState::Degraded if self.tracking == Some(false) => why.untracked.clone(),
             RedisState::Degraded => why.unregistered.clone(),
         }
     }
 
-    fn standing(&self) -> (RedisState, Option<TierCause>) {
+    fn state_and_cause(&self) -> (RedisState, Option<TierCause>) {
         (self.state(), self.cause())
     }
 }
@@ -185,19 +185,19 @@ impl Condition {
             state: watch::Sender::new(RedisState::Untried),
             connections: AtomicU64::new(0),
             began: Instant::now(),
-            answered: AtomicU64::new(0),
+            last_reply: AtomicU64::new(0),
             round_trip: AtomicU64::new(0),
-            told: ChangeCallback::default(),
+            callback: ChangeCallback::default(),
             runs_no_scripts: AtomicBool::new(false),
-            is_untold: AtomicBool::new(false),
+            has_pending_change: AtomicBool::new(false),
         }
     }
 
     /// Sets the listener for changes of the state or of its cause.
     ///
     /// Only the first call has an effect.
-    pub(crate) fn on_change(&self, tell: impl Fn() + Send + Sync + 'static) {
-        let _ = self.told.0.set(Box::new(tell));
+    pub(crate) fn on_change(&self, callback: impl Fn() + Send + Sync + 'static) {
+        let _ = self.callback.0.set(Box::new(callback));
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<RedisState> {
@@ -224,23 +224,23 @@ impl Condition {
 
     /// Changes the facts, and notifies the listener if the state or its cause has changed.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Facts)) {
-        self.change(change);
-        self.tell();
+        self.update_deferred(change);
+        self.notify();
     }
 
     /// Changes the facts as [`update`](Self::update) does, for a caller that holds a lock.
     ///
-    /// The caller calls [`tell`](Self::tell) when it has released the lock.
-    fn change(&self, change: impl FnOnce(&mut Facts)) {
+    /// The caller calls [`notify`](Self::notify) when it has released the lock.
+    fn update_deferred(&self, change: impl FnOnce(&mut Facts)) {
         let mut facts = self.lock();
-        let before = facts.standing();
+        let before = facts.state_and_cause();
         change(&mut facts);
         self.runs_no_scripts.store(facts.runs_no_scripts, Ordering::Release);
-        let now = facts.standing();
+        let now = facts.state_and_cause();
         if before == now {
             return;
         }
-        self.is_untold.store(true, Ordering::Release);
+        self.has_pending_change.store(true, Ordering::Release);
         // Under the lock, so that the last change is also the last one published.
         self.state.send_if_modified(|state| std::mem::replace(state, now.0) != now.0);
     }
@@ -248,27 +248,27 @@ impl Condition {
     /// Notifies the listener of pending changes.
     ///
     /// The caller holds no lock, as the listener may query the tier.
-    pub(crate) fn tell(&self) {
-        if self.is_untold.swap(false, Ordering::AcqRel)
-            && let Some(tell) = self.told.0.get()
+    pub(crate) fn notify(&self) {
+        if self.has_pending_change.swap(false, Ordering::AcqRel)
+            && let Some(callback) = self.callback.0.get()
         {
-            tell();
+            callback();
         }
     }
 
-    /// Records a new connection. `deaf` is the reason if the server pushes no changes over it.
-    pub(crate) fn connected(&self, deaf: Option<TierCause>) {
+    /// Records a new connection. `untracked` is the reason if the server pushes no changes over it.
+    pub(crate) fn record_connection(&self, untracked: Option<TierCause>) {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        self.change(|facts| {
-            facts.tracking = Some(deaf.is_none());
+        self.update_deferred(|facts| {
+            facts.tracking = Some(untracked.is_none());
             (facts.is_tried, facts.why.moved) = (true, false);
-            (facts.why.deaf, facts.why.down) = (deaf, None);
+            (facts.why.untracked, facts.why.down) = (untracked, None);
         });
     }
 
     /// Records that there is no connection, for this reason if there is a new one.
-    pub(crate) fn disconnected(&self, cause: Option<TierCause>) {
-        self.change(|facts| {
+    pub(crate) fn record_disconnection(&self, cause: Option<TierCause>) {
+        self.update_deferred(|facts| {
             facts.tracking = None;
             facts.is_tried |= cause.is_some();
             if cause.is_some() {
@@ -278,7 +278,7 @@ impl Condition {
     }
 
     /// Records the duration of a heartbeat.
-    pub(crate) fn round_trip(&self, took: Duration) {
+    pub(crate) fn record_round_trip(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
         self.round_trip.store(micros, Ordering::Relaxed);
     }
@@ -294,23 +294,23 @@ impl Condition {
     }
 
     /// Records that the server has replied now.
-    pub(crate) fn answered(&self) {
-        self.answered_at(Instant::now());
+    pub(crate) fn record_reply(&self) {
+        self.record_reply_at(Instant::now());
     }
 
-    pub(crate) fn answered_at(&self, now: Instant) {
+    pub(crate) fn record_reply_at(&self, now: Instant) {
         let passed = now.saturating_duration_since(self.began).as_millis();
-        let said = u64::try_from(passed).unwrap_or(u64::MAX).saturating_add(1);
+        let millis = u64::try_from(passed).unwrap_or(u64::MAX).saturating_add(1);
         // Skip the store within the same millisecond, so that threads do not contend for the cache line.
-        if self.answered.load(Ordering::Relaxed) != said {
-            self.answered.store(said, Ordering::Relaxed);
+        if self.last_reply.load(Ordering::Relaxed) != millis {
+            self.last_reply.store(millis, Ordering::Relaxed);
         }
     }
 
     /// Returns the time since the last reply.
-    pub(crate) fn silence(&self) -> Option<Duration> {
-        let answered = self.answered.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.began.elapsed().saturating_sub(Duration::from_millis(answered)))
+    pub(crate) fn time_since_reply(&self) -> Option<Duration> {
+        let last_reply = self.last_reply.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.began.elapsed().saturating_sub(Duration::from_millis(last_reply)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Facts> {
@@ -322,20 +322,20 @@ impl Condition {
 mod tests {
     use super::*;
 
-    fn fine() -> Facts {
+    fn healthy_facts() -> Facts {
         Facts { tracking: Some(true), registered: Some(true), is_tried: true, ..Facts::default() }
     }
 
     #[test]
-    fn everything_must_work_for_it_to_be_up() {
-        assert_eq!(fine().state(), RedisState::Up);
-        assert_eq!(Facts { registered: None, ..fine() }.state(), RedisState::Up);
+    fn state_is_up_only_if_everything_works() {
+        assert_eq!(healthy_facts().state(), RedisState::Up);
+        assert_eq!(Facts { registered: None, ..healthy_facts() }.state(), RedisState::Up);
         for facts in [
-            Facts { breaker_open: true, ..fine() },
-            Facts { refusing: true, ..fine() },
-            Facts { why: Why { moved: true, ..Why::default() }, ..fine() },
-            Facts { tracking: Some(false), ..fine() },
-            Facts { registered: Some(false), ..fine() },
+            Facts { breaker_open: true, ..healthy_facts() },
+            Facts { refusing: true, ..healthy_facts() },
+            Facts { why: Why { moved: true, ..Why::default() }, ..healthy_facts() },
+            Facts { tracking: Some(false), ..healthy_facts() },
+            Facts { registered: Some(false), ..healthy_facts() },
         ] {
             assert_eq!(facts.state(), RedisState::Degraded, "{facts:?}");
             assert_eq!(Facts { tracking: None, ..facts }.state(), RedisState::Down);
@@ -347,27 +347,27 @@ mod tests {
         let condition = Condition::new();
         assert_eq!((condition.state(), condition.facts().cause()), (RedisState::Untried, None));
         // A supervisor starts.
-        condition.disconnected(None);
+        condition.record_disconnection(None);
         assert_eq!((condition.state(), condition.is_untried()), (RedisState::Untried, true));
-        condition.disconnected(Some(TierCause::Refused));
+        condition.record_disconnection(Some(TierCause::Refused));
         assert_eq!((condition.state(), condition.is_untried()), (RedisState::Down, false));
         // The next supervisor starts.
-        condition.disconnected(None);
+        condition.record_disconnection(None);
         assert_eq!(condition.facts().cause(), Some(TierCause::Refused));
-        condition.connected(None);
+        condition.record_connection(None);
         assert_eq!((condition.state(), condition.facts().cause()), (RedisState::Up, None));
     }
 
     #[test]
-    fn of_several_causes_the_one_that_weighs_most_is_shown() {
+    fn most_severe_cause_is_reported() {
         let why = Why {
             down: Some(TierCause::Refused),
-            deaf: Some(TierCause::NoResp3),
+            untracked: Some(TierCause::NoResp3),
             refusing: Some(TierCause::ReadOnly),
             unregistered: Some(TierCause::Full),
             moved: true,
         };
-        let mut facts = Facts { why, tracking: Some(false), registered: Some(false), ..fine() };
+        let mut facts = Facts { why, tracking: Some(false), registered: Some(false), ..healthy_facts() };
         (facts.breaker_open, facts.refusing) = (true, true);
         assert_eq!(facts.cause(), Some(TierCause::IsCluster));
         facts.why.moved = false;
@@ -383,24 +383,24 @@ mod tests {
     }
 
     #[test]
-    fn status_change_and_new_cause_are_each_notified_once() {
+    fn state_change_and_new_cause_are_each_notified_once() {
         use std::sync::{Arc, atomic::AtomicUsize};
 
-        let (condition, told) = (Condition::new(), Arc::new(AtomicUsize::new(0)));
-        let count = Arc::clone(&told);
+        let (condition, calls) = (Condition::new(), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&calls);
         condition.on_change(move || _ = count.fetch_add(1, Ordering::SeqCst));
-        let told = || told.load(Ordering::SeqCst);
-        condition.disconnected(Some(TierCause::Refused));
-        assert_eq!(told(), 0, "not under a lock");
-        condition.tell();
-        condition.tell();
-        assert_eq!(told(), 1);
-        condition.disconnected(Some(TierCause::Refused));
-        condition.tell();
-        assert_eq!(told(), 1, "nothing has changed");
-        condition.disconnected(Some(TierCause::WrongPassword));
-        condition.tell();
-        assert_eq!(told(), 2);
+        let call_count = || calls.load(Ordering::SeqCst);
+        condition.record_disconnection(Some(TierCause::Refused));
+        assert_eq!(call_count(), 0, "not under a lock");
+        condition.notify();
+        condition.notify();
+        assert_eq!(call_count(), 1);
+        condition.record_disconnection(Some(TierCause::Refused));
+        condition.notify();
+        assert_eq!(call_count(), 1, "nothing has changed");
+        condition.record_disconnection(Some(TierCause::WrongPassword));
+        condition.notify();
+        assert_eq!(call_count(), 2);
     }
 
     #[tokio::test]
@@ -408,20 +408,20 @@ mod tests {
         let condition = Condition::new();
         let mut watch = RedisStateWatch(condition.state.subscribe());
         condition.update(|facts| facts.breaker_open = true);
-        condition.update(|facts| *facts = fine());
+        condition.update(|facts| *facts = healthy_facts());
         assert_eq!(watch.changed().await, RedisState::Up);
         condition.update(|facts| facts.registered = None);
-        condition.disconnected(Some(TierCause::Lost));
+        condition.record_disconnection(Some(TierCause::Lost));
         assert_eq!(watch.changed().await, RedisState::Down);
         drop(condition);
         assert_eq!(watch.state(), RedisState::Down);
     }
 
     #[test]
-    fn it_is_known_when_something_was_last_answered() {
+    fn reply_sets_time_since_last_reply() {
         let condition = Condition::new();
-        assert_eq!(condition.silence(), None);
-        condition.answered();
-        assert!(condition.silence().is_some());
+        assert_eq!(condition.time_since_reply(), None);
+        condition.record_reply();
+        assert!(condition.time_since_reply().is_some());
     }
 }

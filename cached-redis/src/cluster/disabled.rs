@@ -48,7 +48,7 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) async fn change(&self, _: &Batch, _: Duration) -> Result<Answers, TierError> {
+    pub(crate) async fn write(&self, _: &Batch, _: Duration) -> Result<Answers, TierError> {
         match *self {}
     }
 
@@ -61,7 +61,7 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) async fn change_large(
+    pub(crate) async fn write_large(
         &self,
         _: &Batch,
         _: usize,
@@ -70,7 +70,7 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) fn renew_large(&self, _: &str) {
+    pub(crate) fn replace_large_connection(&self, _: &str) {
         match *self {}
     }
 
@@ -90,11 +90,11 @@ impl Cluster {
         match *self {}
     }
 
-    pub(crate) fn posts(&self) -> Vec<Registry> {
+    pub(crate) fn registries(&self) -> Vec<Registry> {
         match *self {}
     }
 
-    pub(crate) fn identity(&self) -> &str {
+    pub(crate) fn member_prefix(&self) -> &str {
         match *self {}
     }
 
@@ -116,7 +116,7 @@ impl Cluster {
 }
 
 /// Stub of `join_all`. Never called, as there is only one server.
-pub(crate) async fn all<F: Future>(_: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn join_all<F: Future>(_: impl Iterator<Item = F>) -> Vec<F::Output> {
     Vec::new()
 }
 
@@ -125,8 +125,8 @@ pub(crate) async fn all<F: Future>(_: impl Iterator<Item = F>) -> Vec<F::Output>
 pub(crate) struct Survey {}
 
 impl Survey {
-    #[expect(clippy::unused_self, reason = "as the other")]
-    pub(crate) fn is_calm_until(&self, _: &Self) -> bool {
+    #[expect(clippy::unused_self, reason = "same signature as with the feature")]
+    pub(crate) fn is_stable_until(&self, _: &Self) -> bool {
         true
     }
 }

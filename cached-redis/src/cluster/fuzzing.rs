@@ -11,7 +11,7 @@ use super::{
     slots::SLOTS,
     survey,
 };
-use crate::{connect::settings::Addresses, fuzzing::value::value};
+use crate::{connect::settings::Addresses, fuzzing::value::any_value};
 
 /// Checks the parsers of cluster replies on arbitrary bytes.
 ///
@@ -23,15 +23,15 @@ use crate::{connect::settings::Addresses, fuzzing::value::value};
 /// If one of these properties does not hold.
 pub fn cluster_map(data: &[u8]) {
     let mut input = Unstructured::new(data);
-    let _ = maps(&mut input);
-    texts(&String::from_utf8_lossy(data));
+    let _ = check_map(&mut input);
+    check_texts(&String::from_utf8_lossy(data));
     assert!(slots::slot(data) < SLOTS);
 }
 
-fn maps(input: &mut Unstructured<'_>) -> Result<()> {
+fn check_map(input: &mut Unstructured<'_>) -> Result<()> {
     let epoch = input.arbitrary::<u64>()?;
-    let answer = if input.ratio(1, 8)? { value(input)? } else { rows(input)? };
-    let Some(map) = SlotMap::read(epoch, &answer, "asked", &Addresses::default()) else { return Ok(()) };
+    let reply = if input.ratio(1, 8)? { any_value(input)? } else { rows(input)? };
+    let Some(map) = SlotMap::parse(epoch, &reply, "asked", &Addresses::default()) else { return Ok(()) };
     assert_eq!(map.epoch(), epoch);
     let owners: BTreeSet<_> = map.owners().into_iter().collect();
     assert_eq!(owners.len(), map.owners().len(), "an owner stands twice");
@@ -39,29 +39,31 @@ fn maps(input: &mut Unstructured<'_>) -> Result<()> {
         let (host, port) = owner.rsplit_once(':').expect("host and port");
         assert!(!host.is_empty() && port.parse::<u16>().is_ok(), "no address");
     }
-    let ranges = ranges(&answer);
+    let ranges = slot_ranges(&reply);
     let count = ranges.iter().map(|range| range.clone().count()).sum::<usize>();
-    assert_eq!(map.slots(), count);
+    assert_eq!(map.slot_count(), count);
     assert!(count <= usize::from(SLOTS), "a slot is counted twice");
     assert_eq!(map.owner(SLOTS), None);
     // Each slot with an owner is held by exactly one node ID.
-    let all: Vec<SlotSet> = names(&answer).iter().map(|id| map.held_by(id)).collect();
+    let slot_sets: Vec<SlotSet> = node_ids(&reply).iter().map(|id| map.slots_of_node(id)).collect();
     let ends = ranges.iter().flat_map(|range| [*range.start(), *range.end(), range.end() + 1]);
     for slot in (0..SLOTS).step_by(509).chain(ends) {
         let is_owned = ranges.iter().any(|range| range.contains(&slot));
         assert_eq!(map.owner(slot).is_some_and(|owner| owners.contains(owner)), is_owned, "slot {slot}");
-        let holders = all.iter().filter(|held| held.has(slot)).count();
+        let holders = slot_sets.iter().filter(|slots| slots.contains(slot)).count();
         assert_eq!(holders, usize::from(map.owner(slot).is_some()), "held by {holders}");
     }
-    assert!(all.iter().all(|held| held.has_all(held) && held.has_all(&SlotSet::default())));
+    assert!(
+        slot_sets.iter().all(|slots| slots.contains_all(slots) && slots.contains_all(&SlotSet::default()))
+    );
     Ok(())
 }
 
-fn texts(text: &str) {
-    if let Some(line) = survey::own(text) {
-        assert!(survey::slots_of(&line) <= usize::from(SLOTS) * line.len());
+fn check_texts(text: &str) {
+    if let Some(summary) = survey::own_summary(text) {
+        assert!(survey::slots_in_summary(&summary) <= usize::from(SLOTS) * summary.len());
     }
-    survey::slots_of(text);
+    survey::slots_in_summary(text);
     if let Some(address) = route::address(text, "own", &Addresses::default()) {
         assert!(
             address
@@ -72,8 +74,8 @@ fn texts(text: &str) {
 }
 
 /// Returns the slot ranges of the rows, for a reply that is a valid map.
-fn ranges(answer: &Value) -> Vec<RangeInclusive<u16>> {
-    let Value::Array(rows) = answer else { return Vec::new() };
+fn slot_ranges(reply: &Value) -> Vec<RangeInclusive<u16>> {
+    let Value::Array(rows) = reply else { return Vec::new() };
     let number = |value: Option<&Value>| match value {
         Some(Value::Int(number)) => u16::try_from(*number).ok(),
         _ => None,
@@ -86,9 +88,9 @@ fn ranges(answer: &Value) -> Vec<RangeInclusive<u16>> {
 }
 
 /// Returns the node IDs in the rows, as the parser of the map accepts them.
-fn names(answer: &Value) -> BTreeSet<String> {
-    let Value::Array(rows) = answer else { return BTreeSet::new() };
-    let name = |row: &Value| {
+fn node_ids(reply: &Value) -> BTreeSet<String> {
+    let Value::Array(rows) = reply else { return BTreeSet::new() };
+    let node_id = |row: &Value| {
         let Value::Array(row) = row else { return None };
         let Value::Array(server) = row.get(2)? else { return None };
         match server.get(2)? {
@@ -97,7 +99,7 @@ fn names(answer: &Value) -> BTreeSet<String> {
             _ => None,
         }
     };
-    rows.iter().filter_map(name).collect()
+    rows.iter().filter_map(node_id).collect()
 }
 
 /// Generates rows as a server sends them, with a few exceptions.
@@ -118,19 +120,19 @@ fn row(input: &mut Unstructured<'_>) -> Result<Value> {
     let last = i64::from(first) + i64::from(length);
     let mut row = vec![Value::Int(first.into()), Value::Int(last)];
     match input.int_in_range(0..=19)? {
-        0 => row[0] = value(input)?,
-        1 => row[1] = value(input)?,
-        2 => server[0] = value(input)?,
-        3 => server[1] = value(input)?,
-        4 => server[2] = value(input)?,
+        0 => row[0] = any_value(input)?,
+        1 => row[1] = any_value(input)?,
+        2 => server[0] = any_value(input)?,
+        3 => server[1] = any_value(input)?,
+        4 => server[2] = any_value(input)?,
         5 => server.truncate(input.int_in_range(0..=2)?),
-        6 => server.push(value(input)?),
-        7 => return value(input),
+        6 => server.push(any_value(input)?),
+        7 => return any_value(input),
         _ => {}
     }
     row.push(Value::Array(server));
     if input.arbitrary()? {
-        row.push(value(input)?);
+        row.push(any_value(input)?);
     }
     Ok(Value::Array(row))
 }

@@ -31,11 +31,16 @@ struct Range {
 impl SlotMap {
     /// Parses the reply to `CLUSTER SLOTS`.
     ///
-    /// A server that does not know its own host has the address at which it was queried (`asked`).
-    pub(crate) fn read(epoch: u64, answer: &Value, asked: &str, addresses: &Addresses) -> Option<Self> {
-        let Value::Array(rows) = answer else { return None };
+    /// A server that does not know its own host has the address at which it was queried (`queried_host`).
+    pub(crate) fn parse(
+        epoch: u64,
+        reply: &Value,
+        queried_host: &str,
+        addresses: &Addresses,
+    ) -> Option<Self> {
+        let Value::Array(rows) = reply else { return None };
         let mut ranges =
-            rows.iter().map(|row| Range::read(row, asked, addresses)).collect::<Option<Vec<_>>>()?;
+            rows.iter().map(|row| Range::parse(row, queried_host, addresses)).collect::<Option<Vec<_>>>()?;
         ranges.sort_by_key(|range| range.first);
         // A slot with two owners has none that could be queried, so this is no valid map.
         ranges.is_sorted_by(|one, next| one.last < next.first).then_some(Self { epoch, ranges })
@@ -46,7 +51,7 @@ impl SlotMap {
     }
 
     /// Returns the number of slots that have an owner.
-    pub(crate) fn slots(&self) -> usize {
+    pub(crate) fn slot_count(&self) -> usize {
         self.ranges.iter().map(|range| usize::from(range.last - range.first) + 1).sum()
     }
 
@@ -66,20 +71,20 @@ impl SlotMap {
     }
 
     /// Returns the slots of the server with this node ID.
-    pub(crate) fn held_by(&self, id: &str) -> SlotSet {
+    pub(crate) fn slots_of_node(&self, id: &str) -> SlotSet {
         let own = self.ranges.iter().filter(|range| range.id == id);
         SlotSet(own.map(|range| (range.first, range.last)).collect())
     }
 }
 
 impl Range {
-    fn read(row: &Value, asked: &str, addresses: &Addresses) -> Option<Self> {
+    fn parse(row: &Value, queried_host: &str, addresses: &Addresses) -> Option<Self> {
         let Value::Array(row) = row else { return None };
         let [first, last, Value::Array(server), ..] = &row[..] else { return None };
         let [host, port, id, ..] = &server[..] else { return None };
         let host = text(host).filter(|host| !host.is_empty() && host != "?");
         let port = number(port)?;
-        let address = addresses.of(host.as_deref().unwrap_or(asked), port).into();
+        let address = addresses.resolve(host.as_deref().unwrap_or(queried_host), port).into();
         let (first, last) = (number(first)?, number(last)?);
         (first <= last && last < SLOTS).then_some(Self { first, last, address, id: text(id)? })
     }
@@ -90,13 +95,13 @@ impl Range {
 pub(crate) struct SlotSet(Vec<(u16, u16)>);
 
 impl SlotSet {
-    pub(crate) fn has(&self, slot: u16) -> bool {
+    pub(crate) fn contains(&self, slot: u16) -> bool {
         self.0.iter().any(|&(first, last)| (first..=last).contains(&slot))
     }
 
     /// Returns whether this set contains all slots of `other`.
-    pub(crate) fn has_all(&self, other: &Self) -> bool {
-        other.0.iter().all(|&(first, last)| (first..=last).all(|slot| self.has(slot)))
+    pub(crate) fn contains_all(&self, other: &Self) -> bool {
+        other.0.iter().all(|&(first, last)| (first..=last).all(|slot| self.contains(slot)))
     }
 }
 
@@ -123,7 +128,7 @@ mod tests {
             let server = Value::Array(vec![bulk(host), Value::Int(7000), bulk(&format!("id of {host}"))]);
             Value::Array(vec![Value::Int(first), Value::Int(last), server])
         };
-        SlotMap::read(1, &Value::Array(rows.iter().map(row).collect()), "asked", &Addresses::default())
+        SlotMap::parse(1, &Value::Array(rows.iter().map(row).collect()), "asked", &Addresses::default())
     }
 
     fn map(rows: &[(i64, i64, &str)]) -> SlotMap {
@@ -138,20 +143,20 @@ mod tests {
         assert_eq!([owner(100), owner(200)], [Some("b:7000"); 2]);
         assert_eq!([owner(201), owner(299)], [None; 2]);
         assert_eq!([owner(300), owner(16_383)], [Some("asked:7000"); 2]);
-        assert_eq!((map.owners().len(), map.slots()), (3, 16_285));
+        assert_eq!((map.owners().len(), map.slot_count()), (3, 16_285));
     }
 
     #[test]
     fn slot_sets_of_a_node_can_be_compared() {
-        let before = map(&[(0, 99, "a"), (200, 299, "a"), (100, 199, "b")]).held_by("id of a");
-        let after = map(&[(0, 98, "a"), (99, 99, "b"), (200, 299, "a")]).held_by("id of a");
-        assert!(before.has_all(&after) && !after.has_all(&before) && before.has_all(&before));
-        assert!(before.has(299) && !before.has(150));
-        assert_eq!(map(&[(0, 99, "a")]).held_by("nobody"), SlotSet::default());
+        let before = map(&[(0, 99, "a"), (200, 299, "a"), (100, 199, "b")]).slots_of_node("id of a");
+        let after = map(&[(0, 98, "a"), (99, 99, "b"), (200, 299, "a")]).slots_of_node("id of a");
+        assert!(before.contains_all(&after) && !after.contains_all(&before) && before.contains_all(&before));
+        assert!(before.contains(299) && !before.contains(150));
+        assert_eq!(map(&[(0, 99, "a")]).slots_of_node("nobody"), SlotSet::default());
     }
 
     #[test]
-    fn a_slot_with_two_owners_is_no_map() {
+    fn slot_map_with_two_owners_of_a_slot_is_rejected() {
         for rows in [
             [(0, 16_383, "a"), (5, 5, "b")],
             [(0, 10, "a"), (10, 20, "b")],
@@ -160,19 +165,19 @@ mod tests {
         ] {
             assert_eq!(read(&rows), None);
         }
-        assert_eq!(map(&[(3, 9, "a"), (0, 2, "b")]).slots(), 10);
+        assert_eq!(map(&[(3, 9, "a"), (0, 2, "b")]).slot_count(), 10);
     }
 
     #[test]
     fn malformed_slot_map_is_rejected() {
-        for answer in [
+        for reply in [
             Value::Nil,
             Value::Array(vec![Value::Int(1)]),
             Value::Array(vec![Value::Array(vec![Value::Int(0), Value::Int(1), Value::Array(vec![])])]),
         ] {
-            assert_eq!(SlotMap::read(1, &answer, "asked", &Addresses::default()), None);
+            assert_eq!(SlotMap::parse(1, &reply, "asked", &Addresses::default()), None);
         }
-        let empty = SlotMap::read(0, &Value::Array(vec![]), "asked", &Addresses::default());
+        let empty = SlotMap::parse(0, &Value::Array(vec![]), "asked", &Addresses::default());
         assert_eq!(empty, Some(SlotMap::default()));
     }
 }

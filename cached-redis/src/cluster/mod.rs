@@ -3,27 +3,27 @@
 //! Each server is a [`Node`], as a standalone server is: with its own connection, breaker, change feed and
 //! registry. The cluster adds two things. Each command goes to the server that holds its key (`map`,
 //! `route`). Each server's heartbeat checks that the server still holds the slots that were read over its
-//! connection (`territory`).
+//! connection (`server_slots`).
 //!
 //! The slot map is found and kept as follows:
 //!
-//! 1. While no server can be reached, an operation connects to the seeds (`Shared::reach_out`).
+//! 1. While no server can be reached, an operation connects to the seeds (`Shared::connect_to_seeds`).
 //! 2. Each new connection reads the map, and each heartbeat checks for another map (`ServerSlots`). A `MapReporter`
 //!    reports it.
-//! 3. `Shared::hear` accepts the map unless it is older than the known one, connects to new servers and
-//!    removes those that hold no slots.
-//! 4. Operations wait for the first map (`Shared::map`), and split each batch by it (`Shared::send`).
+//! 3. `Shared::accept_map` accepts the map unless it is older than the known one, connects to new servers
+//!    and removes those that hold no slots.
+//! 4. Operations wait for the first map (`Shared::current_map`), and split each batch by it (`Shared::send`).
 //!
-//! Lock order: `hearing`, `showing`, `nodes`. No existing node is called under `nodes`, because a node that
-//! reports its state takes that lock.
+//! Lock order: `accept_lock`, `state_lock`, `nodes`. No existing node is called under `nodes`, because a node
+//! that reports its state takes that lock.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod map;
 mod route;
+mod server_slots;
 mod slots;
 mod survey;
-mod territory;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -50,7 +50,7 @@ use crate::{
     },
     node::{
         Answers, Node,
-        heartbeat::{Member, identity},
+        heartbeat::{Member, new_member_id},
         transfers::OperationBudget,
     },
     protocol::batch::Batch,
@@ -64,12 +64,12 @@ use crate::{
 use self::{
     map::{Address, SlotMap},
     route::CommandKind,
-    slots::{ENDS, slot},
+    slots::{REGISTRY_SUFFIXES, slot},
 };
-pub(crate) use futures_util::future::join_all as all;
+pub(crate) use futures_util::future::join_all;
 
+use self::server_slots::ServerSlots;
 pub(crate) use self::survey::Survey;
-use self::territory::ServerSlots;
 
 /// A Redis Cluster.
 #[derive(Debug)]
@@ -84,20 +84,20 @@ struct Shared {
     nodes: RwLock<Nodes>,
     map: watch::Sender<Option<Arc<SlotMap>>>,
     /// Set if no server could be reached. The next map is then accepted, whichever epoch it has.
-    is_lost: AtomicBool,
+    accepts_any_map: AtomicBool,
     /// Time of the last attempt to reconnect to all seeds because no server could be reached.
-    reached_out: Mutex<Option<Instant>>,
+    last_seed_attempt: Mutex<Option<Instant>>,
     /// Lock under which a map is accepted, one at a time.
-    hearing: Mutex<()>,
+    accept_lock: Mutex<()>,
     attached: OnceLock<AttachedCache>,
     /// Prefix of this process's members in every registry.
-    identity: String,
+    member_prefix: String,
     /// Number of servers created so far.
-    count: AtomicU64,
+    nodes_created: AtomicU64,
     state: watch::Sender<RedisState>,
-    showing: Mutex<()>,
+    state_lock: Mutex<()>,
     /// Number of reconnects to servers that have left the cluster.
-    past: AtomicU64,
+    past_reconnects: AtomicU64,
 }
 
 /// The known servers.
@@ -129,15 +129,15 @@ impl Cluster {
             seeds,
             nodes: RwLock::default(),
             map: watch::Sender::new(None),
-            is_lost: AtomicBool::new(false),
-            reached_out: Mutex::default(),
-            hearing: Mutex::default(),
+            accepts_any_map: AtomicBool::new(false),
+            last_seed_attempt: Mutex::default(),
+            accept_lock: Mutex::default(),
             attached: OnceLock::new(),
-            identity: identity(),
-            count: AtomicU64::new(0),
+            member_prefix: new_member_id(),
+            nodes_created: AtomicU64::new(0),
             state: watch::Sender::new(RedisState::Untried),
-            showing: Mutex::default(),
-            past: AtomicU64::new(0),
+            state_lock: Mutex::default(),
+            past_reconnects: AtomicU64::new(0),
         };
         Ok(Self(Arc::new(shared)))
     }
@@ -171,44 +171,48 @@ impl Cluster {
         self.0.send(batch, CommandKind::Read, budget).await
     }
 
-    pub(crate) async fn change(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
-        self.0.send(batch, CommandKind::Change, budget).await
+    pub(crate) async fn write(&self, batch: &Batch, budget: Duration) -> Result<Answers, TierError> {
+        self.0.send(batch, CommandKind::Write, budget).await
     }
 
     pub(crate) async fn read_large(
         &self,
         batch: &Batch,
         bytes: usize,
-        patience: OperationBudget,
+        operation_budget: OperationBudget,
     ) -> Result<Answers, TierError> {
-        self.0.send(batch, CommandKind::ReadLarge(bytes, patience), patience.longest()).await
+        self.0
+            .send(batch, CommandKind::ReadLarge(bytes, operation_budget), operation_budget.max_remaining())
+            .await
     }
 
-    pub(crate) async fn change_large(
+    pub(crate) async fn write_large(
         &self,
         batch: &Batch,
         bytes: usize,
-        patience: OperationBudget,
+        operation_budget: OperationBudget,
     ) -> Result<Answers, TierError> {
-        self.0.send(batch, CommandKind::ChangeLarge(bytes, patience), patience.longest()).await
+        self.0
+            .send(batch, CommandKind::WriteLarge(bytes, operation_budget), operation_budget.max_remaining())
+            .await
     }
 
     /// Replaces the connection for large values to the server that holds this key.
     ///
     /// Has no effect if that server is unknown.
-    pub(crate) fn renew_large(&self, key: &str) {
+    pub(crate) fn replace_large_connection(&self, key: &str) {
         let map = self.0.map.borrow().clone();
         let nodes = self.0.nodes();
         let owner = map.as_ref().and_then(|map| map.owner(slot(key.as_bytes())));
         if let Some(node) = owner.and_then(|owner| nodes.by_address.get(owner)).cloned() {
             drop(nodes);
-            node.renew_large();
+            node.replace_large_connection();
         }
     }
 
     /// Returns all known servers.
     pub(crate) fn nodes(&self) -> Arc<[Arc<Node>]> {
-        self.0.all()
+        self.0.all_nodes()
     }
 
     /// Removes this process from all registries, and closes all connections.
@@ -220,7 +224,7 @@ impl Cluster {
             nodes.is_closed = true;
             Arc::clone(&nodes.all)
         };
-        all(nodes.iter().map(|node| node.close())).await;
+        join_all(nodes.iter().map(|node| node.close())).await;
     }
 
     /// Groups keys by the server that holds them, and returns their positions.
@@ -228,11 +232,11 @@ impl Cluster {
     /// Returns `None` if the holder of a key is unknown.
     pub(crate) fn by_server<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Option<Vec<Vec<usize>>> {
         let map = self.0.map.borrow().clone()?;
-        let mut places: BTreeMap<&Address, Vec<usize>> = BTreeMap::new();
-        for (place, key) in keys.enumerate() {
-            places.entry(map.owner(slot(key.as_bytes()))?).or_default().push(place);
+        let mut positions: BTreeMap<&Address, Vec<usize>> = BTreeMap::new();
+        for (position, key) in keys.enumerate() {
+            positions.entry(map.owner(slot(key.as_bytes()))?).or_default().push(position);
         }
-        Some(places.into_values().collect())
+        Some(positions.into_values().collect())
     }
 
     /// Returns all servers that hold slots, and a survey of the slots that each of them holds.
@@ -241,26 +245,26 @@ impl Cluster {
     /// outdated.
     pub(crate) async fn survey(&self) -> Result<(Vec<Arc<Node>>, Survey), TierError> {
         let budget = self.0.settings.write_timeout;
-        let map = self.0.map(budget).await?;
+        let map = self.0.current_map(budget).await?;
         let owners = self.0.owners(&map)?;
         let survey = Survey::of(&owners, budget).await?;
-        if survey.slots() == map.slots() {
+        if survey.slot_count() == map.slot_count() {
             return Ok((owners, survey));
         }
         // The servers know a newer map. This wakes their heartbeats, which read it.
         for node in &owners {
-            node.watch.pulse.notify_one();
+            node.router.heartbeat_due.notify_one();
         }
         Err(TierError::Unavailable)
     }
 
-    pub(crate) fn posts(&self) -> Vec<Registry> {
-        self.0.posts()
+    pub(crate) fn registries(&self) -> Vec<Registry> {
+        self.0.registries()
     }
 
     /// Returns the prefix of this process's members in every registry.
-    pub(crate) fn identity(&self) -> &str {
-        &self.0.identity
+    pub(crate) fn member_prefix(&self) -> &str {
+        &self.0.member_prefix
     }
 
     pub(crate) fn state(&self) -> RedisState {
@@ -270,10 +274,10 @@ impl Cluster {
     /// Connects, and waits for the outcome of the first attempt.
     pub(crate) async fn connected(&self) -> Result<(), TierCause> {
         Handle::try_current().map_err(|_| TierCause::NoRuntime)?;
-        self.0.reach_out();
+        self.0.connect_to_seeds();
         let mut state = self.watch_state();
-        let settled = state.wait_for(|state| *state != RedisState::Untried);
-        let _ = timeout(self.0.settings.connect_timeout, settled).await;
+        let first_outcome = state.wait_for(|state| *state != RedisState::Untried);
+        let _ = timeout(self.0.settings.connect_timeout, first_outcome).await;
         let health = self.health();
         match health.state {
             RedisState::Up | RedisState::Degraded => Ok(()),
@@ -287,10 +291,10 @@ impl Cluster {
 
     pub(crate) fn health(&self) -> RedisHealth {
         let nodes = self.nodes();
-        let all: Vec<_> = nodes.iter().map(|node| node.health()).collect();
+        let healths: Vec<_> = nodes.iter().map(|node| node.health()).collect();
         let state = self.state();
         // The first cause by name, so that it stays the same while nothing changes.
-        let causes = all.iter().filter_map(|health| health.cause.clone());
+        let causes = healths.iter().filter_map(|health| health.cause.clone());
         let cause = match state {
             RedisState::Up | RedisState::Untried => None,
             _ => causes.min_by_key(TierCause::name).or(Some(TierCause::Connecting)),
@@ -299,18 +303,18 @@ impl Cluster {
         RedisHealth {
             state,
             cause,
-            round_trip_ms: all.iter().filter_map(|health| health.round_trip_ms).max(),
-            breaker_open: all.iter().any(|health| health.breaker_open),
-            breaker_opened: all.iter().map(|health| health.breaker_opened).sum(),
-            shed: all.iter().map(|health| health.shed).sum(),
-            rounds: all.iter().map(|health| health.rounds).sum(),
-            reads_in_rounds: all.iter().map(|health| health.reads_in_rounds).sum(),
-            reconnects: all.iter().map(|health| health.reconnects).sum::<u64>()
-                + self.0.past.load(Ordering::Relaxed),
-            last_answer_ms: all.iter().filter_map(|health| health.last_answer_ms).min(),
-            tracking: !all.is_empty() && all.iter().all(|health| health.tracking),
-            registered: !all.is_empty() && all.iter().all(|health| health.registered),
-            large: LargeHealth::together(all.iter().filter_map(|health| health.large.clone())),
+            round_trip_ms: healths.iter().filter_map(|health| health.round_trip_ms).max(),
+            breaker_open: healths.iter().any(|health| health.breaker_open),
+            breaker_opened: healths.iter().map(|health| health.breaker_opened).sum(),
+            shed: healths.iter().map(|health| health.shed).sum(),
+            rounds: healths.iter().map(|health| health.rounds).sum(),
+            reads_in_rounds: healths.iter().map(|health| health.reads_in_rounds).sum(),
+            reconnects: healths.iter().map(|health| health.reconnects).sum::<u64>()
+                + self.0.past_reconnects.load(Ordering::Relaxed),
+            last_answer_ms: healths.iter().filter_map(|health| health.last_answer_ms).min(),
+            tracking: !healths.is_empty() && healths.iter().all(|health| health.tracking),
+            registered: !healths.is_empty() && healths.iter().all(|health| health.registered),
+            large: LargeHealth::combine(healths.iter().filter_map(|health| health.large.clone())),
         }
     }
 }
@@ -323,14 +327,14 @@ impl Shared {
     /// Returns every server.
     ///
     /// No node is called under the lock, because a node takes it to report its state.
-    fn all(&self) -> Arc<[Arc<Node>]> {
+    fn all_nodes(&self) -> Arc<[Arc<Node>]> {
         Arc::clone(&self.nodes().all)
     }
 
     /// Publishes the servers that `change` has added or removed.
     ///
     /// Returns `None` if the cluster is closed.
-    fn change_nodes<T>(&self, change: impl FnOnce(&mut HashMap<Address, Arc<Node>>) -> T) -> Option<T> {
+    fn update_nodes<T>(&self, change: impl FnOnce(&mut HashMap<Address, Arc<Node>>) -> T) -> Option<T> {
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
         if nodes.is_closed {
             return None;
@@ -348,40 +352,44 @@ impl Shared {
         map.owners().iter().map(|owner| self.node(owner).ok_or(TierError::Unavailable)).collect()
     }
 
-    fn posts(&self) -> Vec<Registry> {
+    fn registries(&self) -> Vec<Registry> {
         let Some(attached) = self.attached.get() else { return Vec::new() };
-        ENDS.iter().enumerate().map(|(number, end)| attached.post_at(number, end)).collect()
+        REGISTRY_SUFFIXES
+            .iter()
+            .enumerate()
+            .map(|(number, suffix)| attached.registry_at(number, suffix))
+            .collect()
     }
 
     /// Returns the slot map, and waits for the first one.
     ///
     /// The wait is bounded by `budget`, or by the connect timeout if that is longer and no attempt has ended
     /// yet.
-    async fn map(self: &Arc<Self>, budget: Duration) -> Result<Arc<SlotMap>, TierError> {
+    async fn current_map(self: &Arc<Self>, budget: Duration) -> Result<Arc<SlotMap>, TierError> {
         Handle::try_current().map_err(|_| TierError::Unavailable)?;
-        self.reach_out();
+        self.connect_to_seeds();
         if let Some(map) = &*self.map.borrow() {
             return Ok(Arc::clone(map));
         }
-        let nodes = self.all();
+        let nodes = self.all_nodes();
         // The runtime on which their tasks were started may have ended.
-        nodes.iter().try_for_each(|node| node.ensure())?;
+        nodes.iter().try_for_each(|node| node.ensure_running())?;
         if nodes.iter().all(|node| node.link.is_down()) {
             return Err(TierError::Unavailable);
         }
-        let mut said = self.map.subscribe();
+        let mut map_receiver = self.map.subscribe();
         let is_first = *self.state.borrow() == RedisState::Untried;
-        let patience = if is_first { budget.max(self.settings.connect_timeout) } else { budget };
+        let wait = if is_first { budget.max(self.settings.connect_timeout) } else { budget };
         let mut state = self.state.subscribe();
-        let gone = state.wait_for(|state| *state == RedisState::Down);
+        let all_down = state.wait_for(|state| *state == RedisState::Down);
         // If all attempts have failed, no map arrives.
-        let either = async {
-            match select(pin!(said.wait_for(Option::is_some)), pin!(gone)).await {
-                Either::Left((said, _)) => said.ok().and_then(|map| map.clone()),
+        let first_map = async {
+            match select(pin!(map_receiver.wait_for(Option::is_some)), pin!(all_down)).await {
+                Either::Left((received, _)) => received.ok().and_then(|map| map.clone()),
                 Either::Right(_) => None,
             }
         };
-        timeout(patience, either).await.ok().flatten().ok_or(TierError::Unavailable)
+        timeout(wait, first_map).await.ok().flatten().ok_or(TierError::Unavailable)
     }
 
     /// Connects to the seeds if no server can be reached.
@@ -389,22 +397,22 @@ impl Shared {
     /// The seeds may know other servers by then, and those of a cluster that was created anew. They may also
     /// name the same unreachable servers again. So a seed that is not among the known servers is retried only
     /// once per `retry_max`, no more often than a lost connection.
-    fn reach_out(self: &Arc<Self>) {
-        if self.all().iter().any(|node| !node.link.is_down()) {
+    fn connect_to_seeds(self: &Arc<Self>) {
+        if self.all_nodes().iter().any(|node| !node.link.is_down()) {
             return;
         }
-        self.is_lost.store(true, Ordering::Relaxed);
-        let may_return = {
-            let mut reached_out = self.reached_out.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_due = reached_out.is_none_or(|last| last.elapsed() >= self.settings.retry_max);
+        self.accepts_any_map.store(true, Ordering::Relaxed);
+        let may_retry = {
+            let mut last_seed_attempt = self.last_seed_attempt.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_due = last_seed_attempt.is_none_or(|last| last.elapsed() >= self.settings.retry_max);
             if is_due {
-                *reached_out = Some(Instant::now());
+                *last_seed_attempt = Some(Instant::now());
             }
             is_due
         };
         for seed in &self.seeds {
             let address = format!("{seed:?}").into();
-            if may_return || self.nodes().by_address.contains_key(&address) {
+            if may_retry || self.nodes().by_address.contains_key(&address) {
                 self.node_at(&address, seed.clone());
             }
         }
@@ -415,7 +423,7 @@ impl Shared {
         if let Some(node) = self.nodes().by_address.get(address) {
             return Some(Arc::clone(node));
         }
-        let endpoint = self.seeds.first()?.at(address)?;
+        let endpoint = self.seeds.first()?.with_address(address)?;
         self.node_at(address, endpoint)
     }
 
@@ -423,28 +431,28 @@ impl Shared {
     ///
     /// Returns `None` if the cluster is closed.
     fn node_at(self: &Arc<Self>, address: &Address, endpoint: Endpoint) -> Option<Arc<Node>> {
-        let node = self.change_nodes(|nodes| {
+        let node = self.update_nodes(|nodes| {
             let new = || self.new_node(endpoint);
             Arc::clone(nodes.entry(Address::clone(address)).or_insert_with(new))
         })?;
         // At once, so that the first request need not wait for the connection. An error means that there is
         // no runtime, where no request can be sent either.
-        let _ = node.ensure();
+        let _ = node.ensure_running();
         Some(node)
     }
 
     fn new_node(self: &Arc<Self>, endpoint: Endpoint) -> Arc<Node> {
-        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let number = self.nodes_created.fetch_add(1, Ordering::Relaxed);
         let addresses = self.settings.addresses.clone();
-        let scout = MapReporter { cluster: Arc::downgrade(self), host: endpoint.host(), addresses };
-        let watch = PushRouter::of_cluster(scout);
+        let reporter = MapReporter { cluster: Arc::downgrade(self), host: endpoint.host(), addresses };
+        let router = PushRouter::of_cluster(reporter);
         let settings = Settings { endpoint, ..(*self.settings).clone() };
-        let member = Member::new(format!("{}.{number}", self.identity));
-        let node = Node::new(Arc::new(settings), member, watch);
+        let member = Member::new(format!("{}.{number}", self.member_prefix));
+        let node = Node::new(Arc::new(settings), member, router);
         let cluster = Arc::downgrade(self);
         node.condition().on_change(move || {
             if let Some(cluster) = cluster.upgrade() {
-                cluster.show_state();
+                cluster.publish_state();
             }
         });
         if let Some(attached) = self.attached.get() {
@@ -455,59 +463,59 @@ impl Shared {
 
     /// Accepts the slot map that a server has reported.
     ///
-    /// A map with a lower epoch than the known one is ignored, with two exceptions: the cluster `is_anew`, so
-    /// that all its epochs start again, or no server could be reached before. A map without owners is ignored
-    /// as well.
-    fn hear(self: &Arc<Self>, map: SlotMap, is_anew: bool) {
-        let _turn = self.hearing.lock().unwrap_or_else(PoisonError::into_inner);
+    /// A map with a lower epoch than the known one is ignored, with two exceptions: the cluster was reset
+    /// (`is_reset`), so that all its epochs start again, or no server could be reached before. A map without
+    /// owners is ignored as well.
+    fn accept_map(self: &Arc<Self>, map: SlotMap, is_reset: bool) {
+        let _guard = self.accept_lock.lock().unwrap_or_else(PoisonError::into_inner);
         let owners = map.owners();
         let is_behind = self.map.borrow().as_ref().is_some_and(|known| known.epoch() > map.epoch());
-        if owners.is_empty() || (is_behind && !is_anew && !self.is_lost.load(Ordering::Relaxed)) {
+        if owners.is_empty() || (is_behind && !is_reset && !self.accepts_any_map.load(Ordering::Relaxed)) {
             return;
         }
-        self.is_lost.store(false, Ordering::Relaxed);
+        self.accepts_any_map.store(false, Ordering::Relaxed);
         self.map.send_replace(Some(Arc::new(map)));
         for owner in &owners {
             self.node(owner);
         }
-        let leave = |nodes: &mut HashMap<_, _>| -> Vec<_> {
+        let remove_gone = |nodes: &mut HashMap<_, _>| -> Vec<_> {
             nodes.extract_if(|address, _| !owners.contains(address)).collect()
         };
-        let gone = self.change_nodes(leave);
+        let removed = self.update_nodes(remove_gone);
         // Not under the lock: a node that is dropped ends its connection, and reports its state.
-        for (_, node) in gone.unwrap_or_default() {
-            let again = node.condition().connections().saturating_sub(1);
-            self.past.fetch_add(again, Ordering::Relaxed);
+        for (_, node) in removed.unwrap_or_default() {
+            let reconnects = node.condition().connections().saturating_sub(1);
+            self.past_reconnects.fetch_add(reconnects, Ordering::Relaxed);
         }
-        self.show_state();
+        self.publish_state();
     }
 
     /// Publishes the state: up if all servers are up, and down if all are down.
-    fn show_state(&self) {
+    fn publish_state(&self) {
         {
             // Under the lock, so that the last state computed is the last one published.
-            let _turn = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
-            let states: Vec<_> = self.all().iter().map(|node| node.condition().state()).collect();
-            let all = |wanted| states.iter().all(|state| *state == wanted);
+            let _guard = self.state_lock.lock().unwrap_or_else(PoisonError::into_inner);
+            let states: Vec<_> = self.all_nodes().iter().map(|node| node.condition().state()).collect();
+            let are_all = |wanted| states.iter().all(|state| *state == wanted);
             let has_untried = states.contains(&RedisState::Untried);
             let is_known = self.map.borrow().is_some();
             let state = match () {
-                () if all(RedisState::Down) => RedisState::Down,
-                () if all(RedisState::Up) && is_known => RedisState::Up,
+                () if are_all(RedisState::Down) => RedisState::Down,
+                () if are_all(RedisState::Up) && is_known => RedisState::Up,
                 // The state stays `Untried` until all servers of the first map were tried.
                 () if has_untried && *self.state.borrow() == RedisState::Untried => RedisState::Untried,
                 () => RedisState::Degraded,
             };
-            self.state.send_if_modified(|shown| std::mem::replace(shown, state) != state);
+            self.state.send_if_modified(|published| std::mem::replace(published, state) != state);
         }
         if let Some(attached) = self.attached.get() {
-            attached.attachment().watcher.standing_changed();
+            attached.attachment().listener.status_changed();
         }
     }
 }
 
 impl ClusterView for MapReporter {
-    fn connected(&self) -> Box<dyn OwnedSlots> {
+    fn owned_slots(&self) -> Box<dyn OwnedSlots> {
         Box::new(ServerSlots::new(self))
     }
 }
@@ -521,13 +529,13 @@ impl MapReporter {
         &self.addresses
     }
 
-    fn tell(&self, map: SlotMap, is_anew: bool) {
+    fn report(&self, map: SlotMap, is_reset: bool) {
         if let Some(cluster) = self.cluster.upgrade() {
-            cluster.hear(map, is_anew);
+            cluster.accept_map(map, is_reset);
         }
     }
 
-    fn posts(&self) -> Vec<Registry> {
-        self.cluster.upgrade().map(|cluster| cluster.posts()).unwrap_or_default()
+    fn registries(&self) -> Vec<Registry> {
+        self.cluster.upgrade().map(|cluster| cluster.registries()).unwrap_or_default()
     }
 }

@@ -29,10 +29,10 @@ const REDIRECTIONS: usize = 5;
 #[derive(Clone, Copy)]
 pub(super) enum CommandKind {
     Read,
-    Change,
+    Write,
     /// A read over the connections for large values, with the total size of these in bytes.
     ReadLarge(usize, OperationBudget),
-    ChangeLarge(usize, OperationBudget),
+    WriteLarge(usize, OperationBudget),
 }
 
 /// The server that a command is sent to.
@@ -57,15 +57,15 @@ impl Shared {
         budget: Duration,
     ) -> Result<Answers, TierError> {
         // The budget starts after the wait for the very first map.
-        self.map(budget).await?;
+        self.current_map(budget).await?;
         let began = Instant::now();
         let mut values: Vec<(Value, Option<u64>)> = Vec::new();
-        let mut lines = Vec::new();
+        let mut feeds = Vec::new();
         for step in batch.steps() {
-            let left = budget.saturating_sub(began.elapsed());
-            values.extend(self.send_step(&step, kind, left, &mut lines).await?);
+            let remaining = budget.saturating_sub(began.elapsed());
+            values.extend(self.send_step(&step, kind, remaining, &mut feeds).await?);
         }
-        Ok(Answers { replies: Replies::new(values), line: ChangeFeed::joined(lines) })
+        Ok(Answers { replies: Replies::new(values), feed: ChangeFeed::merge(feeds) })
     }
 
     async fn send_step(
@@ -73,54 +73,57 @@ impl Shared {
         pieces: &[Piece<'_>],
         kind: CommandKind,
         budget: Duration,
-        lines: &mut Vec<Arc<ChangeFeed>>,
+        feeds: &mut Vec<Arc<ChangeFeed>>,
     ) -> Result<Vec<(Value, Option<u64>)>, TierError> {
         let began = Instant::now();
-        let map = self.map(budget).await?;
+        let map = self.current_map(budget).await?;
         let mut values: Vec<Option<_>> = vec![None; pieces.len()];
-        let mut open: BTreeMap<Destination, Vec<usize>> = BTreeMap::new();
-        for (place, piece) in pieces.iter().enumerate() {
+        let mut pending: BTreeMap<Destination, Vec<usize>> = BTreeMap::new();
+        for (position, piece) in pieces.iter().enumerate() {
             let owner = piece.key().and_then(|key| map.owner(slot(key))).ok_or(TierError::Unavailable)?;
-            open.entry(Destination { address: owner.clone(), is_asking: false }).or_default().push(place);
+            pending
+                .entry(Destination { address: owner.clone(), is_asking: false })
+                .or_default()
+                .push(position);
         }
         for _ in 0..=REDIRECTIONS {
-            let left = budget.saturating_sub(began.elapsed());
-            let sent = open.into_iter().map(|(target, places)| async move {
+            let remaining = budget.saturating_sub(began.elapsed());
+            let requests = pending.into_iter().map(|(target, positions)| async move {
                 let node = self.node(&target.address).ok_or(TierError::Unavailable)?;
-                let own: Vec<_> = places.iter().map(|&place| &pieces[place]).collect();
-                let batch = Batch::of_pieces(&own, target.is_asking);
+                let node_pieces: Vec<_> = positions.iter().map(|&position| &pieces[position]).collect();
+                let batch = Batch::of_pieces(&node_pieces, target.is_asking);
                 let answers = match kind {
-                    CommandKind::Read => node.read(&batch, left).await?,
-                    CommandKind::Change => node.change(&batch, left).await?,
-                    CommandKind::ReadLarge(bytes, patience) => {
-                        node.read_large(&batch, bytes, patience).await?
+                    CommandKind::Read => node.read(&batch, remaining).await?,
+                    CommandKind::Write => node.write(&batch, remaining).await?,
+                    CommandKind::ReadLarge(bytes, operation_budget) => {
+                        node.read_large(&batch, bytes, operation_budget).await?
                     }
-                    CommandKind::ChangeLarge(bytes, patience) => {
-                        node.change_large(&batch, bytes, patience).await?
+                    CommandKind::WriteLarge(bytes, operation_budget) => {
+                        node.write_large(&batch, bytes, operation_budget).await?
                     }
                 };
-                Ok((node, target.is_asking, places, answers))
+                Ok((node, target.is_asking, positions, answers))
             });
-            let sent = join_all(sent).await;
-            open = BTreeMap::new();
-            for answered in sent {
-                let (node, is_asking, places, Answers { replies, line }) = answered?;
+            let outcomes = join_all(requests).await;
+            pending = BTreeMap::new();
+            for outcome in outcomes {
+                let (node, is_asking, positions, Answers { replies, feed }) = outcome?;
                 let mut has_answered = false;
-                for (place, value) in places.into_iter().zip(replies.values(is_asking)) {
-                    match sent_on(&value.0, &node) {
-                        Some(target) => open.entry(target).or_default().push(place),
+                for (position, value) in positions.into_iter().zip(replies.values(is_asking)) {
+                    match redirection(&value.0, &node) {
+                        Some(target) => pending.entry(target).or_default().push(position),
                         None => {
-                            values[place] = Some(value);
+                            values[position] = Some(value);
                             has_answered = true;
                         }
                     }
                 }
                 if has_answered {
                     // A migrating slot may return without a push, so this reply counts as untracked.
-                    lines.push(if is_asking { ChangeFeed::silent() } else { line });
+                    feeds.push(if is_asking { ChangeFeed::none() } else { feed });
                 }
             }
-            if open.is_empty() {
+            if pending.is_empty() {
                 return values.into_iter().collect::<Option<_>>().ok_or(TierError::Unavailable);
             }
         }
@@ -129,7 +132,7 @@ impl Shared {
 }
 
 /// Returns the target that a command is redirected to.
-fn sent_on(value: &Value, node: &Node) -> Option<Destination> {
+fn redirection(value: &Value, node: &Node) -> Option<Destination> {
     let Value::ServerError(error) = value else { return None };
     let is_asking = match error.kind()? {
         ServerErrorKind::Moved => false,
@@ -138,7 +141,7 @@ fn sent_on(value: &Value, node: &Node) -> Option<Destination> {
     };
     if !is_asking {
         // The map is outdated. This wakes the heartbeat of the server, which reads a newer one.
-        node.watch.pulse.notify_one();
+        node.router.heartbeat_due.notify_one();
     }
     let address = address(error.details()?, &node.settings.endpoint.host(), &node.settings.addresses)?;
     Some(Destination { address, is_asking })
@@ -146,12 +149,12 @@ fn sent_on(value: &Value, node: &Node) -> Option<Destination> {
 
 /// Parses the address in `slot host:port`.
 ///
-/// A server that does not know its own host leaves it out, so it is the host `own`.
-pub(super) fn address(details: &str, own: &str, addresses: &Addresses) -> Option<Address> {
+/// A server that does not know its own host leaves it out, so it is `queried_host`.
+pub(super) fn address(details: &str, queried_host: &str, addresses: &Addresses) -> Option<Address> {
     let address = details.split_ascii_whitespace().nth(1)?;
     let (host, port) = address.rsplit_once(':')?;
-    let host = if matches!(host, "" | "?") { own } else { host };
-    Some(addresses.of(host, port.parse().ok()?).into())
+    let host = if matches!(host, "" | "?") { queried_host } else { host };
+    Some(addresses.resolve(host, port.parse().ok()?).into())
 }
 
 #[cfg(test)]

@@ -10,19 +10,19 @@ use redis::{ErrorKind, RedisError, ServerError};
 
 use crate::{
     connect::tls,
-    protocol::failure::{code, words},
+    protocol::failure::{sanitized_code, split_code},
 };
 
 /// Placeholder for the name of a command, if the refusal is about keys.
-const KEYS: &str = "keys";
+const ANY_KEYS: &str = "keys";
 
 /// Placeholder for the name of a command in a script, if the server does not name it.
-const OF_A_SCRIPT: &str = "a command of a script";
+const SCRIPT_COMMAND: &str = "a command of a script";
 
 /// Returns the cause of a failed query for the map of the cluster.
 pub(crate) fn of_survey(error: &RedisError) -> TierCause {
     match of_error(error) {
-        TierCause::NotPermitted(what) if what == OF_A_SCRIPT => {
+        TierCause::NotPermitted(permission) if permission == SCRIPT_COMMAND => {
             TierCause::NotPermitted("cluster|info or cluster|slots".to_owned())
         }
         cause => cause,
@@ -31,13 +31,13 @@ pub(crate) fn of_survey(error: &RedisError) -> TierCause {
 
 /// Returns the cause of a refusal.
 pub(crate) fn of_refusal(refusal: &ServerError) -> TierCause {
-    let (word, details) = words(refusal);
-    of_words(word, details)
+    let (code, details) = split_code(refusal);
+    of_code_and_details(code, details)
 }
 
 /// Returns the cause of a refusal from its code, without its text.
-pub(crate) fn of_code(word: &str) -> TierCause {
-    of_words(word, "")
+pub(crate) fn of_code(code: &str) -> TierCause {
+    of_code_and_details(code, "")
 }
 
 /// Returns the cause of an error of redis-rs.
@@ -78,7 +78,7 @@ pub(crate) fn of_io(error: &io::Error) -> TierCause {
 /// A connection that ends without a reply counts as well, because a proxy that does not know the greeting may
 /// hang up. After any other error, such as too many clients, another connection is better than an older
 /// protocol.
-pub(crate) fn knows_no_resp3(error: &RedisError) -> bool {
+pub(crate) fn may_lack_resp3(error: &RedisError) -> bool {
     match error.clone().into_server_errors() {
         Some(errors) => errors.iter().all(|(_, refusal)| {
             let details = refusal.details().unwrap_or_default().to_ascii_lowercase();
@@ -112,8 +112,8 @@ fn io_error(error: &RedisError) -> Option<&io::Error> {
     source.downcast_ref().or_else(|| source.downcast_ref::<Arc<dyn Error + Send + Sync>>()?.downcast_ref())
 }
 
-fn of_words(word: &str, details: &str) -> TierCause {
-    match word {
+fn of_code_and_details(code: &str, details: &str) -> TierCause {
+    match code {
         "WRONGPASS" => TierCause::WrongPassword,
         "NOAUTH" => TierCause::AuthenticationRequired,
         "DENIED" => TierCause::ProtectedMode,
@@ -126,7 +126,7 @@ fn of_words(word: &str, details: &str) -> TierCause {
         "CLUSTERDOWN" => TierCause::ClusterDown,
         "OOM" => TierCause::Full,
         "ERR" => of_text(details),
-        word => TierCause::Code(code(word)),
+        code => TierCause::Code(sanitized_code(code)),
     }
 }
 
@@ -145,7 +145,7 @@ fn of_text(details: &str) -> TierCause {
         () if has("OOM ") || has("'maxmemory'") => TierCause::Full,
         // Before Redis 5, a script that has queried the time may not write.
         () if has("non deterministic commands") || is_unknown_script(details) => TierCause::TooOld,
-        () if has("the keys mentioned") => TierCause::NotPermitted(KEYS.to_owned()),
+        () if has("the keys mentioned") => TierCause::NotPermitted(ANY_KEYS.to_owned()),
         () if has("permissions") || has("ACL failure") || has("can't run this command") => {
             not_permitted(details)
         }
@@ -162,7 +162,7 @@ fn is_unknown_script(details: &str) -> bool {
 /// Returns whether this cause prevents all scripts.
 ///
 /// This process can then store nothing.
-pub(crate) fn is_of_scripts(cause: &TierCause) -> bool {
+pub(crate) fn prevents_scripts(cause: &TierCause) -> bool {
     match cause {
         TierCause::TooOld => true,
         TierCause::NotPermitted(command) => matches!(command.as_str(), "eval" | "evalsha"),
@@ -179,13 +179,13 @@ fn not_permitted(details: &str) -> TierCause {
         (1..=40).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || b"|-_.".contains(&byte))
     };
-    let what = match command {
+    let permission = match command {
         Some((name, _)) if is_name(name) => name,
         Some(_) => "a command",
-        None if details.contains("this command") => OF_A_SCRIPT,
-        None => KEYS,
+        None if details.contains("this command") => SCRIPT_COMMAND,
+        None => ANY_KEYS,
     };
-    TierCause::NotPermitted(what.to_owned())
+    TierCause::NotPermitted(permission.to_owned())
 }
 
 #[cfg(test)]
@@ -271,14 +271,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_server_that_does_not_know_resp3_is_spoken_to_in_resp2() {
+    fn only_server_without_resp3_falls_back_to_resp2() {
         for reply in [
             "NOPROTO unsupported protocol version",
             "ERR unknown command 'HELLO', with args beginning with: '3'",
             "ERR unknown command `HELLO`, with args beginning with: `3`, ",
             "ERR unsupported command 'hello'",
         ] {
-            assert!(knows_no_resp3(&error(reply)), "{reply}");
+            assert!(may_lack_resp3(&error(reply)), "{reply}");
         }
         for reply in [
             "ERR max number of clients reached",
@@ -287,11 +287,11 @@ mod tests {
             "LOADING Redis is loading the dataset in memory",
             "DENIED Redis is running in protected mode",
         ] {
-            assert!(!knows_no_resp3(&error(reply)), "{reply}");
+            assert!(!may_lack_resp3(&error(reply)), "{reply}");
         }
         let io = |kind: io::ErrorKind| RedisError::from(io::Error::from(kind));
-        assert!(knows_no_resp3(&io(io::ErrorKind::UnexpectedEof)));
-        assert!(knows_no_resp3(&io(io::ErrorKind::ConnectionReset)));
-        assert!(!knows_no_resp3(&io(io::ErrorKind::ConnectionRefused)));
+        assert!(may_lack_resp3(&io(io::ErrorKind::UnexpectedEof)));
+        assert!(may_lack_resp3(&io(io::ErrorKind::ConnectionReset)));
+        assert!(!may_lack_resp3(&io(io::ErrorKind::ConnectionRefused)));
     }
 }

@@ -19,7 +19,7 @@ impl Connection {
     ///
     /// The driver is aborted when the last clone is dropped. Otherwise it would end only after it has written
     /// everything in its queue, which a server that hangs does not accept.
-    pub(crate) fn driven(
+    pub(crate) fn spawn(
         connection: MultiplexedConnection,
         driver: impl Future<Output = ()> + Send + 'static,
     ) -> Self {

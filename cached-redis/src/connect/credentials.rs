@@ -119,16 +119,16 @@ pub(crate) struct Identity(Option<Credentials>);
 
 impl Identity {
     /// Requests the credentials, if there is a provider.
-    pub(crate) async fn ask(
+    pub(crate) async fn request(
         provider: Option<&Arc<dyn CredentialsProvider>>,
         stage: &Stage,
     ) -> Result<Self, TierCause> {
         let Some(provider) = provider.map(Arc::clone) else { return Ok(Self::default()) };
-        stage.is(TierCause::Credentials);
+        stage.set(TierCause::Credentials);
         // In a separate task, so that a panic of the provider does not end the task that connects.
-        let asked = AbortOnDrop(tokio::spawn(async move { provider.credentials().await }));
-        let credentials = asked.outcome().await.ok_or(TierCause::Credentials)?;
-        stage.is(TierCause::Timeout);
+        let task = AbortOnDrop(tokio::spawn(async move { provider.credentials().await }));
+        let credentials = task.outcome().await.ok_or(TierCause::Credentials)?;
+        stage.set(TierCause::Timeout);
         Ok(Self(Some(credentials)))
     }
 

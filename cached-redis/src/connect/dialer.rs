@@ -46,11 +46,11 @@ impl Dialer {
     ) -> Result<Stream, TierCause> {
         match address {
             ConnectionAddr::Tcp(host, port) => {
-                let stream = tcp(host, *port, stage).await?;
+                let stream = connect_tcp(host, *port, stage).await?;
                 let Some(tls) = &self.tls else { return Ok(Stream::Tcp(stream)) };
-                stage.is(TierCause::Tls);
-                let stream = tls.secure(host, stream, identity).await?;
-                stage.is(TierCause::Timeout);
+                stage.set(TierCause::Tls);
+                let stream = tls.handshake(host, stream, identity).await?;
+                stage.set(TierCause::Timeout);
                 Ok(Stream::Tls(Box::new(stream)))
             }
             #[cfg(unix)]
@@ -87,14 +87,14 @@ async fn log_in(
     config: &AsyncConnectionConfig,
 ) -> RedisResult<Connection> {
     let (connection, driver) = MultiplexedConnection::new_with_config(login, stream, config.clone()).await?;
-    Ok(Connection::driven(connection, driver))
+    Ok(Connection::spawn(connection, driver))
 }
 
 /// Connects to all addresses of a host concurrently, and returns the first stream.
-async fn tcp(host: &str, port: u16, stage: &Stage) -> Result<TcpStream, TierCause> {
-    stage.is(TierCause::UnknownHost);
+async fn connect_tcp(host: &str, port: u16, stage: &Stage) -> Result<TcpStream, TierCause> {
+    stage.set(TierCause::UnknownHost);
     let addresses = lookup_host((host, port)).await.map_err(|_| TierCause::UnknownHost)?;
-    stage.is(TierCause::Timeout);
+    stage.set(TierCause::Timeout);
     let mut attempts = JoinSet::new();
     for address in addresses {
         attempts.spawn(TcpStream::connect(address));
@@ -120,9 +120,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn small_requests_are_sent_at_once() {
+    async fn tcp_stream_has_nodelay_set() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let stream = tcp("127.0.0.1", listener.local_addr().unwrap().port(), &Stage::new()).await.unwrap();
+        let stream =
+            connect_tcp("127.0.0.1", listener.local_addr().unwrap().port(), &Stage::new()).await.unwrap();
         assert!(stream.nodelay().unwrap());
     }
 }

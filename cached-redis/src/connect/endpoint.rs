@@ -22,7 +22,7 @@ use crate::connect::{
 /// Location of the server, and the login.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
-    place: Location,
+    location: Location,
     login: RedisConnectionInfo,
     dialer: Arc<Dialer>,
     credentials: Option<Arc<dyn CredentialsProvider>>,
@@ -43,7 +43,7 @@ pub(crate) struct Given {
 pub(crate) struct Unopened {
     pub(crate) cause: TierCause,
     /// Set if an attempt in an older protocol may succeed.
-    pub(crate) knows_no_resp3: bool,
+    pub(crate) may_lack_resp3: bool,
 }
 
 /// Destination that a URL names.
@@ -73,8 +73,8 @@ pub(crate) enum Server<'a> {
 #[derive(Clone, Copy)]
 struct Scheme {
     /// Scheme for the parser of redis-rs. It never includes TLS, as `Dialer` opens the streams.
-    plain: &'static str,
-    is_secret: bool,
+    parser_scheme: &'static str,
+    is_tls: bool,
     kind: UrlKind,
 }
 
@@ -92,22 +92,22 @@ impl Endpoint {
     pub(crate) fn parse(url: &str, given: &Given) -> Result<(UrlTarget, Query), Error> {
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
         let scheme = Scheme::of(scheme)?;
-        check(rest, scheme.is_socket())?;
+        check_syntax(rest, scheme.is_socket())?;
         let (rest, query) = Query::split(rest, scheme.is_socket())?;
-        let dialer = Arc::new(Dialer { tls: tls(scheme.is_secret, &given.certificates)? });
-        let is_for_sentinel = given.sentinel_username.is_some() || given.sentinel_password.is_some();
-        if is_for_sentinel && scheme.kind != UrlKind::Sentinels {
+        let dialer = Arc::new(Dialer { tls: tls(scheme.is_tls, &given.certificates)? });
+        let has_sentinel_login = given.sentinel_username.is_some() || given.sentinel_password.is_some();
+        if has_sentinel_login && scheme.kind != UrlKind::Sentinels {
             return Err(Error::config(
-                "sentinel_username and sentinel_password: they are for redis-sentinel:// only",
+                "sentinel_username and sentinel_password: only redis-sentinel:// supports them",
             ));
         }
         let mut target = match scheme.kind {
             UrlKind::Server => {
-                let url = format!("{}://{rest}{}", scheme.plain, query.of_socket);
-                UrlTarget::One(Self::one(&url, scheme, dialer)?)
+                let url = format!("{}://{rest}{}", scheme.parser_scheme, query.socket_query);
+                UrlTarget::One(Self::from_url(&url, scheme, dialer)?)
             }
-            UrlKind::Sentinels => UrlTarget::One(Self::watched(rest, given, scheme, dialer)?),
-            UrlKind::Cluster => UrlTarget::Cluster(Self::several(rest, scheme, &dialer)?),
+            UrlKind::Sentinels => UrlTarget::One(Self::from_sentinels(rest, given, scheme, dialer)?),
+            UrlKind::Cluster => UrlTarget::Cluster(Self::from_seeds(rest, scheme, &dialer)?),
         };
         if let Some(credentials) = &given.credentials {
             let endpoints = match &mut target {
@@ -116,7 +116,9 @@ impl Endpoint {
             };
             for endpoint in endpoints {
                 if endpoint.login.username().is_some() || endpoint.login.password().is_some() {
-                    return Err(Error::config("credentials: the URL must not hold a login as well"));
+                    return Err(Error::config(
+                        "credentials: the URL must not contain a user or a password as well",
+                    ));
                 }
                 endpoint.credentials = Some(Arc::clone(credentials));
             }
@@ -124,24 +126,24 @@ impl Endpoint {
         Ok((target, query))
     }
 
-    fn one(url: &str, scheme: Scheme, dialer: Arc<Dialer>) -> Result<Self, Error> {
-        let info = info(url)?;
+    fn from_url(url: &str, scheme: Scheme, dialer: Arc<Dialer>) -> Result<Self, Error> {
+        let info = connection_info(url)?;
         let (login, address) = (info.redis_settings().clone(), info.addr().clone());
-        let label = label(&address, scheme.is_secret)?;
-        Ok(Self { place: Location::Fixed(address), login, dialer, credentials: None, label })
+        let label = address_label(&address, scheme.is_tls)?;
+        Ok(Self { location: Location::Fixed(address), login, dialer, credentials: None, label })
     }
 
-    fn watched(rest: &str, given: &Given, scheme: Scheme, dialer: Arc<Dialer>) -> Result<Self, Error> {
-        let (sentinels, login) = watched(rest, given)?;
+    fn from_sentinels(rest: &str, given: &Given, scheme: Scheme, dialer: Arc<Dialer>) -> Result<Self, Error> {
+        let (sentinels, login) = parse_sentinels(rest, given)?;
         for sentinel in sentinels.addresses() {
-            label(sentinel, scheme.is_secret)?;
+            address_label(sentinel, scheme.is_tls)?;
         }
         let label = sentinels.label();
-        Ok(Self { place: Location::Watched(Arc::new(sentinels)), login, dialer, credentials: None, label })
+        Ok(Self { location: Location::Watched(Arc::new(sentinels)), login, dialer, credentials: None, label })
     }
 
     /// Parses `[[user]:password@]host[:port][,host[:port]…]`. All hosts have the same login.
-    fn several(rest: &str, scheme: Scheme, dialer: &Arc<Dialer>) -> Result<Vec<Self>, Error> {
+    fn from_seeds(rest: &str, scheme: Scheme, dialer: &Arc<Dialer>) -> Result<Vec<Self>, Error> {
         let malformed = || {
             Error::config(
                 "redis url: expected redis-cluster://[[user]:password@]host[:port][,host[:port]...]",
@@ -149,33 +151,34 @@ impl Endpoint {
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         if !matches!(path, "" | "0") {
-            return Err(Error::config("redis url: a cluster has the database 0 only"));
+            return Err(Error::config("redis url: a cluster has database 0 only"));
         }
         let (login, hosts) =
             authority.rsplit_once('@').map_or((None, authority), |(login, hosts)| (Some(login), hosts));
         let login = login.map(|login| format!("{login}@")).unwrap_or_default();
-        let one = |host: &str| {
+        let endpoint = |host: &str| {
             if host.is_empty() {
                 return Err(malformed());
             }
-            Self::one(&format!("redis://{login}{host}"), scheme, Arc::clone(dialer)).map_err(|_| malformed())
+            Self::from_url(&format!("redis://{login}{host}"), scheme, Arc::clone(dialer))
+                .map_err(|_| malformed())
         };
-        hosts.split(',').map(one).collect()
+        hosts.split(',').map(endpoint).collect()
     }
 
     /// Returns the endpoint of another server in the same cluster.
     #[cfg(feature = "cluster")]
-    pub(crate) fn at(&self, address: &str) -> Option<Self> {
+    pub(crate) fn with_address(&self, address: &str) -> Option<Self> {
         let (host, port) = address.rsplit_once(':')?;
         let address = ConnectionAddr::Tcp(host.to_owned(), port.parse().ok()?);
-        let label = label(&address, false).ok()?;
-        Some(Self { place: Location::Fixed(address), label, ..self.clone() })
+        let label = address_label(&address, false).ok()?;
+        Some(Self { location: Location::Fixed(address), label, ..self.clone() })
     }
 
     /// Returns the host of a server with a fixed address.
     #[cfg(feature = "cluster")]
     pub(crate) fn host(&self) -> String {
-        match &self.place {
+        match &self.location {
             Location::Fixed(ConnectionAddr::Tcp(host, _)) => host.clone(),
             _ => String::new(),
         }
@@ -186,20 +189,20 @@ impl Endpoint {
         self.credentials.as_ref()
     }
 
-    /// Finds the location of the server, well within `patience`.
+    /// Finds the location of the server, well within `time_limit`.
     pub(crate) async fn locate(
         &self,
         identity: &Identity,
-        patience: Duration,
+        time_limit: Duration,
         stage: &Stage,
     ) -> Result<Server<'_>, TierCause> {
-        match &self.place {
+        match &self.location {
             Location::Fixed(address) => Ok(Server::Fixed(address)),
             Location::Watched(sentinels) => {
-                stage.is(TierCause::NoSentinel);
-                let told = sentinels.ask(&self.dialer, identity, patience).await?;
-                stage.is(TierCause::Timeout);
-                Ok(Server::Sentinel(told))
+                stage.set(TierCause::NoSentinel);
+                let reported = sentinels.find_primary(&self.dialer, identity, time_limit).await?;
+                stage.set(TierCause::Timeout);
+                Ok(Server::Sentinel(reported))
             }
         }
     }
@@ -213,31 +216,31 @@ impl Endpoint {
         config: &AsyncConnectionConfig,
         stage: &Stage,
     ) -> Result<Connection, Unopened> {
-        let unreached = |cause| Unopened { cause, knows_no_resp3: false };
-        let stream = self.dialer.dial(server.address(), identity, stage).await.map_err(unreached)?;
+        let dial_failed = |cause| Unopened { cause, may_lack_resp3: false };
+        let stream = self.dialer.dial(server.address(), identity, stage).await.map_err(dial_failed)?;
         let login = identity.login(&self.login).set_protocol(protocol);
         stream.log_in(&login, config).await.map_err(|error| {
             // A peer with another protocol is no Redis, or expects TLS.
             let hung_up = cause::has_hung_up(&error) || error.kind() == ErrorKind::Parse;
-            let knows_no_resp3 = cause::knows_no_resp3(&error);
+            let may_lack_resp3 = cause::may_lack_resp3(&error);
             let cause = match () {
                 () if hung_up => TierCause::HungUp,
-                () if knows_no_resp3 => TierCause::NoResp3,
+                () if may_lack_resp3 => TierCause::NoResp3,
                 () => cause::of_error(&error),
             };
-            Unopened { cause, knows_no_resp3 }
+            Unopened { cause, may_lack_resp3 }
         })
     }
 
     /// Verifies that a server reported by a sentinel is the primary.
-    pub(crate) async fn confirm(
+    pub(crate) async fn verify_primary(
         &self,
         server: &Server<'_>,
         connection: &mut Connection,
     ) -> Result<(), TierCause> {
-        match (&self.place, server) {
-            (Location::Watched(sentinels), Server::Sentinel(told)) => {
-                sentinels.confirm(told, connection).await
+        match (&self.location, server) {
+            (Location::Watched(sentinels), Server::Sentinel(reported)) => {
+                sentinels.verify_primary(reported, connection).await
             }
             (_, _) => Ok(()),
         }
@@ -255,18 +258,18 @@ impl Server<'_> {
     fn address(&self) -> &ConnectionAddr {
         match self {
             Self::Fixed(address) => address,
-            Self::Sentinel(told) => &told.primary,
+            Self::Sentinel(reported) => &reported.primary,
         }
     }
 }
 
 impl Scheme {
     fn is_socket(self) -> bool {
-        self.plain == "unix"
+        self.parser_scheme == "unix"
     }
 
     fn of(scheme: &str) -> Result<Self, Error> {
-        let (plain, is_secret, kind) = match scheme {
+        let (parser_scheme, is_tls, kind) = match scheme {
             "redis" | "valkey" => ("redis", false, UrlKind::Server),
             "rediss" | "valkeys" => ("redis", true, UrlKind::Server),
             "redis+unix" | "valkey+unix" | "unix" => ("unix", false, UrlKind::Server),
@@ -276,16 +279,16 @@ impl Scheme {
             "rediss-cluster" => ("redis", true, UrlKind::Cluster),
             _ => return Err(Error::config("redis url: it must begin with redis://")),
         };
-        Ok(Self { plain, is_secret, kind })
+        Ok(Self { parser_scheme, is_tls, kind })
     }
 }
 
-fn check(rest: &str, is_socket: bool) -> Result<(), Error> {
+fn check_syntax(rest: &str, is_socket: bool) -> Result<(), Error> {
     // A raw `/`, `?` or `#` in a password ends the authority early. The first half of the password would be
     // taken for the host or the port, which are shown. A socket has a path only, in which an `@` has no
     // special meaning.
     if is_socket && !rest.starts_with('/') {
-        return Err(Error::config("redis url: a socket is unix:///path[?user=user&pass=password&db=number]"));
+        return Err(Error::config("redis url: expected unix:///path[?user=user&pass=password&db=number]"));
     }
     if !is_socket && rest.split_once(['/', '?', '#']).is_some_and(|(_, tail)| tail.contains('@')) {
         return Err(Error::config("redis url: `/`, `?`, `#` and `@` must be percent-encoded in a password"));
@@ -297,44 +300,46 @@ fn check(rest: &str, is_socket: bool) -> Result<(), Error> {
             "redis url: #insecure is refused: give the server's CA with root_certificate, or its certificate with \
              certificate_pin",
         )),
-        Some(_) => Err(Error::config("redis url: nothing is known that follows a `#`")),
+        Some(_) => {
+            Err(Error::config("redis url: it must not contain a fragment, which is the part after `#`"))
+        }
         None => Ok(()),
     }
 }
 
-fn tls(is_secret: bool, certificates: &Certificates) -> Result<Option<Tls>, Error> {
-    if is_secret {
+fn tls(is_tls: bool, certificates: &Certificates) -> Result<Option<Tls>, Error> {
+    if is_tls {
         return Tls::new(certificates).map(Some);
     }
     if certificates.is_empty() {
         return Ok(None);
     }
-    Err(Error::config("redis url: certificates are for TLS, so it must begin with rediss://"))
+    Err(Error::config("redis url: it must begin with rediss://, because certificates need TLS"))
 }
 
 /// Parses `[[user]:password@]sentinels/name[/database]`.
-fn watched(rest: &str, given: &Given) -> Result<(Sentinels, RedisConnectionInfo), Error> {
+fn parse_sentinels(rest: &str, given: &Given) -> Result<(Sentinels, RedisConnectionInfo), Error> {
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (name, database) = path.split_once('/').unwrap_or((path, ""));
     let (login, hosts) = authority.rsplit_once('@').map_or(("", authority), |(login, hosts)| (login, hosts));
-    let login_there = (given.sentinel_username.as_deref(), given.sentinel_password.as_deref());
-    let sentinels = Sentinels::parse(hosts, name, login_there)?;
+    let sentinel_login = (given.sentinel_username.as_deref(), given.sentinel_password.as_deref());
+    let sentinels = Sentinels::parse(hosts, name, sentinel_login)?;
     // The login is for the primary, so the host is a placeholder.
     let login = if login.is_empty() { String::new() } else { format!("{login}@") };
-    let info = info(&format!("redis://{login}primary/{database}"))?;
+    let info = connection_info(&format!("redis://{login}primary/{database}"))?;
     Ok((sentinels, info.redis_settings().clone()))
 }
 
-fn info(url: &str) -> Result<ConnectionInfo, Error> {
+fn connection_info(url: &str) -> Result<ConnectionInfo, Error> {
     url.into_connection_info().map_err(|_| {
         Error::config("redis url: expected redis://[[user]:password@]host[:port][/database number]")
     })
 }
 
-fn label(address: &ConnectionAddr, is_secret: bool) -> Result<String, Error> {
+fn address_label(address: &ConnectionAddr, is_tls: bool) -> Result<String, Error> {
     match address {
-        ConnectionAddr::Tcp(host, _) if is_secret && !Tls::can_name(host) => {
-            Err(Error::config("redis url: no certificate can be about such a host"))
+        ConnectionAddr::Tcp(host, _) if is_tls && !Tls::is_valid_host(host) => {
+            Err(Error::config("redis url: a certificate cannot be issued for such a host"))
         }
         ConnectionAddr::Tcp(host, port) => Ok(format!("{host}:{port}")),
         ConnectionAddr::Unix(path) => Ok(path.display().to_string()),
@@ -354,21 +359,21 @@ mod tests {
     }
 
     #[test]
-    fn the_database_is_the_one_of_the_url() {
+    fn database_is_parsed_from_url() {
         let endpoint = parse("redis://localhost:6380/2");
         assert_eq!(endpoint.login.db(), 2);
         assert_eq!(format!("{endpoint:?}"), "localhost:6380");
     }
 
     #[test]
-    fn a_unix_socket_is_shown_without_its_query() {
+    fn socket_label_omits_query() {
         let endpoint = parse("unix:///run/redis.sock?pass=canary&db=1");
         assert_eq!(format!("{endpoint:?}"), "/run/redis.sock");
         assert_eq!((endpoint.login.db(), endpoint.login.password()), (1, Some("canary")));
     }
 
     #[test]
-    fn the_path_of_a_socket_may_hold_an_at() {
+    fn socket_path_may_contain_at_sign() {
         let endpoint = parse("unix:///run/redis@6379/redis.sock?db=3&read_timeout=1s");
         assert_eq!(
             (format!("{endpoint:?}"), endpoint.login.db()),
@@ -381,7 +386,7 @@ mod tests {
 
     #[test]
     #[cfg(feature = "sentinel")]
-    fn sentinels_are_shown_and_the_login_is_not() {
+    fn sentinel_label_omits_login() {
         let endpoint = parse("redis-sentinel://user:can%2Fary@one,two:7/primary/3");
         assert_eq!(format!("{endpoint:?}"), "primary of one:26379,two:7");
         let login = &endpoint.login;

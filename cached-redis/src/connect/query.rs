@@ -22,7 +22,7 @@ pub(crate) struct Query {
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) protocol: Option<Protocol>,
     /// The part that belongs to the address of a socket: its login and its database.
-    pub(crate) of_socket: String,
+    pub(crate) socket_query: String,
 }
 
 impl Query {
@@ -35,7 +35,7 @@ impl Query {
         let mut query = Self::default();
         for part in text.split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let place = match name {
+            let timeout = match name {
                 "read_timeout" => &mut query.read_timeout,
                 "write_timeout" => &mut query.write_timeout,
                 "connect_timeout" => &mut query.connect_timeout,
@@ -44,18 +44,19 @@ impl Query {
                     continue;
                 }
                 "user" | "pass" | "db" if is_socket => {
-                    query.of_socket.push_str(if query.of_socket.is_empty() { "?" } else { "&" });
-                    query.of_socket.push_str(part);
+                    query.socket_query.push_str(if query.socket_query.is_empty() { "?" } else { "&" });
+                    query.socket_query.push_str(part);
                     continue;
                 }
                 _ => {
                     return Err(Error::config(
-                        "redis url: after the `?` there may be read_timeout, write_timeout, connect_timeout and protocol, each once",
+                        "redis url: the settings after the `?` must be read_timeout, write_timeout, \
+                         connect_timeout or protocol, each once only",
                     ));
                 }
             };
-            if place.replace(duration(value)?).is_some() {
-                return Err(Error::config("redis url: a setting after the `?` is there twice"));
+            if timeout.replace(duration(value)?).is_some() {
+                return Err(Error::config("redis url: each setting after the `?` must be given once only"));
             }
         }
         Ok((rest, query))
@@ -66,7 +67,7 @@ fn protocol(value: &str) -> Result<Protocol, Error> {
     match value {
         "resp2" | "2" => Ok(Protocol::Resp2),
         "resp3" | "3" => Ok(Protocol::Resp3),
-        _ => Err(Error::config("redis url: protocol is `resp2` or `resp3`")),
+        _ => Err(Error::config("redis url: protocol must be `resp2` or `resp3`")),
     }
 }
 
@@ -79,7 +80,9 @@ fn duration(value: &str) -> Result<Duration, Error> {
         _ => Duration::ZERO,
     };
     if duration.is_zero() {
-        return Err(Error::config("redis url: a timeout is a number and a unit, as `200ms` or `2s`"));
+        return Err(Error::config(
+            "redis url: a timeout must be a number and a unit, such as `200ms` or `2s`",
+        ));
     }
     Ok(duration)
 }
@@ -89,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_are_taken_off_the_url() {
+    fn settings_are_split_from_url() {
         let (rest, query) =
             Query::split("host/2?read_timeout=200ms&protocol=resp2&connect_timeout=3s", false).unwrap();
         assert_eq!(rest, "host/2");
@@ -97,7 +100,7 @@ mod tests {
         assert_eq!((query.write_timeout, query.connect_timeout), (None, Some(Duration::from_secs(3))));
         assert_eq!(query.protocol, Some(Protocol::Resp2));
         let (rest, query) = Query::split("/run/redis.sock?pass=a%26b&read_timeout=1s&db=1", true).unwrap();
-        assert_eq!((rest, &*query.of_socket), ("/run/redis.sock", "?pass=a%26b&db=1"));
+        assert_eq!((rest, &*query.socket_query), ("/run/redis.sock", "?pass=a%26b&db=1"));
         assert_eq!(Query::split("host", false).unwrap(), ("host", Query::default()));
     }
 

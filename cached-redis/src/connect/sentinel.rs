@@ -21,7 +21,7 @@ use crate::connect::{
 };
 
 /// Port of a sentinel that is given without one.
-const PORT: u16 = 26_379;
+const DEFAULT_PORT: u16 = 26_379;
 
 /// The sentinels that monitor a primary.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct Sentinels {
     name: String,
     login: RedisConnectionInfo,
     /// Index of the sentinel to query first.
-    first: AtomicUsize,
+    first_index: AtomicUsize,
 }
 
 /// Address of the primary, as reported by a sentinel.
@@ -39,7 +39,7 @@ pub(crate) struct Sentinels {
 pub(crate) struct PrimaryAddress {
     pub(crate) primary: ConnectionAddr,
     /// Index of the sentinel that reported it.
-    by: usize,
+    sentinel: usize,
 }
 
 impl Sentinels {
@@ -54,12 +54,12 @@ impl Sentinels {
         // The characters that Sentinel allows in a name.
         let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || !name.chars().all(is_name) {
-            return Err(Error::config("redis url: the name of the primary is missing, or can be none"));
+            return Err(Error::config("redis url: the name of the primary is missing or invalid"));
         }
-        let addresses = hosts.split(',').map(sentinel).collect::<Result<_, _>>()?;
+        let addresses = hosts.split(',').map(parse_sentinel).collect::<Result<_, _>>()?;
         let mut login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2);
         if username.is_some() && password.is_none() {
-            return Err(Error::config("sentinel_username: there must be a sentinel_password as well"));
+            return Err(Error::config("sentinel_username: sentinel_password must be set as well"));
         }
         if let Some(password) = password {
             login = login.set_password(password);
@@ -67,7 +67,7 @@ impl Sentinels {
         if let Some(username) = username {
             login = login.set_username(username);
         }
-        Ok(Self { addresses, name: name.to_owned(), login, first: AtomicUsize::new(0) })
+        Ok(Self { addresses, name: name.to_owned(), login, first_index: AtomicUsize::new(0) })
     }
 
     /// Returns the name and the addresses for display.
@@ -82,25 +82,25 @@ impl Sentinels {
 
     /// Queries the sentinels in turn, and returns the first address that one of them reports.
     ///
-    /// Each sentinel gets an equal share of `patience`, and one more share is left for the connection to the
+    /// Each sentinel gets an equal share of `time_limit`, and one more share is left for the connection to the
     /// primary.
-    pub(crate) async fn ask(
+    pub(crate) async fn find_primary(
         &self,
         dialer: &Dialer,
         identity: &Identity,
-        patience: Duration,
+        time_limit: Duration,
     ) -> Result<PrimaryAddress, TierCause> {
         let mut cause = TierCause::NoSentinel;
         let count = self.addresses.len();
-        let share = patience / u32::try_from(count + 1).unwrap_or(u32::MAX);
-        let first = self.first.load(Ordering::Relaxed);
-        for by in (first..first + count).map(|place| place % count) {
-            // Until `confirm` succeeds, the next attempt starts at the next sentinel: if this address makes
+        let share = time_limit / u32::try_from(count + 1).unwrap_or(u32::MAX);
+        let first_index = self.first_index.load(Ordering::Relaxed);
+        for sentinel in (first_index..first_index + count).map(|index| index % count) {
+            // Until `verify_primary` succeeds, the next attempt starts at the next sentinel: if this address makes
             // the attempt hang, it must not do so again.
-            self.first.store((by + 1) % count, Ordering::Relaxed);
-            match timeout(share, self.ask_one(by, dialer, identity)).await {
+            self.first_index.store((sentinel + 1) % count, Ordering::Relaxed);
+            match timeout(share, self.query_sentinel(sentinel, dialer, identity)).await {
                 Ok(Ok(Some((host, port)))) => {
-                    return Ok(PrimaryAddress { primary: ConnectionAddr::Tcp(host, port), by });
+                    return Ok(PrimaryAddress { primary: ConnectionAddr::Tcp(host, port), sentinel });
                 }
                 Ok(Ok(None)) => cause = TierCause::NoPrimary,
                 Ok(Err(TierCause::AuthenticationRequired | TierCause::WrongPassword)) => {
@@ -117,15 +117,15 @@ impl Sentinels {
         Err(cause)
     }
 
-    async fn ask_one(
+    async fn query_sentinel(
         &self,
-        by: usize,
+        sentinel: usize,
         dialer: &Dialer,
         identity: &Identity,
     ) -> Result<Option<(String, u16)>, TierCause> {
         let of_error = |error| cause::of_error(&error);
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let stream = dialer.dial(&self.addresses[by], identity, &Stage::new()).await?;
+        let stream = dialer.dial(&self.addresses[sentinel], identity, &Stage::new()).await?;
         let mut connection = stream.log_in(&self.login, &config).await.map_err(of_error)?;
         let mut command = redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.name);
@@ -135,9 +135,9 @@ impl Sentinels {
     /// Queries the role of the server itself, because a sentinel may be outdated.
     ///
     /// If the server is the primary, the next attempt starts with the same sentinel.
-    pub(crate) async fn confirm(
+    pub(crate) async fn verify_primary(
         &self,
-        told: &PrimaryAddress,
+        reported: &PrimaryAddress,
         connection: &mut Connection,
     ) -> Result<(), TierCause> {
         let role: RedisResult<Vec<Value>> = redis::cmd("ROLE").query_async(&mut **connection).await;
@@ -145,15 +145,15 @@ impl Sentinels {
         if !matches!(&role[..], [Value::BulkString(role), ..] if role == b"master") {
             return Err(TierCause::NoPrimary);
         }
-        self.first.store(told.by, Ordering::Relaxed);
+        self.first_index.store(reported.sentinel, Ordering::Relaxed);
         Ok(())
     }
 }
 
-fn sentinel(host: &str) -> Result<ConnectionAddr, Error> {
+fn parse_sentinel(host: &str) -> Result<ConnectionAddr, Error> {
     // The port follows the bracket of an IPv6 address.
     let has_port = host.rsplit(']').next().is_some_and(|end| end.contains(':'));
-    let url = if has_port { format!("redis://{host}") } else { format!("redis://{host}:{PORT}") };
+    let url = if has_port { format!("redis://{host}") } else { format!("redis://{host}:{DEFAULT_PORT}") };
     let info = url.into_connection_info().ok();
     info.map(|info| info.addr().clone()).ok_or_else(|| {
         Error::config("redis url: expected redis-sentinel://host[:port][,host[:port]...]/name")
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_port_of_a_sentinel_may_be_left_out() {
+    fn sentinel_port_has_default() {
         let label = |hosts: &str| Sentinels::parse(hosts, "a-primary.1", (None, None)).unwrap().label();
         assert_eq!(label("one"), "a-primary.1 of one:26379");
         assert_eq!(label("one,two:7,[::1],[::2]:8"), "a-primary.1 of one:26379,two:7,::1:26379,::2:8");

@@ -32,7 +32,7 @@ impl Sentinels {
         match *self {}
     }
 
-    pub(crate) async fn ask(
+    pub(crate) async fn find_primary(
         &self,
         _: &Dialer,
         _: &Identity,
@@ -41,7 +41,11 @@ impl Sentinels {
         match *self {}
     }
 
-    pub(crate) async fn confirm(&self, _: &PrimaryAddress, _: &mut Connection) -> Result<(), TierCause> {
+    pub(crate) async fn verify_primary(
+        &self,
+        _: &PrimaryAddress,
+        _: &mut Connection,
+    ) -> Result<(), TierCause> {
         match *self {}
     }
 }

@@ -5,19 +5,19 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::connect::{endpoint::Endpoint, query::Protocol};
 
 /// Longest interval between two heartbeats of a connection in use.
-pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
+pub(crate) const MAX_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Longest duration that is sent to Redis: a century.
 ///
 /// A longer one is cut to it, as Redis refuses a point in time that does not fit 64 bits.
-pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+pub(crate) const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Settings of a tier. No duration is zero, and `retry_min <= retry_max`.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) endpoint: Endpoint,
     pub(crate) protocol: Protocol,
-    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only a cluster has several"))]
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only a cluster maps addresses"))]
     pub(crate) addresses: Addresses,
     /// Budget of an operation that a caller awaits before it has a value.
     pub(crate) read_timeout: Duration,
@@ -47,7 +47,7 @@ pub(crate) type AddressMap = dyn Fn(&str, u16) -> Option<(String, u16)> + Send +
 #[cfg(feature = "cluster")]
 impl Addresses {
     /// Returns the address of the server that announces this host and port, as `host:port`.
-    pub(crate) fn of(&self, host: &str, port: u16) -> String {
+    pub(crate) fn resolve(&self, host: &str, port: u16) -> String {
         match self.0.as_ref().and_then(|map| map(host, port)) {
             Some((host, port)) => format!("{host}:{port}"),
             None => format!("{host}:{port}"),
@@ -63,8 +63,9 @@ impl fmt::Debug for Addresses {
 
 impl Settings {
     /// Returns a time within which a running supervisor shows a sign of life.
-    pub(crate) fn sign_of_life(&self) -> Duration {
-        let longest_wait = HEARTBEAT.max(self.connect_timeout).max(self.check_timeout).max(self.retry_max);
+    pub(crate) fn liveness_timeout(&self) -> Duration {
+        let longest_wait =
+            MAX_HEARTBEAT_INTERVAL.max(self.connect_timeout).max(self.check_timeout).max(self.retry_max);
         longest_wait.saturating_mul(3)
     }
 }
@@ -72,8 +73,8 @@ impl Settings {
 /// Converts a lifetime to milliseconds, from 1 to a century.
 ///
 /// Redis refuses a lifetime of less than a millisecond, and one that ends beyond the range of its clock.
-pub(crate) fn millis(life: Duration) -> u64 {
-    u64::try_from(life.min(LONGEST).as_millis()).unwrap_or(u64::MAX).max(1)
+pub(crate) fn millis(lifetime: Duration) -> u64 {
+    u64::try_from(lifetime.min(MAX_DURATION).as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 #[cfg(test)]
@@ -81,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_life_fits_what_redis_accepts() {
+    fn lifetime_is_limited_to_what_redis_accepts() {
         assert_eq!(millis(Duration::ZERO), 1);
         assert_eq!(millis(Duration::from_nanos(1)), 1);
         assert_eq!(millis(Duration::from_micros(2500)), 2);

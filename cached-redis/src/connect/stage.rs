@@ -13,7 +13,7 @@ impl Stage {
         Self(Mutex::new(TierCause::Timeout))
     }
 
-    pub(crate) fn is(&self, cause: TierCause) {
+    pub(crate) fn set(&self, cause: TierCause) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = cause;
     }
 

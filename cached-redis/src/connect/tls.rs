@@ -40,7 +40,7 @@ pub(crate) struct Certificates {
     /// Root certificates to trust instead of those of the system.
     pub(crate) roots: Vec<Vec<u8>>,
     /// Certificate of this process with the chain to its root, and its key.
-    pub(crate) own: Option<(Vec<u8>, Vec<u8>)>,
+    pub(crate) client_certificate: Option<(Vec<u8>, Vec<u8>)>,
     /// Name that the server's certificate must have instead of the host.
     pub(crate) server_name: Option<String>,
     /// SHA-256 of the only certificates that are accepted, if there are any.
@@ -52,7 +52,7 @@ pub(crate) struct Certificates {
 impl Certificates {
     pub(crate) fn is_empty(&self) -> bool {
         self.roots.is_empty()
-            && self.own.is_none()
+            && self.client_certificate.is_none()
             && self.server_name.is_none()
             && self.pins.is_empty()
             && !self.is_unverified
@@ -77,20 +77,21 @@ impl Tls {
         let provider = provider.unwrap_or_else(|| Arc::new(ring::default_provider()));
         let verifier = verifier(certificates, &provider)?;
         let server_name = certificates.server_name.clone().map(ServerName::try_from).transpose();
-        let server_name =
-            server_name.map_err(|_| Error::config("server_name: no certificate can be about such a name"))?;
-        let own = certificates.own.as_ref().map(|(chain, key)| (&chain[..], &key[..]));
-        let connector = connector(&provider, &verifier, own)?;
+        let server_name = server_name
+            .map_err(|_| Error::config("server_name: a certificate cannot be issued for such a name"))?;
+        let client_certificate =
+            certificates.client_certificate.as_ref().map(|(chain, key)| (&chain[..], &key[..]));
+        let connector = connector(&provider, &verifier, client_certificate)?;
         Ok(Self { provider, verifier, server_name, connector })
     }
 
     /// Returns whether a certificate can be issued for `host`.
-    pub(crate) fn can_name(host: &str) -> bool {
+    pub(crate) fn is_valid_host(host: &str) -> bool {
         ServerName::try_from(host).is_ok()
     }
 
     /// Negotiates TLS over a stream to `host`.
-    pub(crate) async fn secure(
+    pub(crate) async fn handshake(
         &self,
         host: &str,
         stream: TcpStream,
@@ -100,14 +101,14 @@ impl Tls {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned()).map_err(|_| TierCause::Tls)?,
         };
-        let secured = match identity.certificate() {
+        let stream = match identity.certificate() {
             None => self.connector.connect(name, stream).await,
-            Some(own) => {
-                let connector = connector(&self.provider, &self.verifier, Some(own));
+            Some(client_certificate) => {
+                let connector = connector(&self.provider, &self.verifier, Some(client_certificate));
                 connector.map_err(|_| TierCause::Credentials)?.connect(name, stream).await
             }
         };
-        secured.map_err(|error| cause(&error).unwrap_or(TierCause::Tls))
+        stream.map_err(|error| cause(&error).unwrap_or(TierCause::Tls))
     }
 }
 
@@ -154,18 +155,18 @@ pub(crate) fn cause(error: &io::Error) -> Option<TierCause> {
 fn connector(
     provider: &Arc<CryptoProvider>,
     verifier: &Arc<dyn ServerCertVerifier>,
-    own_pem: Option<(&[u8], &[u8])>,
+    client_pem: Option<(&[u8], &[u8])>,
 ) -> Result<TlsConnector, Error> {
     let config = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
-        .map_err(|_| Error::config("tls: the installed provider of cryptography has no usable cipher"))?
+        .map_err(|_| Error::config("tls: the installed cryptography provider has no usable cipher suite"))?
         // The verifier is as strict as the settings require.
         .dangerous()
         .with_custom_certificate_verifier(Arc::clone(verifier));
-    let config = match own_pem {
+    let config = match client_pem {
         None => config.with_no_client_auth(),
         Some((chain, key)) => {
-            let (chain, key) = own(chain, key)?;
+            let (chain, key) = parse_client_certificate(chain, key)?;
             config.with_client_auth_cert(chain, key).map_err(|_| {
                 Error::config("client_certificate: the key cannot be used, or belongs to another certificate")
             })?
@@ -179,26 +180,29 @@ fn verifier(
     certificates: &Certificates,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, Error> {
-    let Certificates { roots: given, pins, is_unverified, .. } = certificates;
+    let Certificates { roots: root_pems, pins, is_unverified, .. } = certificates;
     if *is_unverified {
-        if !pins.is_empty() || !given.is_empty() {
+        if !pins.is_empty() || !root_pems.is_empty() {
             return Err(Error::config(
-                "dangerous_accept_any_certificate: there is nothing to verify with a root or a pin then",
+                "dangerous_accept_any_certificate: root_certificate and certificate_pin must not be set, \
+                 because nothing is verified",
             ));
         }
         warn_once();
         return Ok(Arc::new(Unverified(Arc::clone(provider))));
     }
     if !pins.is_empty() {
-        if !given.is_empty() {
-            return Err(Error::config("certificate_pin: it stands in the place of a root certificate"));
+        if !root_pems.is_empty() {
+            return Err(Error::config(
+                "certificate_pin: root_certificate must not be set as well, because a pin replaces it",
+            ));
         }
         let sha256 = sha256(provider).ok_or_else(|| {
-            Error::config("certificate_pin: the installed provider of cryptography has no SHA-256")
+            Error::config("certificate_pin: the installed cryptography provider has no SHA-256")
         })?;
         return Ok(Arc::new(Pinned { pins: pins.clone(), sha256, provider: Arc::clone(provider) }));
     }
-    let roots = Arc::new(roots(given)?);
+    let roots = Arc::new(root_store(root_pems)?);
     let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider)).build();
     Ok(verifier.map_err(|_| Error::config("tls: the root certificates cannot be used"))?)
 }
@@ -208,8 +212,9 @@ fn warn_once() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         eprintln!(
-            "cached-aside: DANGER: the certificate of Redis is not verified (dangerous_accept_any_certificate): \
-             anything in between can read and change what is cached, and learns the password"
+            "cached-aside: DANGER: the certificate of Redis is not verified \
+             (dangerous_accept_any_certificate): an attacker on the network can read and change cached \
+             values, and read the password"
         );
     });
 }
@@ -246,8 +251,8 @@ impl ServerCertVerifier for Pinned {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let print = self.sha256.hash(end_entity);
-        if self.pins.iter().any(|pin| pin[..] == *print.as_ref()) {
+        let fingerprint = self.sha256.hash(end_entity);
+        if self.pins.iter().any(|pin| pin[..] == *fingerprint.as_ref()) {
             return Ok(ServerCertVerified::assertion());
         }
         Err(CertificateError::ApplicationVerificationFailure.into())
@@ -317,39 +322,39 @@ impl ServerCertVerifier for Unverified {
     }
 }
 
-fn roots(given: &[Vec<u8>]) -> Result<RootCertStore, Error> {
+fn root_store(pems: &[Vec<u8>]) -> Result<RootCertStore, Error> {
     let mut store = RootCertStore::empty();
-    if given.is_empty() {
+    if pems.is_empty() {
         // Certificates of an unknown kind are skipped; the others count.
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if store.is_empty() {
             return Err(Error::config(
-                "tls: this system has no root certificates: give one with root_certificate",
+                "tls: this system has no root certificates: set one with root_certificate",
             ));
         }
         return Ok(store);
     }
-    for pem in given {
+    for pem in pems {
         let refused = |_| Error::config("root_certificate: it holds a certificate that cannot be used");
-        for certificate in chain(pem, "root_certificate")? {
+        for certificate in parse_certificates(pem, "root_certificate")? {
             store.add(certificate).map_err(refused)?;
         }
     }
     Ok(store)
 }
 
-fn own(
+fn parse_client_certificate(
     chain_pem: &[u8],
     key: &[u8],
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
-    let chain = chain(chain_pem, "client_certificate")?;
+    let chain = parse_certificates(chain_pem, "client_certificate")?;
     let key = PrivateKeyDer::from_pem_slice(key)
         .map_err(|_| Error::config("client_certificate: the key is not a private key in PEM"))?;
     Ok((chain, key))
 }
 
 /// Returns all certificates in a PEM. Fails if there are none.
-fn chain(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+fn parse_certificates(pem: &[u8], name: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().unwrap_or_default();
     if certificates.is_empty() {
         return Err(Error::config(format!("{name}: expected one or more certificates in PEM")));

@@ -12,7 +12,7 @@ use crate::connect::credentials::Identity;
 pub(crate) struct Certificates {}
 
 impl Certificates {
-    #[expect(clippy::unused_self, reason = "as the other")]
+    #[expect(clippy::unused_self, reason = "same signature as with the feature")]
     pub(crate) fn is_empty(&self) -> bool {
         true
     }
@@ -30,11 +30,16 @@ impl Tls {
         Err(Error::config("redis url: TLS is not compiled in: rediss:// needs the feature `tls`"))
     }
 
-    pub(crate) fn can_name(_: &str) -> bool {
+    pub(crate) fn is_valid_host(_: &str) -> bool {
         false
     }
 
-    pub(crate) async fn secure(&self, _: &str, _: TcpStream, _: &Identity) -> Result<TlsStream, TierCause> {
+    pub(crate) async fn handshake(
+        &self,
+        _: &str,
+        _: TcpStream,
+        _: &Identity,
+    ) -> Result<TlsStream, TierCause> {
         match *self {}
     }
 }

@@ -9,7 +9,7 @@ use arbitrary::{Result, Unstructured};
 use cached_core::{Attachment, ChangeListener};
 use redis::{PushInfo, PushKind, Value};
 
-use super::value::{kind, value};
+use super::value::{any_push_kind, any_value};
 use crate::tracking::push::{PushListener, PushRouter};
 
 const NAMESPACE: &str = "fuzz";
@@ -28,32 +28,32 @@ pub fn pushes(data: &[u8]) {
 
 fn check(input: &mut Unstructured<'_>) -> Result<()> {
     let detached = PushListener::new(Arc::default());
-    let (watch, recorder) = (Arc::new(PushRouter::default()), Arc::new(Recorder::default()));
-    watch.attach(Attachment {
+    let (router, recorder) = (Arc::new(PushRouter::default()), Arc::new(Recorder::default()));
+    router.attach(Attachment {
         max_bytes: 1 << 20,
-        watcher: recorder.clone(),
+        listener: recorder.clone(),
         namespace: NAMESPACE.to_owned(),
         journal: format!("{NAMESPACE}:%tags"),
         bound: Duration::from_secs(1),
         grace: Duration::ZERO,
     });
-    let ear = PushListener::new(Arc::clone(&watch));
+    let listener = PushListener::new(Arc::clone(&router));
     let count = input.int_in_range(1..=4)?;
     for _ in 0..count {
         let push = push(input)?;
-        let expected = Heard::of(&push);
-        ear.forget();
-        ear.hear(&push);
-        let told = recorder.take();
-        let heard = Heard {
-            keys: told.keys,
-            all: told.all,
-            has_echoed: ear.has_echoed(),
-            is_poked: watch.take_poke(),
-            is_lost: watch.take_loss(),
+        let expected = Effects::of(&push);
+        listener.reset_echo();
+        listener.receive(&push);
+        let received = recorder.take();
+        let effects = Effects {
+            keys: received.keys,
+            all_changes: received.all_changes,
+            has_echoed: listener.has_echoed(),
+            has_barrier: router.take_barrier(),
+            is_registry_lost: router.take_registry_loss(),
         };
-        assert!(heard == expected, "it was taken for something else");
-        detached.hear(&push);
+        assert!(effects == expected, "the push had other effects");
+        detached.receive(&push);
         assert!(!detached.has_echoed());
     }
     Ok(())
@@ -61,34 +61,39 @@ fn check(input: &mut Unstructured<'_>) -> Result<()> {
 
 /// Effects of a push.
 #[derive(Default, PartialEq)]
-struct Heard {
+struct Effects {
     keys: Vec<Vec<u8>>,
-    all: usize,
+    all_changes: usize,
     has_echoed: bool,
-    is_poked: bool,
-    is_lost: bool,
+    has_barrier: bool,
+    is_registry_lost: bool,
 }
 
-impl Heard {
+impl Effects {
     /// Returns the effects that the push must have.
     fn of(push: &PushInfo) -> Self {
         if push.kind != PushKind::Invalidate {
             return Self::default();
         }
-        let everything =
-            || Self { all: 1, has_echoed: true, is_poked: true, is_lost: true, ..Self::default() };
+        let everything = || Self {
+            all_changes: 1,
+            has_echoed: true,
+            has_barrier: true,
+            is_registry_lost: true,
+            ..Self::default()
+        };
         let Some(Value::Array(keys)) = push.data.first() else { return everything() };
-        let mut heard = Self::default();
+        let mut effects = Self::default();
         for key in keys {
             let Value::BulkString(key) = key else { return everything() };
-            let begins = |own: &str| key.starts_with(format!("{NAMESPACE}:%{own}").as_bytes());
-            heard.has_echoed |= begins("echo");
-            heard.is_poked |= begins("poke");
-            if !["echo", "poke", "members"].into_iter().any(begins) {
-                heard.keys.push(key.clone());
+            let has_prefix = |name: &str| key.starts_with(format!("{NAMESPACE}:%{name}").as_bytes());
+            effects.has_echoed |= has_prefix("echo");
+            effects.has_barrier |= has_prefix("poke");
+            if !["echo", "poke", "members"].into_iter().any(has_prefix) {
+                effects.keys.push(key.clone());
             }
         }
-        heard
+        effects
     }
 }
 
@@ -99,7 +104,7 @@ struct Recorder(Mutex<Received>);
 #[derive(Debug, Default)]
 struct Received {
     keys: Vec<Vec<u8>>,
-    all: usize,
+    all_changes: usize,
 }
 
 impl Recorder {
@@ -114,16 +119,16 @@ impl ChangeListener for Recorder {
     }
 
     fn all_changed(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).all += 1;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).all_changes += 1;
     }
 
     fn restored(&self) {}
 }
 
 fn push(input: &mut Unstructured<'_>) -> Result<PushInfo> {
-    let kind = kind(input)?;
+    let kind = any_push_kind(input)?;
     let count = input.int_in_range(0..=2)?;
-    let data = (0..count).map(|_| if input.arbitrary()? { keys(input) } else { value(input) });
+    let data = (0..count).map(|_| if input.arbitrary()? { keys(input) } else { any_value(input) });
     Ok(PushInfo { kind, data: data.collect::<Result<_>>()? })
 }
 
@@ -132,10 +137,10 @@ fn keys(input: &mut Unstructured<'_>) -> Result<Value> {
     let count = input.int_in_range(0..=5)?;
     let key = |_| {
         Ok(match input.int_in_range(0..=9)? {
-            0 => value(input)?,
+            0 => any_value(input)?,
             1 => Value::BulkString(input.arbitrary()?),
             _ => {
-                let begin = *input.choose(&[
+                let prefix = *input.choose(&[
                     "",
                     "fuzz:",
                     "fuzz:%",
@@ -144,7 +149,7 @@ fn keys(input: &mut Unstructured<'_>) -> Result<Value> {
                     "fuzz:%members",
                     "fuzz:%tag:",
                 ])?;
-                Value::BulkString([begin.as_bytes(), input.arbitrary::<&[u8]>()?].concat())
+                Value::BulkString([prefix.as_bytes(), input.arbitrary::<&[u8]>()?].concat())
             }
         })
     };

@@ -25,17 +25,17 @@ fn inputs() -> impl Iterator<Item = Vec<u8>> {
 }
 
 #[test]
-fn trailers() {
+fn trailer_target_holds_for_fixed_inputs() {
     inputs().for_each(|bytes| trailer(&bytes));
 }
 
 #[cfg(feature = "cluster")]
 #[test]
-fn cluster_maps() {
+fn cluster_map_target_holds_for_fixed_inputs() {
     inputs().for_each(|bytes| cluster_map(&bytes));
 }
 
 #[test]
-fn all_pushes() {
+fn pushes_target_holds_for_fixed_inputs() {
     inputs().for_each(|bytes| pushes(&bytes));
 }

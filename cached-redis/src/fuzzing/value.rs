@@ -4,16 +4,16 @@ use arbitrary::{Result, Unstructured};
 use redis::{PushKind, Value, VerbatimFormat};
 
 /// Maximum depth of nested values.
-const DEEPEST: u8 = 4;
+const MAX_DEPTH: u8 = 4;
 
 /// Generates any reply.
-pub(crate) fn value(input: &mut Unstructured<'_>) -> Result<Value> {
+pub(crate) fn any_value(input: &mut Unstructured<'_>) -> Result<Value> {
     nested(input, 0)
 }
 
 fn nested(input: &mut Unstructured<'_>, depth: u8) -> Result<Value> {
-    let most = if depth < DEEPEST { 13 } else { 8 };
-    Ok(match input.int_in_range(0..=most)? {
+    let last_variant = if depth < MAX_DEPTH { 13 } else { 8 };
+    Ok(match input.int_in_range(0..=last_variant)? {
         0 => Value::Nil,
         1 => Value::Int(if input.arbitrary()? {
             input.int_in_range(-1..=20_000)?
@@ -34,7 +34,7 @@ fn nested(input: &mut Unstructured<'_>, depth: u8) -> Result<Value> {
             data: Box::new(nested(input, depth + 1)?),
             attributes: pairs(input, depth + 1)?,
         },
-        _ => Value::Push { kind: kind(input)?, data: list(input, depth + 1)? },
+        _ => Value::Push { kind: any_push_kind(input)?, data: list(input, depth + 1)? },
     })
 }
 
@@ -49,7 +49,7 @@ fn pairs(input: &mut Unstructured<'_>, depth: u8) -> Result<Vec<(Value, Value)>>
 }
 
 /// Generates a kind of push, in half of the cases an invalidation.
-pub(crate) fn kind(input: &mut Unstructured<'_>) -> Result<PushKind> {
+pub(crate) fn any_push_kind(input: &mut Unstructured<'_>) -> Result<PushKind> {
     Ok(match input.int_in_range(0..=20)? {
         0 => PushKind::Disconnection,
         1 => PushKind::Other(input.arbitrary()?),

@@ -28,19 +28,19 @@ use crate::{
 };
 
 /// Number of requests that may queue for the connection. Further ones wait, within their budgets.
-const QUEUE: usize = 1024;
+const MAX_QUEUED: usize = 1024;
 
 /// A new connection.
 pub(crate) struct Connected {
     pub(crate) connection: Connection,
     /// Listener for the pushes of the connection.
-    pub(crate) ear: Arc<PushListener>,
+    pub(crate) listener: Arc<PushListener>,
     /// Tracking mode of the connection.
     pub(crate) tracking: Tracking,
     /// Reason why the server pushes no changes, if so.
-    pub(crate) deaf: Option<TierCause>,
+    pub(crate) untracked: Option<TierCause>,
     /// Set if RESP2 is only a fallback, so that another connection may use RESP3.
-    pub(crate) is_makeshift: bool,
+    pub(crate) is_resp2_fallback: bool,
     /// Slots of the server, if it is in a cluster.
     pub(crate) slots: Option<Box<dyn OwnedSlots>>,
 }
@@ -48,32 +48,32 @@ pub(crate) struct Connected {
 /// Opens a connection over which the server has answered.
 pub(crate) async fn connect(
     settings: &Settings,
-    watch: &Arc<PushRouter>,
+    router: &Arc<PushRouter>,
     protocol: Protocol,
     stage: &Stage,
 ) -> Result<Connected, TierCause> {
     let endpoint = &settings.endpoint;
-    let identity = Identity::ask(endpoint.credentials(), stage).await?;
+    let identity = Identity::request(endpoint.credentials(), stage).await?;
     // Resolved at each attempt, since the server may have moved.
     let server = endpoint.locate(&identity, settings.connect_timeout, stage).await?;
     let config = AsyncConnectionConfig::new()
         // No timeouts here: an attempt has a budget as a whole, and so has each operation.
         .set_connection_timeout(None)
         .set_response_timeout(None)
-        .set_pipeline_buffer_size(QUEUE);
-    let ear = Arc::new(PushListener::new(Arc::clone(watch)));
-    let listener = Arc::clone(&ear);
-    let listening = config.clone().set_push_sender(move |push| {
-        listener.hear(&push);
+        .set_pipeline_buffer_size(MAX_QUEUED);
+    let listener = Arc::new(PushListener::new(Arc::clone(router)));
+    let push_listener = Arc::clone(&listener);
+    let push_config = config.clone().set_push_sender(move |push| {
+        push_listener.receive(&push);
         Ok::<_, SendError>(())
     });
     // RESP3 first: only it has pushes.
     let newest = match protocol {
         Protocol::Resp2 => None,
         Protocol::Any | Protocol::Resp3 => {
-            match endpoint.open(&server, &identity, ProtocolVersion::RESP3, &listening, stage).await {
+            match endpoint.open(&server, &identity, ProtocolVersion::RESP3, &push_config, stage).await {
                 Ok(connection) => Some(connection),
-                Err(Unopened { knows_no_resp3: true, .. }) if protocol == Protocol::Any => None,
+                Err(Unopened { may_lack_resp3: true, .. }) if protocol == Protocol::Any => None,
                 Err(Unopened { cause, .. }) => return Err(cause),
             }
         }
@@ -86,24 +86,24 @@ pub(crate) async fn connect(
             opened.map_err(|unopened| unopened.cause)?
         }
     };
-    endpoint.confirm(&server, &mut connection).await?;
-    let mut slots = watch.cluster.as_ref().map(|view| view.connected());
-    let post = match &mut slots {
-        None => watch.attached().map(|attached| attached.post.clone()),
+    endpoint.verify_primary(&server, &mut connection).await?;
+    let mut slots = router.cluster.as_ref().map(|view| view.owned_slots());
+    let registry = match &mut slots {
+        None => router.attached().map(|attached| attached.registry.clone()),
         Some(slots) => {
             slots.survey(&mut connection).await.map_err(|error| cause::of_survey(&error))?;
-            slots.post()
+            slots.registry()
         }
     };
-    let echo = post.as_ref().map(|post| post.echo.as_str());
-    let (tracking, deaf) = if watch.is_mute {
+    let echo = registry.as_ref().map(|registry| registry.echo.as_str());
+    let (tracking, untracked) = if router.is_without_pushes {
         (Tracking::Off, None)
     } else if speaks_resp3 {
-        let started = trial::start(&mut connection, &ear, echo).await;
+        let started = trial::start(&mut connection, &listener, echo).await;
         started.map_err(|error| cause::of_error(&error))?
     } else {
         (Tracking::Off, Some(TierCause::NoResp3))
     };
-    let is_makeshift = !speaks_resp3 && protocol == Protocol::Any && !watch.is_mute;
-    Ok(Connected { connection, ear, tracking, deaf, is_makeshift, slots })
+    let is_resp2_fallback = !speaks_resp3 && protocol == Protocol::Any && !router.is_without_pushes;
+    Ok(Connected { connection, listener, tracking, untracked, is_resp2_fallback, slots })
 }

@@ -21,15 +21,15 @@ impl Node {
             state: condition.state(),
             cause: facts.cause(),
             breaker_open: gate.is_open(),
-            breaker_opened: gate.opened(),
-            shed: gate.shed(),
+            breaker_opened: gate.open_count(),
+            shed: gate.shed_count(),
             rounds: self.link.reads.rounds.load(Ordering::Relaxed),
-            reads_in_rounds: self.link.reads.seats.load(Ordering::Relaxed),
+            reads_in_rounds: self.link.reads.reads_in_rounds.load(Ordering::Relaxed),
             reconnects: condition.connections().saturating_sub(1),
-            last_answer_ms: condition.silence().map(millis),
+            last_answer_ms: condition.time_since_reply().map(millis),
             round_trip_ms: condition.last_round_trip().map(millis),
             tracking: facts.tracking == Some(true),
-            registered: self.member.registered_at().is_some(),
+            registered: self.member.registry_number().is_some(),
             large: self.large.get().map(|large| large_health(large)),
         }
     }
@@ -45,7 +45,7 @@ fn large_health(node: &Node) -> LargeHealth {
             .cause()
             .or_else(|| (condition.state() == RedisState::Down).then_some(TierCause::Lost)),
         breaker_open: gate.is_open(),
-        breaker_opened: gate.opened(),
+        breaker_opened: gate.open_count(),
         reconnects: condition.connections().saturating_sub(1),
     }
 }

@@ -11,11 +11,11 @@ use crate::{connect::connection::Connection, protocol::server_clock::ServerClock
 pub(crate) struct Session {
     pub(crate) connection: Connection,
     /// Change feed of the connection; its watermark limits how long entries read over it are served.
-    pub(crate) line: Arc<ChangeFeed>,
+    pub(crate) feed: Arc<ChangeFeed>,
     /// Set if the server pushes changes over the connection.
     pub(crate) is_tracking: bool,
     /// Reason why the server pushes no changes.
-    pub(super) deaf: Option<TierCause>,
+    pub(super) untracked: Option<TierCause>,
     pub(crate) clock: Arc<ServerClock>,
     /// Set if this session continues the connection of the previous one.
     pub(super) is_renewed: bool,

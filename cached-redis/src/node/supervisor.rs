@@ -40,13 +40,13 @@ use crate::{
         session::Session,
     },
     protocol::failure::Verdict,
-    tracking::{acks::BarrierAcks, echo::Echo, push::PushRouter},
+    tracking::{acks::BarrierAcks, push::PushRouter, self_test::Echo},
 };
 
 /// Age at which a RESP2 fallback connection tries RESP3 for the first time. The pause doubles up to
-/// `LONGEST_TRY`, since a proxy in between may never support RESP3.
-const TRY_RESP3: Duration = Duration::from_secs(3);
-const LONGEST_TRY: Duration = Duration::from_secs(60);
+/// `MAX_RESP3_RETRY`, since a proxy in between may never support RESP3.
+const MIN_RESP3_RETRY: Duration = Duration::from_secs(3);
+const MAX_RESP3_RETRY: Duration = Duration::from_secs(60);
 
 /// Handle that keeps one supervisor running. Dropping it ends the task.
 ///
@@ -56,7 +56,7 @@ const LONGEST_TRY: Duration = Duration::from_secs(60);
 pub(crate) struct Supervision {
     settings: Arc<Settings>,
     link: Arc<Link>,
-    watch: Arc<PushRouter>,
+    router: Arc<PushRouter>,
     member: Arc<Member>,
     task: Mutex<Option<JoinHandle<()>>>,
     /// Set when the supervisor must never run again.
@@ -67,22 +67,22 @@ impl Supervision {
     pub(crate) fn new(
         settings: Arc<Settings>,
         link: Arc<Link>,
-        watch: Arc<PushRouter>,
+        router: Arc<PushRouter>,
         member: Arc<Member>,
     ) -> Self {
-        Self { settings, link, watch, member, task: Mutex::new(None), is_closed: AtomicBool::new(false) }
+        Self { settings, link, router, member, task: Mutex::new(None), is_closed: AtomicBool::new(false) }
     }
 
     /// Starts the supervisor on the current runtime unless it runs.
     ///
     /// Fails outside of a tokio runtime, and after [`close`](Self::close).
-    pub(crate) fn ensure(&self) -> Result<(), TierError> {
+    pub(crate) fn ensure_running(&self) -> Result<(), TierError> {
         let runtime = Handle::try_current().map_err(|_| TierError::Unavailable)?;
         let mut task = self.task();
         if self.is_closed() {
             return Err(TierError::Unavailable);
         }
-        if self.works(task.as_ref()) {
+        if self.is_alive(task.as_ref()) {
             return Ok(());
         }
         if let Some(old) = task.take() {
@@ -91,14 +91,14 @@ impl Supervision {
         let supervisor = Supervisor {
             settings: Arc::clone(&self.settings),
             link: Arc::clone(&self.link),
-            watch: Arc::clone(&self.watch),
+            router: Arc::clone(&self.router),
             member: Arc::clone(&self.member),
-            number: self.link.begin(),
+            id: self.link.new_supervisor(),
         };
         *task = Some(runtime.spawn(supervisor.run()));
         // Observers are notified without a lock, since they may query the tier.
         drop(task);
-        self.link.condition.tell();
+        self.link.condition.notify();
         Ok(())
     }
 
@@ -127,12 +127,14 @@ impl Supervision {
 
     /// Returns whether the supervisor has been started and still runs.
     pub(crate) fn is_running(&self) -> bool {
-        self.works(self.task().as_ref())
+        self.is_alive(self.task().as_ref())
     }
 
-    fn works(&self, task: Option<&JoinHandle<()>>) -> bool {
+    fn is_alive(&self, task: Option<&JoinHandle<()>>) -> bool {
         // If its runtime is not driven any more, the task does not finish; it only gives no signs of life.
-        task.is_some_and(|task| !task.is_finished() && self.link.silence() < self.settings.sign_of_life())
+        task.is_some_and(|task| {
+            !task.is_finished() && self.link.time_since_liveness() < self.settings.liveness_timeout()
+        })
     }
 
     fn task(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
@@ -152,16 +154,16 @@ impl Drop for Supervision {
 struct Supervisor {
     settings: Arc<Settings>,
     link: Arc<Link>,
-    watch: Arc<PushRouter>,
+    router: Arc<PushRouter>,
     member: Arc<Member>,
-    number: u64,
+    id: u64,
 }
 
 impl Supervisor {
     async fn run(self) {
         let mut backoff = Backoff::new(self.settings.retry_min, self.settings.retry_max);
         loop {
-            self.link.give_sign();
+            self.link.record_liveness();
             let cause = match self.connect(self.settings.protocol).await {
                 Ok(heartbeat) => {
                     let since = Instant::now();
@@ -170,7 +172,7 @@ impl Supervisor {
                     // attempt, or a server that accepts and then hangs up would be flooded with attempts.
                     if since.elapsed() > self.settings.retry_max {
                         backoff.reset();
-                        self.publish(self.between());
+                        self.publish(self.state_between_sessions());
                         continue;
                     }
                     TierCause::Lost
@@ -178,41 +180,41 @@ impl Supervisor {
                 Err(cause) => cause,
             };
             self.publish(LinkState::Down(cause));
-            self.link.give_sign();
+            self.link.record_liveness();
             sleep(backoff.pause()).await;
         }
     }
 
     /// Publishes the connection and its replacements, and returns when one is broken.
     async fn serve(&self, mut heartbeat: Heartbeat) {
-        let mut rest = Duration::ZERO;
+        let mut backoff = Duration::ZERO;
         loop {
-            let (session, is_makeshift) = (heartbeat.session.clone(), heartbeat.is_makeshift);
+            let (session, is_resp2_fallback) = (heartbeat.session.clone(), heartbeat.is_resp2_fallback);
             self.publish(LinkState::Up(Arc::new(session.clone())));
-            let ended = async { Err(heartbeat.keep().await) };
-            let replaced = async { self.replacement(&session, rest).await.ok_or(End::Broken) };
-            let better = async { Ok(self.better(is_makeshift).await) };
-            match Box::pin(first(ended, first(replaced, better))).await {
+            let ended = async { Err(heartbeat.run().await) };
+            let replaced = async { self.replacement(&session, backoff).await.ok_or(End::Broken) };
+            let upgraded = async { Ok(self.resp3_upgrade(is_resp2_fallback).await) };
+            match Box::pin(race(ended, race(replaced, upgraded))).await {
                 Ok(replacement) => heartbeat = replacement,
                 Err(End::Broken) => return,
                 Err(End::Moved) => {
-                    heartbeat.renew_line();
+                    heartbeat.renew_feed();
                     continue;
                 }
             }
             // Limits how often a refusing server is asked for another connection.
-            rest = self.settings.retry_max;
+            backoff = self.settings.retry_max;
         }
     }
 
-    /// Waits for `rest` and until the server refuses, and then returns a better connection.
+    /// Waits for `backoff` and until the server refuses, and then returns a better connection.
     ///
     /// Until that exists, the refusing connection still serves. Returns `None` if an operation found it
     /// broken.
-    async fn replacement(&self, session: &Session, rest: Duration) -> Option<Heartbeat> {
-        sleep(rest).await;
+    async fn replacement(&self, session: &Session, backoff: Duration) -> Option<Heartbeat> {
+        sleep(backoff).await;
         loop {
-            match self.link.trouble(session).await {
+            match self.link.wait_for_problem(session).await {
                 Verdict::Broken => return None,
                 Verdict::Refusing => {
                     if let Ok(replacement) = self.connect(self.settings.protocol).await {
@@ -228,17 +230,17 @@ impl Supervisor {
     /// Returns a RESP3 connection that replaces a RESP2 fallback.
     ///
     /// The server's refusal of RESP3 may have been temporary, and a proxy may be replaced.
-    async fn better(&self, is_makeshift: bool) -> Heartbeat {
-        if !is_makeshift {
+    async fn resp3_upgrade(&self, is_resp2_fallback: bool) -> Heartbeat {
+        if !is_resp2_fallback {
             return pending().await;
         }
-        let mut pause = TRY_RESP3;
+        let mut pause = MIN_RESP3_RETRY;
         loop {
             sleep(pause).await;
             if let Ok(heartbeat) = self.connect(Protocol::Resp3).await {
                 return heartbeat;
             }
-            pause = (pause * 2).min(LONGEST_TRY);
+            pause = (pause * 2).min(MAX_RESP3_RETRY);
         }
     }
 
@@ -246,47 +248,47 @@ impl Supervisor {
     async fn connect(&self, protocol: Protocol) -> Result<Heartbeat, TierCause> {
         let stage = Stage::new();
         let attempt = async {
-            let Connected { connection, ear, tracking, deaf, is_makeshift, slots } =
-                connect(&self.settings, &self.watch, protocol, &stage).await?;
+            let Connected { connection, listener, tracking, untracked, is_resp2_fallback, slots } =
+                connect(&self.settings, &self.router, protocol, &stage).await?;
             let mut heartbeat = Heartbeat {
                 settings: Arc::clone(&self.settings),
                 link: Arc::clone(&self.link),
-                watch: Arc::clone(&self.watch),
+                router: Arc::clone(&self.router),
                 member: Arc::clone(&self.member),
-                session: self.link.open(connection, deaf),
-                ear,
-                may_narrow: tracking.is_partial(),
+                session: self.link.new_session(connection, untracked),
+                listener,
+                may_use_noloop: tracking.is_noloop(),
                 tracking,
                 echo: Echo::default(),
                 times: Times::new(Instant::now()),
-                last_try: Instant::now(),
-                readings: BarrierAcks::default(),
-                is_blind: false,
+                last_tracking_attempt: Instant::now(),
+                barrier_acks: BarrierAcks::default(),
+                is_barrier_unreadable: false,
                 is_unregistered: false,
                 is_first: true,
                 slots,
-                post: None,
-                is_makeshift,
+                registry_number: None,
+                is_resp2_fallback,
                 refusal: None,
             };
             // The heartbeat is needed because the system accepts connections even for a process that stands
             // still. A peer that hung up on the RESP3 greeting, and hangs up again, does not even support
             // RESP2.
-            let lost = if is_makeshift { TierCause::HungUp } else { TierCause::Lost };
-            heartbeat.beat().await.map_err(|_| lost)?;
+            let lost_cause = if is_resp2_fallback { TierCause::HungUp } else { TierCause::Lost };
+            heartbeat.beat().await.map_err(|_| lost_cause)?;
             Ok(heartbeat)
         };
         timeout(self.settings.connect_timeout, attempt).await.unwrap_or_else(|_| Err(stage.cause()))
     }
 
     /// Returns the state that operations see between a connection and its immediate replacement.
-    fn between(&self) -> LinkState {
+    fn state_between_sessions(&self) -> LinkState {
         if self.settings.has_substitute { LinkState::Connecting } else { LinkState::Down(TierCause::Lost) }
     }
 
     fn publish(&self, state: LinkState) {
-        if self.link.publish(self.number, state) {
-            self.watch.restored();
+        if self.link.publish(self.id, state) {
+            self.router.notify_restored();
         }
     }
 }
@@ -294,12 +296,12 @@ impl Supervisor {
 /// Ends the connection when the task ends with its runtime.
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        self.link.publish(self.number, LinkState::Down(TierCause::NoRuntime));
+        self.link.publish(self.id, LinkState::Down(TierCause::NoRuntime));
     }
 }
 
 /// Runs both futures until one has completed.
-async fn first<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+async fn race<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
     let (mut one, mut other) = (pin!(one), pin!(other));
     poll_fn(|cx| match one.as_mut().poll(cx) {
         Poll::Ready(outcome) => Poll::Ready(outcome),

@@ -42,7 +42,7 @@ impl Batch {
     /// Starts a new step: commands added so far take effect before those that are added later.
     ///
     /// For a single server it is enough that the batch is [ordered](Self::ordered).
-    pub(crate) fn then(&mut self) {
+    pub(crate) fn start_step(&mut self) {
         self.steps.push(self.scripts.len());
     }
 
@@ -125,8 +125,8 @@ impl Batch {
             return vec![vec![Piece { command, script: None }]];
         }
         let mut steps = vec![Vec::new()];
-        for (place, (command, script)) in self.pipeline.cmd_iter().zip(&self.scripts).enumerate() {
-            if self.steps.contains(&place) {
+        for (position, (command, script)) in self.pipeline.cmd_iter().zip(&self.scripts).enumerate() {
+            if self.steps.contains(&position) {
                 steps.push(Vec::new());
             }
             if let Some(step) = steps.last_mut() {
@@ -171,11 +171,11 @@ impl Batch {
         }
         let count = self.scripts.len();
         let mut replies = connection.send_packed_commands(&self.pipeline, 0, count).await?;
-        let (sources, places) = self.unknown(&replies);
-        if !places.is_empty() {
-            let again = connection.send_packed_commands(&sources, 0, places.len()).await?;
-            for (place, reply) in places.into_iter().zip(again) {
-                replies[place] = reply;
+        let (calls, positions) = self.unknown_scripts(&replies);
+        if !positions.is_empty() {
+            let resent = connection.send_packed_commands(&calls, 0, positions.len()).await?;
+            for (position, reply) in positions.into_iter().zip(resent) {
+                replies[position] = reply;
             }
         }
         Ok(Replies { several: replies.into_iter(), ..Replies::default() })
@@ -185,20 +185,20 @@ impl Batch {
     ///
     /// All other commands have taken effect, and must not do so twice, unless their order counts: then those
     /// after an unknown script are returned as well.
-    fn unknown(&self, replies: &[Value]) -> (Pipeline, Vec<usize>) {
-        let (mut sources, mut places) = (Pipeline::new(), Vec::new());
-        for (place, ((reply, script), command)) in
+    fn unknown_scripts(&self, replies: &[Value]) -> (Pipeline, Vec<usize>) {
+        let (mut calls, mut positions) = (Pipeline::new(), Vec::new());
+        for (position, ((reply, script), command)) in
             replies.iter().zip(&self.scripts).zip(self.pipeline.cmd_iter()).enumerate()
         {
             let is_unknown = matches!(reply, Value::ServerError(error)
                 if error.kind() == Some(ServerErrorKind::NoScript));
-            if is_unknown || (self.is_ordered && !places.is_empty()) {
+            if is_unknown || (self.is_ordered && !positions.is_empty()) {
                 let again = script.map_or_else(|| command.clone(), |script| with_source(command, script));
-                sources.add_command(again);
-                places.push(place);
+                calls.add_command(again);
+                positions.push(position);
             }
         }
-        (sources, places)
+        (calls, positions)
     }
 }
 
@@ -213,8 +213,8 @@ pub(crate) struct Piece<'a> {
 impl Piece<'_> {
     /// Returns the key of the command.
     pub(crate) fn key(&self) -> Option<&[u8]> {
-        let place = if self.script.is_some() { 3 } else { 1 };
-        match self.command.args_iter().nth(place)? {
+        let position = if self.script.is_some() { 3 } else { 1 };
+        match self.command.args_iter().nth(position)? {
             Arg::Simple(key) => Some(key),
             _ => None,
         }
@@ -256,7 +256,7 @@ impl Replies {
     }
 
     /// Sets the time of arrival, by the server's clock.
-    pub(crate) fn came_at(&mut self, clock: Option<u64>) {
+    pub(crate) fn set_clock(&mut self, clock: Option<u64>) {
         self.clock = clock;
     }
 
@@ -287,7 +287,7 @@ impl Replies {
             self.clock = clock;
         }
         let value = self.single.take().or_else(|| self.several.next()).ok_or_else(|| {
-            RedisError::from((ErrorKind::UnexpectedReturnType, "there are fewer answers than commands"))
+            RedisError::from((ErrorKind::UnexpectedReturnType, "there are fewer replies than commands"))
         })?;
         match value {
             Value::ServerError(error) => Err(error.into()),

@@ -5,10 +5,10 @@ use cached_core::LARGE_VALUE;
 use crate::protocol::record::TRAILER;
 
 /// Number of digits in a generation.
-const GENERATION: usize = 16;
+const GENERATION_DIGITS: usize = 16;
 
 /// Maximum length of a string that is read over the main connection, in bytes.
-pub(crate) const LONGEST_SMALL: usize = LARGE_VALUE + TRAILER;
+pub(crate) const MAX_SMALL_LENGTH: usize = LARGE_VALUE + TRAILER;
 
 pub(crate) fn command(name: &str, key: &str) -> redis::Cmd {
     // The longest command has two more arguments.
@@ -18,7 +18,7 @@ pub(crate) fn command(name: &str, key: &str) -> redis::Cmd {
 }
 
 /// Returns the command that reads the trailer, or the whole string if it is shorter.
-pub(crate) fn tail(key: &str) -> redis::Cmd {
+pub(crate) fn trailer_command(key: &str) -> redis::Cmd {
     let mut command = command("GETRANGE", key);
     command.arg(-TRAILER.cast_signed()).arg(-1);
     command
@@ -28,31 +28,31 @@ pub(crate) fn tail(key: &str) -> redis::Cmd {
 ///
 /// Otherwise the command reads one byte more than a small value may have, which shows that the string is
 /// longer. No more than that is read over the main connection, whichever program wrote the string.
-pub(crate) fn whole(key: &str) -> redis::Cmd {
+pub(crate) fn value_command(key: &str) -> redis::Cmd {
     let mut command = command("GETRANGE", key);
-    command.arg(0).arg(LONGEST_SMALL);
+    command.arg(0).arg(MAX_SMALL_LENGTH);
     command
 }
 
 /// Returns the reply to `GETRANGE`, or `None` if it is empty.
 ///
 /// The key is then missing, as no string of this crate is empty.
-pub(crate) fn filled(bytes: Vec<u8>) -> Option<Vec<u8>> {
+pub(crate) fn non_empty(bytes: Vec<u8>) -> Option<Vec<u8>> {
     (!bytes.is_empty()).then_some(bytes)
 }
 
 /// Returns the command that reads the generation of a tag, or one byte more.
 ///
 /// The extra byte shows that the string is no generation.
-pub(crate) fn generation_of(tag: &str) -> redis::Cmd {
+pub(crate) fn generation_command(tag: &str) -> redis::Cmd {
     let mut command = command("GETRANGE", tag);
-    command.arg(0).arg(GENERATION);
+    command.arg(0).arg(GENERATION_DIGITS);
     command
 }
 
 /// Parses a generation. Returns `None` if no tier of this version wrote it.
-pub(crate) fn generation(bytes: Option<Vec<u8>>) -> Option<u64> {
+pub(crate) fn parse_generation(bytes: Option<Vec<u8>>) -> Option<u64> {
     let text = String::from_utf8(bytes?).ok()?;
-    let is_ours = text.len() == GENERATION && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let is_ours = text.len() == GENERATION_DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     is_ours.then(|| u64::from_str_radix(&text, 16).ok()).flatten()
 }

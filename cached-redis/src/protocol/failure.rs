@@ -7,7 +7,7 @@ use redis::{RedisError, ServerError};
 ///
 /// Another connection may lead to a server in another state: the address may have moved after a failover, and
 /// a new connection logs in again.
-const STATES: [&str; 5] = ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "CLUSTERDOWN"];
+const STATE_CODES: [&str; 5] = ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "CLUSTERDOWN"];
 
 /// A failed operation.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl From<RedisError> for Failure {
         // Only the code of the refusal is kept: the rest of the text may repeat keys and values.
         match error
             .into_server_errors()
-            .and_then(|errors| errors.first().map(|(_, first)| code(words(first).0)))
+            .and_then(|errors| errors.first().map(|(_, first)| sanitized_code(split_code(first).0)))
         {
             Some(code) => {
                 let verdict = Verdict::of_code(&code);
@@ -52,12 +52,12 @@ impl From<RedisError> for Failure {
 impl Verdict {
     /// Returns the verdict for a refusal.
     pub(crate) fn of(refusal: &ServerError) -> Self {
-        Self::of_code(words(refusal).0)
+        Self::of_code(split_code(refusal).0)
     }
 
     /// Returns the verdict for the code of a refusal.
     pub(crate) fn of_code(code: &str) -> Self {
-        if STATES.contains(&code) { Self::Refusing } else { Self::Sound }
+        if STATE_CODES.contains(&code) { Self::Refusing } else { Self::Sound }
     }
 }
 
@@ -65,21 +65,21 @@ impl Verdict {
 ///
 /// Before Redis 7, a refusal within a script has the general code, and its own code follows the position in
 /// the script.
-pub(crate) fn words(refusal: &ServerError) -> (&str, &str) {
+pub(crate) fn split_code(refusal: &ServerError) -> (&str, &str) {
     let (general, details) = (refusal.code(), refusal.details().unwrap_or_default());
-    let of_script = details.starts_with("Error running script").then(|| details.rsplit_once("@user_script"));
-    let Some(Some((_, said))) = of_script else { return (general, details) };
-    let said = said.trim_start_matches(|c: char| c.is_ascii_digit() || ": -".contains(c));
-    match said.split_once(' ') {
-        Some((word, rest)) if code(word) == word => (word, rest),
-        _ => (general, said),
+    let in_script = details.starts_with("Error running script").then(|| details.rsplit_once("@user_script"));
+    let Some(Some((_, message))) = in_script else { return (general, details) };
+    let message = message.trim_start_matches(|c: char| c.is_ascii_digit() || ": -".contains(c));
+    match message.split_once(' ') {
+        Some((code, rest)) if sanitized_code(code) == code => (code, rest),
+        _ => (general, message),
     }
 }
 
 /// Returns the error code, or `ERR` if the text does not look like a code.
-pub(crate) fn code(word: &str) -> String {
-    let like_a_code = word.len() <= 32 && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-    if like_a_code && !word.is_empty() { word.to_owned() } else { "ERR".to_owned() }
+pub(crate) fn sanitized_code(text: &str) -> String {
+    let is_code = text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    if is_code && !text.is_empty() { text.to_owned() } else { "ERR".to_owned() }
 }
 
 #[cfg(test)]
@@ -99,14 +99,14 @@ mod tests {
     }
 
     #[test]
-    fn a_state_of_the_server_is_no_broken_connection() {
-        for code in STATES {
+    fn state_code_is_refusing_and_not_broken() {
+        for code in STATE_CODES {
             assert_eq!(server_error(&format!("-{code} details\r\n")), refused(code, Verdict::Refusing));
         }
     }
 
     #[test]
-    fn refused_command_leaves_the_connection_sound() {
+    fn refused_command_leaves_connection_sound() {
         for code in ["ERR", "WRONGTYPE", "OOM", "NOPERM", "NOSCRIPT", "BUSY", "MISCONF"] {
             assert_eq!(server_error(&format!("-{code} details\r\n")), refused(code, Verdict::Sound));
         }
@@ -114,15 +114,15 @@ mod tests {
 
     #[test]
     fn script_error_code_is_found_in_replies_of_older_servers() {
-        for (said, code, verdict) in [
+        for (message, code, verdict) in [
             ("@user_script:1: WRONGTYPE Operation against a key", "WRONGTYPE", Verdict::Sound),
             ("@user_script:1: @user_script: 1: -OOM command not allowed", "OOM", Verdict::Sound),
             ("@user_script:1: @user_script: 1: -READONLY You can't write", "READONLY", Verdict::Refusing),
             ("@user_script:1: @user_script: 1: The user executing the script can't", "ERR", Verdict::Sound),
             ("canary", "ERR", Verdict::Sound),
         ] {
-            let reply = format!("-ERR Error running script (call to f_0): {said}\r\n");
-            assert_eq!(server_error(&reply), refused(code, verdict), "{said}");
+            let reply = format!("-ERR Error running script (call to f_0): {message}\r\n");
+            assert_eq!(server_error(&reply), refused(code, verdict), "{message}");
         }
     }
 
@@ -136,10 +136,10 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_connection_is_broken_and_a_timeout_is_not() {
+    fn lost_connection_is_broken_and_timeout_is_sound() {
         let lost = RedisError::from(io::Error::from(io::ErrorKind::ConnectionReset));
         assert_eq!(Failure::from(lost), Failure { error: TierError::Unavailable, verdict: Verdict::Broken });
-        let late = RedisError::from(io::Error::from(io::ErrorKind::TimedOut));
-        assert_eq!(Failure::from(late), Failure { error: TierError::Timeout, verdict: Verdict::Sound });
+        let timed_out = RedisError::from(io::Error::from(io::ErrorKind::TimedOut));
+        assert_eq!(Failure::from(timed_out), Failure { error: TierError::Timeout, verdict: Verdict::Sound });
     }
 }

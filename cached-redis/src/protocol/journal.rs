@@ -30,12 +30,12 @@ macro_rules! on_journal {
 ///
 /// This is the duration of the longest load that may learn its tags from its value, if tags are invalidated
 /// during the load.
-const KEPT: Duration = Duration::from_secs(10 * 60);
+const RETENTION: Duration = Duration::from_secs(10 * 60);
 
 /// Maximum number of tags in the journal.
 ///
 /// This allows 400 tags per second. They take about 30 MB in Redis.
-const MOST: &str = "250000";
+const MAX_TAGS: &str = "250000";
 
 /// Returns the position of the journal `KEYS[1]`: its name and a number.
 ///
@@ -53,7 +53,7 @@ pub(crate) static OPEN: LazyLock<Script> = on_journal!(
 /// forgets a bounded number, somewhat more than it adds, and never all at once. Without a journal there is
 /// nothing to do, because no load needs it. If the server is too full to record the tags, the journal is
 /// deleted: a load that began earlier finds that the answer is unknown.
-pub(crate) static NOTE: LazyLock<Script> = on_journal!(
+pub(crate) static APPEND: LazyLock<Script> = on_journal!(
     "if not id then return 0 end ",
     "local time = redis.call('TIME') ",
     "local now = time[1] * 1000000 + time[2] ",
@@ -89,7 +89,7 @@ pub(crate) static NOTE: LazyLock<Script> = on_journal!(
 ///
 /// The position is the name `ARGV[1]` and the number `ARGV[2]` in the journal `KEYS[1]`. The answer is also
 /// no if the journal has another name, or has forgotten numbers after that one.
-pub(crate) static SINCE: LazyLock<Script> = on_journal!(
+pub(crate) static UNCHANGED_SINCE: LazyLock<Script> = on_journal!(
     "local since = tonumber(ARGV[2]) ",
     "if id ~= ARGV[1] or since < forgotten then return 0 end ",
     "for i = 3, #ARGV do ",
@@ -99,13 +99,13 @@ pub(crate) static SINCE: LazyLock<Script> = on_journal!(
     "return 1",
 );
 
-/// Returns the arguments of [`NOTE`].
-pub(crate) fn note(tags: &[String]) -> Vec<String> {
-    [MOST.to_owned(), KEPT.as_micros().to_string()].into_iter().chain(tags.iter().cloned()).collect()
+/// Returns the arguments of [`APPEND`].
+pub(crate) fn append_args(tags: &[String]) -> Vec<String> {
+    [MAX_TAGS.to_owned(), RETENTION.as_micros().to_string()].into_iter().chain(tags.iter().cloned()).collect()
 }
 
-/// Returns the arguments of [`SINCE`].
-pub(crate) fn since(count: u64, number: u64, tags: &[String]) -> Vec<String> {
+/// Returns the arguments of [`UNCHANGED_SINCE`].
+pub(crate) fn unchanged_since_args(count: u64, number: u64, tags: &[String]) -> Vec<String> {
     [name(count), number.to_string()].into_iter().chain(tags.iter().cloned()).collect()
 }
 

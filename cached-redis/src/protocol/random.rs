@@ -16,8 +16,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_number_is_drawn_twice() {
-        let drawn: HashSet<_> = (0..10_000).map(|_| number()).collect();
-        assert_eq!(drawn.len(), 10_000);
+    fn numbers_do_not_repeat() {
+        let numbers: HashSet<_> = (0..10_000).map(|_| number()).collect();
+        assert_eq!(numbers.len(), 10_000);
     }
 }

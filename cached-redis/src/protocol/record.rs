@@ -30,17 +30,17 @@ pub(crate) const TRAILER: usize = 48;
 pub(crate) const MAGIC: &[u8; 7] = b"\xffaside\x02";
 
 const LEASE_END: Range<usize> = 16..24;
-const STAMP: Range<usize> = 24..32;
-const END: Range<usize> = 32..40;
+const REVISION: Range<usize> = 24..32;
+const VALUE_END: Range<usize> = 32..40;
 const STATE: usize = 40;
 
 /// The trailer at the end of a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trailer {
     pub(crate) state: RecordState,
-    pub(crate) stamp: Revision,
+    pub(crate) revision: Revision,
     lease_end: u64,
-    end: u64,
+    value_end: u64,
 }
 
 /// State of the load of the value.
@@ -70,15 +70,15 @@ impl Trailer {
             4 => RecordState::Failed,
             _ => return None,
         };
-        let stamp = trailer[STAMP].try_into().map_or(0, Revision::from_le_bytes);
-        let moment = |range: Range<usize>| trailer[range].try_into().map_or(0, u64::from_be_bytes);
-        Some(Self { state, stamp, lease_end: moment(LEASE_END), end: moment(END) })
+        let revision = trailer[REVISION].try_into().map_or(0, Revision::from_le_bytes);
+        let time = |range: Range<usize>| trailer[range].try_into().map_or(0, u64::from_be_bytes);
+        Some(Self { state, revision, lease_end: time(LEASE_END), value_end: time(VALUE_END) })
     }
 
-    fn without_value(self, bytes: Vec<u8>, left: Duration) -> Record {
+    fn without_value(self, bytes: Vec<u8>, lease_left: Duration) -> Record {
         match self.state {
             RecordState::Leased | RecordState::LeasedAgain => {
-                Record::Leased { left, is_retry: self.state == RecordState::LeasedAgain }
+                Record::Leased { left: lease_left, is_retry: self.state == RecordState::LeasedAgain }
             }
             RecordState::Unshared => Record::Failed,
             RecordState::Failed => Record::Error(Note(without_trailer(bytes))),
@@ -87,63 +87,67 @@ impl Trailer {
     }
 
     /// Returns whether the value has expired, so that only a lease over it keeps the string.
-    pub(crate) fn is_over(self, now: u64) -> bool {
-        self.end != 0 && self.end <= now
+    pub(crate) fn is_expired(self, now: u64) -> bool {
+        self.value_end != 0 && self.value_end <= now
     }
 
     /// Returns whether a string of `length` bytes with this trailer holds a value.
     ///
     /// An empty value is recognized by its revision.
     pub(crate) fn has_value(self, length: usize) -> bool {
-        self.state != RecordState::Failed && (length > TRAILER || self.stamp != 0)
+        self.state != RecordState::Failed && (length > TRAILER || self.revision != 0)
     }
 }
 
 /// Appends the trailer of a value without a lease and without an end.
-pub(crate) fn seal(bytes: &mut Vec<u8>, stamp: Revision) {
+pub(crate) fn append_trailer(bytes: &mut Vec<u8>, revision: Revision) {
     bytes.reserve_exact(TRAILER);
-    bytes.extend_from_slice(&[0; STAMP.start]);
-    bytes.extend_from_slice(&stamp.to_le_bytes());
-    bytes.extend_from_slice(&[0; END.end - END.start + 1]);
+    bytes.extend_from_slice(&[0; REVISION.start]);
+    bytes.extend_from_slice(&revision.to_le_bytes());
+    bytes.extend_from_slice(&[0; VALUE_END.end - VALUE_END.start + 1]);
     bytes.extend_from_slice(MAGIC);
 }
 
 /// Parses a string at the time `now` of the server's clock.
 ///
 /// Returns the string as the error if it holds a value without a recorded end.
-pub(crate) fn open(bytes: Vec<u8>, now: u64) -> Result<Record, Vec<u8>> {
+pub(crate) fn parse(bytes: Vec<u8>, now: u64) -> Result<Record, Vec<u8>> {
     let Some(trailer) = Trailer::of(&bytes) else { return Err(bytes) };
-    if !trailer.has_value(bytes.len()) || trailer.is_over(now) {
-        return Ok(trailer.without_value(bytes, left(trailer.lease_end, now)));
+    if !trailer.has_value(bytes.len()) || trailer.is_expired(now) {
+        return Ok(trailer.without_value(bytes, time_until(trailer.lease_end, now)));
     }
-    if trailer.end == 0 { Err(bytes) } else { Ok(value(bytes, trailer.stamp, Some(left(trailer.end, now)))) }
+    if trailer.value_end == 0 {
+        Err(bytes)
+    } else {
+        Ok(value(bytes, trailer.revision, Some(time_until(trailer.value_end, now))))
+    }
 }
 
 /// Parses a string by the server's clock, if that is known.
 ///
-/// Otherwise, and for a value without a recorded end, `left` is used: the reply to a `PTTL` before the read.
-pub(crate) fn open_at(now: Option<u64>, left: i64, bytes: Vec<u8>) -> Record {
+/// Otherwise, and for a value without a recorded end, `pttl` is used: the reply to a `PTTL` before the read.
+pub(crate) fn parse_with_clock(now: Option<u64>, pttl: i64, bytes: Vec<u8>) -> Record {
     let undated = match now {
-        Some(now) => open(bytes, now),
+        Some(now) => parse(bytes, now),
         None => Err(bytes),
     };
-    undated.unwrap_or_else(|bytes| open_with_life(left, Some(bytes)))
+    undated.unwrap_or_else(|bytes| parse_with_pttl(pttl, Some(bytes)))
 }
 
 /// Parses a string by the reply to a `PTTL` that was sent before the read.
-pub(crate) fn open_with_life(left: i64, bytes: Option<Vec<u8>>) -> Record {
+pub(crate) fn parse_with_pttl(pttl: i64, bytes: Option<Vec<u8>>) -> Record {
     let Some(bytes) = bytes else { return Record::Absent };
     match Trailer::of(&bytes) {
-        None => Record::Value(Stored { bytes, remaining: remaining(left), stamp: 0 }),
-        Some(trailer) if trailer.has_value(bytes.len()) => value(bytes, trailer.stamp, remaining(left)),
+        None => Record::Value(Stored { bytes, remaining: remaining(pttl), revision: 0 }),
+        Some(trailer) if trailer.has_value(bytes.len()) => value(bytes, trailer.revision, remaining(pttl)),
         // A lease without an expiry is not from this crate. A request for the lease returns how long it
         // lasts.
-        Some(trailer) => trailer.without_value(bytes, remaining(left).unwrap_or_default()),
+        Some(trailer) => trailer.without_value(bytes, remaining(pttl).unwrap_or_default()),
     }
 }
 
-fn value(bytes: Vec<u8>, stamp: Revision, remaining: Option<Duration>) -> Record {
-    Record::Value(Stored { bytes: without_trailer(bytes), remaining, stamp })
+fn value(bytes: Vec<u8>, revision: Revision, remaining: Option<Duration>) -> Record {
+    Record::Value(Stored { bytes: without_trailer(bytes), remaining, revision })
 }
 
 fn without_trailer(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -152,21 +156,21 @@ fn without_trailer(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// Compares the trailer in the reply to `GETRANGE` with the known revision.
-pub(crate) fn compare(tail: &[u8], known: Revision) -> Record {
-    match Trailer::of(tail) {
-        Some(trailer) if trailer.stamp == known && known != 0 => Record::Unchanged,
+pub(crate) fn compare(trailer: &[u8], known_revision: Revision) -> Record {
+    match Trailer::of(trailer) {
+        Some(trailer) if trailer.revision == known_revision && known_revision != 0 => Record::Unchanged,
         _ => Record::Changed,
     }
 }
 
 /// Returns the time until a point in time, by the server's clock.
-fn left(until: u64, now: u64) -> Duration {
+fn time_until(until: u64, now: u64) -> Duration {
     Duration::from_millis(until.saturating_sub(now))
 }
 
 /// Returns the time left, from the reply to a `PTTL` before the read.
-pub(crate) fn remaining(left: i64) -> Option<Duration> {
-    match left {
+pub(crate) fn remaining(pttl: i64) -> Option<Duration> {
+    match pttl {
         // The key does not expire.
         -1 => None,
         // There was no key (-2), and the value was stored after that: its lifetime is unknown, and counts as
@@ -179,21 +183,25 @@ pub(crate) fn remaining(left: i64) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    const STAMPED: Revision = 0x0807_0605_0403_0201;
+    const SOME_REVISION: Revision = 0x0807_0605_0403_0201;
 
     /// Returns the trailer of a value and of a lease that end when the clock shows 1005.
-    fn trailer(stamp: Revision, state: u8) -> Vec<u8> {
+    fn trailer(revision: Revision, state: u8) -> Vec<u8> {
         let mut bytes = Vec::new();
-        seal(&mut bytes, stamp);
+        append_trailer(&mut bytes, revision);
         bytes[STATE] = state;
-        for (range, is_there) in [(LEASE_END, state % 2 == 1), (END, stamp != 0)] {
+        for (range, is_there) in [(LEASE_END, state % 2 == 1), (VALUE_END, revision != 0)] {
             bytes[range].copy_from_slice(&if is_there { 1005_u64 } else { 0 }.to_be_bytes());
         }
         bytes
     }
 
-    fn value(bytes: &[u8], stamp: Revision, left: u64) -> Record {
-        Record::Value(Stored { bytes: bytes.to_vec(), remaining: Some(Duration::from_millis(left)), stamp })
+    fn value(bytes: &[u8], revision: Revision, left: u64) -> Record {
+        Record::Value(Stored {
+            bytes: bytes.to_vec(),
+            remaining: Some(Duration::from_millis(left)),
+            revision,
+        })
     }
 
     fn leased(left: u64, is_retry: bool) -> Record {
@@ -203,7 +211,7 @@ mod tests {
     #[test]
     fn sealed_value_keeps_its_byte_layout() {
         let mut bytes = b"value".to_vec();
-        seal(&mut bytes, STAMPED);
+        append_trailer(&mut bytes, SOME_REVISION);
         let mut golden = b"value".to_vec();
         golden.extend_from_slice(&[0; 24]);
         golden.extend_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
@@ -216,18 +224,26 @@ mod tests {
     fn value_is_read_unchanged_in_every_lease_state() {
         for content in [&b"value"[..], b"", MAGIC, &trailer(7, 1)] {
             for state in 0..=3 {
-                let bytes = [content, &trailer(STAMPED, state)].concat();
-                assert_eq!(open(bytes.clone(), 1000).ok(), Some(value(content, STAMPED, 5)), "{state}");
+                let bytes = [content, &trailer(SOME_REVISION, state)].concat();
+                assert_eq!(
+                    parse(bytes.clone(), 1000).ok(),
+                    Some(value(content, SOME_REVISION, 5)),
+                    "{state}"
+                );
                 // The value has expired, and only the lease keeps it.
-                let over = [Record::Absent, leased(0, false), Record::Failed, leased(0, true)];
-                assert_eq!(open(bytes.clone(), 1006).ok().as_ref(), over.get(usize::from(state)), "{state}");
-                assert_eq!(open_with_life(7, Some(bytes)), value(content, STAMPED, 7), "{state}");
+                let without_value = [Record::Absent, leased(0, false), Record::Failed, leased(0, true)];
+                assert_eq!(
+                    parse(bytes.clone(), 1006).ok().as_ref(),
+                    without_value.get(usize::from(state)),
+                    "{state}"
+                );
+                assert_eq!(parse_with_pttl(7, Some(bytes)), value(content, SOME_REVISION, 7), "{state}");
             }
         }
     }
 
     #[test]
-    fn a_trailer_alone_is_no_value() {
+    fn trailer_alone_is_no_value() {
         for (state, record) in [
             (0, Record::Absent),
             (1, leased(5, false)),
@@ -235,46 +251,46 @@ mod tests {
             (3, leased(5, true)),
             (4, Record::Error(Note::default())),
         ] {
-            assert_eq!(open(trailer(0, state), 1000).ok(), Some(record.clone()));
-            assert_eq!(open_with_life(5, Some(trailer(0, state))), record);
+            assert_eq!(parse(trailer(0, state), 1000).ok(), Some(record.clone()));
+            assert_eq!(parse_with_pttl(5, Some(trailer(0, state))), record);
         }
-        assert_eq!(open(trailer(0, 1), 1007).ok(), Some(leased(0, false)));
-        assert_eq!(open_with_life(-1, Some(trailer(0, 1))), leased(0, false));
-        assert_eq!(open_with_life(-2, Some(trailer(0, 1))), leased(0, false));
-        assert_eq!(open_with_life(-2, None), Record::Absent);
+        assert_eq!(parse(trailer(0, 1), 1007).ok(), Some(leased(0, false)));
+        assert_eq!(parse_with_pttl(-1, Some(trailer(0, 1))), leased(0, false));
+        assert_eq!(parse_with_pttl(-2, Some(trailer(0, 1))), leased(0, false));
+        assert_eq!(parse_with_pttl(-2, None), Record::Absent);
     }
 
     #[test]
-    fn note_of_a_failed_load_is_no_value() {
+    fn note_of_failed_load_is_no_value() {
         for left in [&b"note"[..], b"", MAGIC, &trailer(7, 4)] {
             let bytes = [left, &trailer(0, 4)].concat();
-            assert_eq!(open(bytes.clone(), 1000).ok(), Some(Record::Error(Note(left.to_vec()))));
-            assert_eq!(open_with_life(5, Some(bytes.clone())), Record::Error(Note(left.to_vec())));
+            assert_eq!(parse(bytes.clone(), 1000).ok(), Some(Record::Error(Note(left.to_vec()))));
+            assert_eq!(parse_with_pttl(5, Some(bytes.clone())), Record::Error(Note(left.to_vec())));
             assert!(!Trailer::of(&bytes).unwrap().has_value(bytes.len()));
             assert_eq!(compare(&bytes, 7), Record::Changed);
         }
     }
 
     #[test]
-    fn foreign_string_is_all_value_without_a_recorded_end() {
+    fn foreign_string_is_all_value_without_recorded_end() {
         let mut unknown_state = trailer(1, 0);
         unknown_state[STATE] = 5;
         let mut next_version = trailer(1, 0);
         next_version[TRAILER - 1] = 3;
         let cut = trailer(1, 0)[1..].to_vec();
         for bytes in [Vec::new(), b"{}".to_vec(), MAGIC.to_vec(), unknown_state, next_version, cut] {
-            assert_eq!(open(bytes.clone(), 1000).ok(), None);
-            assert_eq!(open_with_life(5, Some(bytes.clone())), value(&bytes, 0, 5));
-            assert_eq!(compare(&bytes, 0), Record::Changed, "nobody knows a value without a stamp");
+            assert_eq!(parse(bytes.clone(), 1000).ok(), None);
+            assert_eq!(parse_with_pttl(5, Some(bytes.clone())), value(&bytes, 0, 5));
+            assert_eq!(compare(&bytes, 0), Record::Changed, "nobody knows a value without a revision");
         }
         // A value of another program, with a lease over it.
         let bytes = [&b"{}"[..], &trailer(0, 1)].concat();
-        assert_eq!(open(bytes.clone(), 1000).ok(), None);
-        assert_eq!(open_with_life(5, Some(bytes)), value(b"{}", 0, 5));
+        assert_eq!(parse(bytes.clone(), 1000).ok(), None);
+        assert_eq!(parse_with_pttl(5, Some(bytes)), value(b"{}", 0, 5));
     }
 
     #[test]
-    fn only_the_value_that_is_known_is_unchanged() {
+    fn only_value_with_known_revision_is_unchanged() {
         assert_eq!(compare(&trailer(7, 1), 7), Record::Unchanged);
         assert_eq!(compare(&trailer(7, 0), 7), Record::Unchanged);
         assert_eq!(compare(&trailer(8, 0), 7), Record::Changed);
@@ -283,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_life_of_a_value_that_came_between_the_two_commands_counts_as_over() {
+    fn value_stored_after_pttl_counts_as_expired() {
         assert_eq!(remaining(-2), Some(Duration::ZERO));
         assert_eq!(remaining(-1), None);
         assert_eq!(remaining(0), Some(Duration::ZERO));
@@ -291,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_make_it_panic() {
+    fn parser_never_panics() {
         let mut noise = crate::protocol::random::number();
         for length in 0..200 {
             let mut bytes: Vec<u8> = std::iter::repeat_with(|| {
@@ -300,12 +316,12 @@ mod tests {
             })
             .take(length)
             .collect();
-            let _ = open(bytes.clone(), noise);
-            open_with_life(noise.cast_signed(), Some(bytes.clone()));
+            let _ = parse(bytes.clone(), noise);
+            parse_with_pttl(noise.cast_signed(), Some(bytes.clone()));
             compare(&bytes, noise);
             // Bytes before the magic are parsed as a trailer.
             bytes.extend_from_slice(MAGIC);
-            let _ = open(bytes.clone(), 1);
+            let _ = parse(bytes.clone(), 1);
             compare(&bytes, noise);
         }
     }

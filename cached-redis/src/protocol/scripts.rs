@@ -5,8 +5,9 @@
 //! * `LEASE`, `RENEW`, `FILL`, `FILL_LARGE`, `RELEASE` and `FAIL` are the steps of a load. All but the first
 //!   compare the token under the key. This is the fence: an invalidation removes the key and with it the
 //!   lease, so an overtaken load stores nothing.
-//! * `SEED` and `KEEP` maintain the generations of tags, `INCR` is a counter.
-//! * `BEAT` registers a process, `POKE` raises a barrier, and `SLOWEST` reads the acknowledgements.
+//! * `SEED_GENERATION` and `KEEP_GENERATION` maintain the generations of tags, `INCR` is a counter.
+//! * `REGISTER` registers a process, `RAISE_BARRIER` raises a barrier, and `LEAST_HANDLED` reads the
+//!   acknowledgements.
 //! * `EVICTED` and `TOPOLOGY` query the state of the server.
 //!
 //! Invariant: every script that leaves an entry under a key for its caller reads the key again at its end. A
@@ -174,7 +175,7 @@ pub(crate) static FAIL: LazyLock<Script> = on_record!(
 /// The generation is kept for at least `ARGV[2]` milliseconds from now on. If it is new, or would expire
 /// earlier, it is kept for `ARGV[3]`. That time is longer, so that such writes are rare, because each of them
 /// is pushed to the clients that track the tag.
-pub(crate) static SEED: LazyLock<Script> = LazyLock::new(|| {
+pub(crate) static SEED_GENERATION: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local key = KEYS[1] \
          local generation = redis.call('GET', key) \
@@ -193,8 +194,8 @@ pub(crate) static SEED: LazyLock<Script> = LazyLock::new(|| {
 /// Keeps the generation of the tag `KEYS[1]`, if there is one.
 ///
 /// It is kept for at least `ARGV[1]` milliseconds from now on. If it would expire earlier, it is kept for
-/// `ARGV[2]`, as in [`SEED`].
-pub(crate) static KEEP: LazyLock<Script> = LazyLock::new(|| {
+/// `ARGV[2]`, as in [`SEED_GENERATION`].
+pub(crate) static KEEP_GENERATION: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local left = redis.call('PTTL', KEYS[1]) \
          if left >= 0 and left < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end \
@@ -226,7 +227,7 @@ pub(crate) static INCR: LazyLock<Script> = LazyLock::new(|| {
 /// A new member removes those that have had no right to serve for a minute. So the registry does not grow
 /// with every process that ever existed. Otherwise the script reads nothing: a client that reads the hash
 /// gets a push of its next change, which is the next heartbeat of any member.
-pub(crate) static BEAT: LazyLock<Script> = timed!(
+pub(crate) static REGISTER: LazyLock<Script> = timed!(
     "local until_ms = string.format('%.0f', now + ARGV[2]) ",
     "local is_new = redis.call('HSET', KEYS[1], ARGV[1], until_ms .. ':' .. ARGV[3]) ",
     "if is_new == 1 then ",
@@ -247,7 +248,7 @@ pub(crate) static BEAT: LazyLock<Script> = timed!(
 ///
 /// The key is kept for `ARGV[1]` milliseconds. The number follows the clock, in microseconds, so that it does
 /// not restart when the key was lost.
-pub(crate) static POKE: LazyLock<Script> = LazyLock::new(|| {
+pub(crate) static RAISE_BARRIER: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local time = redis.call('TIME') \
          local last = tonumber(redis.call('GET', KEYS[1]) or 0) or 0 \
@@ -265,7 +266,7 @@ pub(crate) static POKE: LazyLock<Script> = LazyLock::new(|| {
 /// unless the registry was lost. If it is missing, the other members are unknown, and the number is 0. A
 /// process that was registered before the loss has handled nothing, and may serve for `ARGV[3]` milliseconds
 /// after the loss.
-pub(crate) static SLOWEST: LazyLock<Script> = timed!(
+pub(crate) static LEAST_HANDLED: LazyLock<Script> = timed!(
     "local own, expected, reach = ARGV[1], ARGV[2], tonumber(ARGV[3]) ",
     "local fields = redis.call('HGETALL', KEYS[1]) ",
     "local is_there, slowest = expected == '', 9007199254740991 ",
@@ -319,8 +320,8 @@ mod tests {
     use super::*;
     use crate::protocol::record::{MAGIC, TRAILER};
 
-    /// Returns the result of [`SLOWEST`] on these fields, for the member prefix `me.`.
-    fn slowest(fields: &[(&str, &str)], expected: &str, reach: &str) -> String {
+    /// Returns the result of [`LEAST_HANDLED`] on these fields, for the member prefix `me.`.
+    fn least_handled(fields: &[(&str, &str)], expected: &str, reach: &str) -> String {
         let server = redis_harness::RedisServer::start();
         let clock: u64 = server.cli(&["TIME"]).split('\n').next().unwrap().parse().unwrap();
         for (field, value) in fields {
@@ -332,15 +333,15 @@ mod tests {
                 &value.replace("SOON", &format!("{}", (clock + 60) * 1000)),
             ]);
         }
-        server.cli(&["EVAL", SLOWEST.source, "1", "members", "me.", expected, reach])
+        server.cli(&["EVAL", LEAST_HANDLED.source, "1", "members", "me.", expected, reach])
     }
 
     #[test]
-    fn slowest_script_returns_least_barrier_of_members_that_may_serve() {
-        const NOBODY: &str = "9007199254740991";
+    fn least_handled_script_ignores_members_that_may_not_serve() {
+        const NO_MEMBER: &str = "9007199254740991";
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
         let cases: [Case<'_>; 10] = [
-            (&[("me.1", "SOON:0")], "me.1", NOBODY),
+            (&[("me.1", "SOON:0")], "me.1", NO_MEMBER),
             (
                 &[("me.1", "SOON:0"), ("a", "SOON:7"), ("b", "PAST:0"), ("c", "SOON:1700000000000001")],
                 "me.1",
@@ -354,22 +355,22 @@ mod tests {
             // The registry was lost, and its other members are unknown.
             (&[], "me.1", "0"),
             (&[("a", "SOON:7")], "me.1", "0"),
-            (&[], "", NOBODY),
-            (&[("me.1", "SOON:0"), ("lost", "PAST")], "me.1", NOBODY),
+            (&[], "", NO_MEMBER),
+            (&[("me.1", "SOON:0"), ("lost", "PAST")], "me.1", NO_MEMBER),
             (&[("me.1", "SOON:0"), ("lost", "SOON")], "me.1", "0"),
             // A field that cannot be parsed is no member.
-            (&[("me.1", "SOON:0"), ("a", ""), ("b", "x:y"), ("c", "SOON"), ("lost", "x")], "me.1", NOBODY),
-            (&[("me.1", "SOON:0"), ("d", "SOON:9:9"), ("e", "-1:5")], "me.1", NOBODY),
+            (&[("me.1", "SOON:0"), ("a", ""), ("b", "x:y"), ("c", "SOON"), ("lost", "x")], "me.1", NO_MEMBER),
+            (&[("me.1", "SOON:0"), ("d", "SOON:9:9"), ("e", "-1:5")], "me.1", NO_MEMBER),
         ];
         for (fields, expected, result) in cases {
-            assert_eq!(slowest(fields, expected, "100"), result, "{fields:?}");
+            assert_eq!(least_handled(fields, expected, "100"), result, "{fields:?}");
         }
         // Lost a minute ago, with a reach of two minutes.
-        assert_eq!(slowest(&[("me.1", "SOON:0"), ("lost", "PAST")], "me.1", "120000"), "0");
+        assert_eq!(least_handled(&[("me.1", "SOON:0"), ("lost", "PAST")], "me.1", "120000"), "0");
     }
 
     #[test]
-    fn the_scripts_and_the_record_agree_on_the_layout() {
+    fn scripts_and_record_agree_on_layout() {
         assert_eq!((TRAILER, MAGIC), (48, b"\xffaside\x02"));
         for script in [&LEASE, &FILL, &FILL_LARGE, &RENEW, &RELEASE, &FAIL] {
             assert!(script.source.contains(r"magic = KEYS[1], string.rep('\0', 8), '\255aside\2'"));

@@ -12,31 +12,31 @@ use std::{
 /// seem to end a round trip too early, and never too late.
 #[derive(Debug)]
 pub(crate) struct ServerClock {
-    began: Instant,
-    /// Server time at `began`, in microseconds since the Unix epoch; 0 if not known yet.
-    then: AtomicU64,
+    start: Instant,
+    /// Server time at `start`, in microseconds since the Unix epoch; 0 if not known yet.
+    server_time_at_start: AtomicU64,
 }
 
 impl ServerClock {
     pub(crate) fn new() -> Self {
-        Self { began: Instant::now(), then: AtomicU64::new(0) }
+        Self { start: Instant::now(), server_time_at_start: AtomicU64::new(0) }
     }
 
     /// Sets the clock from a reply with the server's time, to a request that was sent at `sent`.
-    pub(crate) fn learn(&self, (seconds, micros): (u64, u64), sent: Instant) {
-        let passed = sent.saturating_duration_since(self.began).as_micros();
-        let shown = seconds.saturating_mul(1_000_000).saturating_add(micros);
-        let then = shown.saturating_sub(u64::try_from(passed).unwrap_or(u64::MAX));
-        self.then.store(then, Ordering::Relaxed);
+    pub(crate) fn update(&self, (seconds, micros): (u64, u64), sent: Instant) {
+        let elapsed = sent.saturating_duration_since(self.start).as_micros();
+        let server_time = seconds.saturating_mul(1_000_000).saturating_add(micros);
+        let server_time_at_start = server_time.saturating_sub(u64::try_from(elapsed).unwrap_or(u64::MAX));
+        self.server_time_at_start.store(server_time_at_start, Ordering::Relaxed);
     }
 
     /// Returns the latest time that the clock may show at `at`.
     ///
     /// The time is in milliseconds since the Unix epoch. Returns `None` if the clock is not known yet.
-    pub(crate) fn at(&self, at: Instant) -> Option<u64> {
-        let then = self.then.load(Ordering::Relaxed);
-        let passed = u64::try_from(at.saturating_duration_since(self.began).as_micros()).unwrap_or(u64::MAX);
-        (then != 0).then(|| then.saturating_add(passed).div_ceil(1000))
+    pub(crate) fn latest_at(&self, at: Instant) -> Option<u64> {
+        let server_time_at_start = self.server_time_at_start.load(Ordering::Relaxed);
+        let elapsed = u64::try_from(at.saturating_duration_since(self.start).as_micros()).unwrap_or(u64::MAX);
+        (server_time_at_start != 0).then(|| server_time_at_start.saturating_add(elapsed).div_ceil(1000))
     }
 }
 
@@ -47,15 +47,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_goes_on_from_the_last_answer_and_is_never_behind() {
+    fn clock_continues_from_last_update_and_is_never_behind() {
         let clock = ServerClock::new();
-        let sent = clock.began + Duration::from_millis(5);
-        assert_eq!(clock.at(sent), None);
-        clock.learn((100, 250_000), sent);
-        assert_eq!(clock.at(sent), Some(100_250));
-        assert_eq!(clock.at(sent + Duration::from_micros(1)), Some(100_251));
-        assert_eq!(clock.at(sent + Duration::from_secs(2)), Some(102_250));
-        clock.learn((7, 0), sent);
-        assert_eq!(clock.at(sent), Some(7_000), "it was set back");
+        let sent = clock.start + Duration::from_millis(5);
+        assert_eq!(clock.latest_at(sent), None);
+        clock.update((100, 250_000), sent);
+        assert_eq!(clock.latest_at(sent), Some(100_250));
+        assert_eq!(clock.latest_at(sent + Duration::from_micros(1)), Some(100_251));
+        assert_eq!(clock.latest_at(sent + Duration::from_secs(2)), Some(102_250));
+        clock.update((7, 0), sent);
+        assert_eq!(clock.latest_at(sent), Some(7_000), "it was set back");
     }
 }

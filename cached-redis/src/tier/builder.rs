@@ -9,7 +9,7 @@ use crate::{
     connect::{
         credentials::CredentialsProvider,
         endpoint::{Endpoint, Given, UrlTarget},
-        settings::{Addresses, LONGEST, Settings},
+        settings::{Addresses, MAX_DURATION, Settings},
     },
     tier::RedisTier,
     topology::Topology,
@@ -79,7 +79,7 @@ impl RedisTierBuilder {
 
     /// Sets the total time of an operation that precedes a load. Default: 50 ms.
     ///
-    /// These operations are `look`, `lease` and `exists`. A caller waits for them, so the time should be
+    /// These operations are `lookup`, `lease` and `exists`. A caller waits for them, so the time should be
     /// short compared to a load, and longer than a round trip to Redis. If Redis is farther away, the breaker
     /// opens and stays open, and [`health`](RedisTier::health) reports
     /// [`Slow`](cached_core::TierCause::Slow). A lease that exceeds the time may still be taken, and then
@@ -133,8 +133,8 @@ impl RedisTierBuilder {
     /// Further operations fail at once, and a rejected read counts as a slow one. The default is more than a
     /// server answers within the default [`operation_timeout`](Self::operation_timeout): further operations
     /// would wait in vain. Without a limit, operations that wait for a hung server would fill the memory.
-    pub fn max_in_flight(mut self, most: usize) -> Self {
-        self.max_in_flight = most;
+    pub fn max_in_flight(mut self, limit: usize) -> Self {
+        self.max_in_flight = limit;
         self
     }
 
@@ -174,7 +174,7 @@ impl RedisTierBuilder {
         certificate_pem: impl Into<Vec<u8>>,
         key_pem: impl Into<Vec<u8>>,
     ) -> Self {
-        self.given.certificates.own = Some((certificate_pem.into(), key_pem.into()));
+        self.given.certificates.client_certificate = Some((certificate_pem.into(), key_pem.into()));
         self
     }
 
@@ -297,7 +297,7 @@ impl RedisTierBuilder {
         let (target, query) = Endpoint::parse(&self.url, &self.given)?;
         let read_timeout = query.read_timeout.unwrap_or(self.operation_timeout);
         let write_timeout = query.write_timeout.unwrap_or(self.write_timeout);
-        let connect_timeout = query.connect_timeout.unwrap_or(self.connect_timeout).min(LONGEST);
+        let connect_timeout = query.connect_timeout.unwrap_or(self.connect_timeout).min(MAX_DURATION);
         for (name, duration) in [
             ("operation_timeout", read_timeout),
             ("write_timeout", write_timeout),
@@ -312,10 +312,10 @@ impl RedisTierBuilder {
             return Err(Error::config("retry: the shortest pause must not exceed the longest"));
         }
         if self.max_in_flight == 0 {
-            return Err(Error::config("max_in_flight: nothing could ever be asked"));
+            return Err(Error::config("max_in_flight: it must not be 0, because no command could be sent"));
         }
         if self.addresses.0.is_some() && matches!(target, UrlTarget::One(_)) {
-            return Err(Error::config("cluster_address_map: it is for redis-cluster:// only"));
+            return Err(Error::config("cluster_address_map: only redis-cluster:// supports it"));
         }
         let settings = |endpoint| Settings {
             endpoint,
@@ -330,11 +330,11 @@ impl RedisTierBuilder {
             max_in_flight: self.max_in_flight,
             has_substitute: false,
         };
-        let way = match target {
-            UrlTarget::One(endpoint) => Topology::to_one(settings(endpoint)),
-            UrlTarget::Cluster(seeds) => Topology::Many(Cluster::new(settings, seeds)?),
+        let topology = match target {
+            UrlTarget::One(endpoint) => Topology::standalone(settings(endpoint)),
+            UrlTarget::Cluster(seeds) => Topology::Cluster(Cluster::new(settings, seeds)?),
         };
-        Ok(RedisTier { way: Arc::new(way), confirms: Arc::default() })
+        Ok(RedisTier { topology: Arc::new(topology), barrier_queue: Arc::default() })
     }
 }
 

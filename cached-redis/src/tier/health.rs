@@ -20,12 +20,12 @@ impl RedisTier {
     /// # }
     /// ```
     pub fn health(&self) -> RedisHealth {
-        self.way.health()
+        self.topology.health()
     }
 
     /// Returns the state of the tier now, without asking a server.
     pub fn state(&self) -> RedisState {
-        self.way.state()
+        self.topology.state()
     }
 
     /// Returns a watch that follows the state.
@@ -49,6 +49,6 @@ impl RedisTier {
     /// # }
     /// ```
     pub fn watch_state(&self) -> RedisStateWatch {
-        RedisStateWatch(self.way.watch_state())
+        RedisStateWatch(self.topology.watch_state())
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Approximate number of keys that the server visits in one step.
-const STEP: usize = 1000;
+const SCAN_COUNT: usize = 1000;
 
 impl RedisTier {
     /// Visits all keys, removes those that match, and returns their number.
@@ -22,18 +22,18 @@ impl RedisTier {
         }
         let pattern = escape(pattern);
         let mut removed = 0;
-        let (mut nodes, before) = self.way.survey().await?;
-        for is_again in [false, true] {
+        let (mut nodes, before) = self.topology.survey().await?;
+        for is_second_pass in [false, true] {
             for node in &nodes {
-                removed += self.sweep_one(node, &pattern).await?;
+                removed += self.sweep_node(node, &pattern).await?;
             }
-            if is_again {
+            if is_second_pass {
                 break;
             }
             // A key that moved to a server that was already swept was missed. The second pass finds it there,
             // as long as its slot does not move twice within that time.
-            let (later, after) = self.way.survey().await?;
-            if before.is_calm_until(&after) {
+            let (later, after) = self.topology.survey().await?;
+            if before.is_stable_until(&after) {
                 break;
             }
             nodes = later;
@@ -41,22 +41,22 @@ impl RedisTier {
         Ok(removed)
     }
 
-    async fn sweep_one(&self, node: &Node, pattern: &str) -> Result<u64, TierError> {
+    async fn sweep_node(&self, node: &Node, pattern: &str) -> Result<u64, TierError> {
         let budget = node.settings.write_timeout;
-        let reserved = self.way.attached().map(|attached| attached.reserved.as_bytes());
-        let (mut cursor, mut removed, mut line) = (0_u64, 0, None);
+        let reserved_prefix = self.topology.attached().map(|attached| attached.reserved_prefix.as_bytes());
+        let (mut cursor, mut removed, mut feed) = (0_u64, 0, None);
         loop {
             let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(STEP);
-            let answers = node.change(&Batch::of(scan), budget).await?;
+            scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
+            let answers = node.write(&Batch::of(scan), budget).await?;
             // A cursor is meaningless to another server.
-            let line = line.get_or_insert_with(|| answers.line.clone());
-            if !line.is_same(&answers.line) {
+            let first_feed = feed.get_or_insert_with(|| answers.feed.clone());
+            if !first_feed.is_same(&answers.feed) {
                 return Err(TierError::Unavailable);
             }
             let read = |mut replies: Replies| replies.next::<(u64, Vec<Vec<u8>>)>();
-            let ((next, mut keys), _) = self.way.understand(answers, read)?;
-            keys.retain(|key| reserved.is_none_or(|reserved| !key.starts_with(reserved)));
+            let ((next, mut keys), _) = self.topology.decode(answers, read)?;
+            keys.retain(|key| reserved_prefix.is_none_or(|reserved| !key.starts_with(reserved)));
             if !keys.is_empty() {
                 removed += self.unlink(&keys).await?;
             }
@@ -74,7 +74,7 @@ impl RedisTier {
         }
         let read =
             |mut replies: Replies| keys.iter().map(|_| replies.next::<u64>()).sum::<RedisResult<u64>>();
-        Ok(self.change(batch, read).await?.0)
+        Ok(self.write(batch, read).await?.0)
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_star_stays_special() {
+    fn escape_leaves_only_the_star_special() {
         assert_eq!(escape("a:*:b"), "a:*:b");
         assert_eq!(escape(r"[a-z]?\^*"), r"\[a-z\]\?\\\^*");
         assert_eq!(escape("ü"), "ü");

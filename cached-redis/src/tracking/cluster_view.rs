@@ -12,14 +12,14 @@ use crate::{
 
 /// View of one server in a cluster: creates an [`OwnedSlots`] for each connection.
 pub(crate) trait ClusterView: fmt::Debug + Send + Sync {
-    fn connected(&self) -> Box<dyn OwnedSlots>;
+    fn owned_slots(&self) -> Box<dyn OwnedSlots>;
 }
 
 /// The slots of one server, as learned by the heartbeats of one connection.
 #[async_trait]
 pub(crate) trait OwnedSlots: fmt::Debug + Send + Sync {
     /// Adds the query for changes to `batch`.
-    fn ask(&self, batch: &mut Batch);
+    fn add_query(&self, batch: &mut Batch);
 
     /// Reads the reply, and returns whether the slots must be surveyed again.
     ///
@@ -31,8 +31,8 @@ pub(crate) trait OwnedSlots: fmt::Debug + Send + Sync {
     async fn survey(&mut self, connection: &mut Connection) -> RedisResult<bool>;
 
     /// Returns the registry for this process, if the server holds the slot of one.
-    fn post(&mut self) -> Option<Registry>;
+    fn registry(&mut self) -> Option<Registry>;
 
     /// Selects another registry, because the slot of the current one is migrating to another server.
-    fn choose_another_post(&mut self);
+    fn choose_another_registry(&mut self);
 }

@@ -24,7 +24,7 @@ use crate::protocol::{
 };
 
 /// Reply of the server if it tracks so many keys that it may start to forget some.
-pub(super) const FULL: &str = "full";
+pub(super) const TRACKING_TABLE_FULL: &str = "full";
 
 /// Changes that are tracked on one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,27 +54,27 @@ impl Tracking {
     }
 
     /// Returns whether this mode depends on the eviction count of the server.
-    pub(crate) fn is_partial(&self) -> bool {
+    pub(crate) fn is_noloop(&self) -> bool {
         matches!(self, Self::Others(_))
     }
 
     /// Adds the query for the eviction count.
-    pub(crate) fn ask(batch: &mut Batch) {
+    pub(crate) fn add_eviction_query(batch: &mut Batch) {
         batch.add_script(&EVICTED, "", &[""; 0]);
     }
 
     /// Reads the eviction count, and returns whether some changes may not have been pushed.
     ///
     /// Any different reply counts, an error included.
-    pub(crate) fn has_missed(&self, replies: &mut Replies) -> bool {
+    pub(crate) fn may_have_missed_changes(&self, replies: &mut Replies) -> bool {
         match self {
-            Self::Others(before) => is_another(before, replies.next::<String>().ok()),
+            Self::Others(before) => may_have_evicted(before, replies.next::<String>().ok()),
             Self::Off | Self::All => false,
         }
     }
 
     /// Records that the replies to a mode switch are lost, so that its outcome is unknown.
-    pub(crate) fn lose_turn(&mut self) {
+    pub(crate) fn mark_switch_unknown(&mut self) {
         if *self == Self::All {
             // The empty count differs from the next reply, so the next heartbeat widens the mode.
             *self = Self::Others(String::new());
@@ -82,18 +82,18 @@ impl Tracking {
     }
 
     /// Switches to tracking all changes.
-    pub(crate) async fn widen(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    pub(crate) async fn track_all(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<()> {
         Self::All.command().exec_async(connection).await?;
         *self = Self::All;
         Ok(())
     }
 
     /// Adds the commands that switch to the other mode, at the end of a batch.
-    pub(crate) fn ask_to_turn(&self, batch: &mut Batch) {
-        if self.is_partial() {
+    pub(crate) fn add_switch(&self, batch: &mut Batch) {
+        if self.is_noloop() {
             batch.add(Self::All.command());
             // Only after the switch, to include evictions on behalf of the commands before.
-            Self::ask(batch);
+            Self::add_eviction_query(batch);
         } else {
             // Sent with its source: an unknown script would run again after the switch, and count evictions
             // since then as earlier ones.
@@ -103,22 +103,22 @@ impl Tracking {
     }
 
     /// Reads the replies, and returns whether changes before the switch may not have been pushed.
-    pub(crate) fn turn(&mut self, replies: &mut Replies) -> bool {
+    pub(crate) fn apply_switch(&mut self, replies: &mut Replies) -> bool {
         match self {
             Self::Off => false,
             Self::Others(before) => {
                 let is_all = replies.next::<Value>().is_ok();
-                let has_missed = is_another(before, replies.next::<String>().ok());
+                let may_have_missed = may_have_evicted(before, replies.next::<String>().ok());
                 if is_all {
                     *self = Self::All;
                 }
-                has_missed
+                may_have_missed
             }
             Self::All => {
-                let evicted = replies.next::<String>();
+                let eviction_count = replies.next::<String>();
                 if replies.next::<Value>().is_ok() {
                     // The empty count of a failed reply differs from the next one, which widens the mode.
-                    *self = Self::Others(evicted.unwrap_or_default());
+                    *self = Self::Others(eviction_count.unwrap_or_default());
                 }
                 false
             }
@@ -127,6 +127,6 @@ impl Tracking {
 }
 
 /// Returns whether the server may have evicted or forgotten keys since the reply `before`.
-fn is_another(before: &str, answer: Option<String>) -> bool {
-    before == FULL || answer.is_none_or(|answer| answer != before)
+fn may_have_evicted(before: &str, reply: Option<String>) -> bool {
+    before == TRACKING_TABLE_FULL || reply.is_none_or(|reply| reply != before)
 }

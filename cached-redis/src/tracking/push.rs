@@ -1,8 +1,8 @@
 //! Delivery of the server's pushes to the cache.
 //!
-//! The connection's driver passes each push to [`PushListener::hear`] before it reads any later reply. This order is
-//! the basis of the watermark: once a reply is there, all changes that the server made before it have been
-//! handled. `echo` checks that pushes arrive at all, and `node::heartbeat` advances the watermark.
+//! The connection's driver passes each push to [`PushListener::receive`] before it reads any later reply. This
+//! order is the basis of the watermark: once a reply is there, all changes that the server made before it have
+//! been handled. `self_test` checks that pushes arrive at all, and `node::heartbeat` advances the watermark.
 
 use std::{
     sync::{
@@ -17,59 +17,59 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
 use crate::{
-    connect::settings::HEARTBEAT,
+    connect::settings::MAX_HEARTBEAT_INTERVAL,
     tracking::{attachment::AttachedCache, cluster_view::ClusterView},
 };
 
 /// Shortest pause between two heartbeats, however small the staleness bound is.
-const SHORTEST_BEAT: Duration = Duration::from_millis(5);
+const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Router for the pushes of all connections to one server.
 #[derive(Debug, Default)]
 pub(crate) struct PushRouter {
     attached: OnceLock<AttachedCache>,
     /// Wakes the heartbeat, which is then due at once.
-    pub(crate) pulse: Notify,
-    /// Number of hits served from memory at the last call of [`take_use`](Self::take_use).
-    served: AtomicU64,
+    pub(crate) heartbeat_due: Notify,
+    /// Number of hits served from memory at the last call of [`take_watermark_use`](Self::take_watermark_use).
+    last_hits: AtomicU64,
     /// Set when a barrier was pushed that this process has not acknowledged yet.
-    is_poked: AtomicBool,
+    has_barrier: AtomicBool,
     /// Set when a push shows that the registry may be lost.
-    is_lost: AtomicBool,
+    is_registry_lost: AtomicBool,
     /// View of the cluster, if the server is in one.
     pub(crate) cluster: Option<Box<dyn ClusterView>>,
     /// Set if the connection gets no pushes, since it only carries large values.
-    pub(crate) is_mute: bool,
+    pub(crate) is_without_pushes: bool,
 }
 
 /// Listener for the pushes of one connection.
 #[derive(Debug)]
 pub(crate) struct PushListener {
-    watch: Arc<PushRouter>,
+    router: Arc<PushRouter>,
     has_echoed: AtomicBool,
 }
 
 impl PushListener {
-    pub(crate) fn new(watch: Arc<PushRouter>) -> Self {
-        Self { watch, has_echoed: AtomicBool::new(false) }
+    pub(crate) fn new(router: Arc<PushRouter>) -> Self {
+        Self { router, has_echoed: AtomicBool::new(false) }
     }
 
     /// Handles one push.
     ///
     /// The driver of a connection hands over each push before it reads later data of the server: see
     /// `send_result` in redis-rs. So when a reply arrives, all changes before it have been handled.
-    pub(crate) fn hear(&self, push: &PushInfo) {
-        if self.watch.hear(push) {
+    pub(crate) fn receive(&self, push: &PushInfo) {
+        if self.router.deliver(push) {
             self.has_echoed.store(true, Ordering::Release);
         }
     }
 
     /// Discards earlier pushes, so that only later ones count as the echo.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn reset_echo(&self) {
         self.has_echoed.store(false, Ordering::Release);
     }
 
-    /// Returns whether a push since [`forget`](Self::forget) has covered the echo key, or all keys.
+    /// Returns whether a push since [`reset_echo`](Self::reset_echo) has covered the echo key, or all keys.
     pub(crate) fn has_echoed(&self) -> bool {
         self.has_echoed.load(Ordering::Acquire)
     }
@@ -77,8 +77,8 @@ impl PushListener {
 
 impl PushRouter {
     /// Creates the router for a connection that only carries large values.
-    pub(crate) fn mute() -> Self {
-        Self { is_mute: true, ..Self::default() }
+    pub(crate) fn without_pushes() -> Self {
+        Self { is_without_pushes: true, ..Self::default() }
     }
 
     /// Creates the router for a server in a cluster.
@@ -103,58 +103,59 @@ impl PushRouter {
     /// A new watermark arrives before the previous one is too old, if the reply takes at most a quarter of
     /// the staleness bound.
     pub(crate) fn interval(&self) -> Duration {
-        self.attached()
-            .map_or(HEARTBEAT, |attached| (attached.bound() * 3 / 4).clamp(SHORTEST_BEAT, HEARTBEAT))
+        self.attached().map_or(MAX_HEARTBEAT_INTERVAL, |attached| {
+            (attached.bound() * 3 / 4).clamp(MIN_HEARTBEAT_INTERVAL, MAX_HEARTBEAT_INTERVAL)
+        })
     }
 
     /// Returns whether the cache has used the watermark since the last call.
     ///
     /// A cache that reports no number of hits counts as using it.
-    pub(crate) fn take_use(&self) -> bool {
+    pub(crate) fn take_watermark_use(&self) -> bool {
         let Some(attached) = self.attached() else { return false };
-        let served = attached.attachment.watcher.served();
-        served.is_none_or(|served| self.served.swap(served, Ordering::Relaxed) != served)
+        let hits = attached.attachment.listener.served();
+        hits.is_none_or(|hits| self.last_hits.swap(hits, Ordering::Relaxed) != hits)
     }
 
     /// Returns whether loads are under way, or whether that is unknown.
     pub(crate) fn has_loads(&self) -> bool {
-        self.attached().is_some_and(|attached| attached.attachment.watcher.served().is_none())
+        self.attached().is_some_and(|attached| attached.attachment.listener.served().is_none())
     }
 
     /// Returns whether another process waits for an acknowledgement of this one.
-    pub(crate) fn is_poked(&self) -> bool {
-        self.is_poked.load(Ordering::Acquire)
+    pub(crate) fn has_barrier(&self) -> bool {
+        self.has_barrier.load(Ordering::Acquire)
     }
 
-    /// Returns the same as [`is_poked`](Self::is_poked), and marks the barrier as acknowledged.
-    pub(crate) fn take_poke(&self) -> bool {
-        self.is_poked.swap(false, Ordering::AcqRel)
+    /// Returns the same as [`has_barrier`](Self::has_barrier), and marks the barrier as acknowledged.
+    pub(crate) fn take_barrier(&self) -> bool {
+        self.has_barrier.swap(false, Ordering::AcqRel)
     }
 
     /// Returns whether the registry was lost since the last call.
-    pub(crate) fn take_loss(&self) -> bool {
-        self.is_lost.swap(false, Ordering::AcqRel)
+    pub(crate) fn take_registry_loss(&self) -> bool {
+        self.is_registry_lost.swap(false, Ordering::AcqRel)
     }
 
     /// Notifies the cache that the connection is restored.
-    pub(crate) fn restored(&self) {
+    pub(crate) fn notify_restored(&self) {
         if let Some(attached) = self.attached() {
-            attached.attachment.watcher.restored();
+            attached.attachment.listener.restored();
         }
     }
 
     /// Notifies the cache that any key may have changed.
-    pub(crate) fn all_changed(&self) {
+    pub(crate) fn notify_all_changed(&self) {
         if let Some(attached) = self.attached() {
-            attached.attachment.watcher.all_changed();
+            attached.attachment.listener.all_changed();
         }
     }
 
     /// Delivers a push to the cache, and returns whether it covered the echo key.
-    fn hear(&self, push: &PushInfo) -> bool {
+    fn deliver(&self, push: &PushInfo) -> bool {
         if push.kind == PushKind::Disconnection {
             // Without requests, nothing else would detect the loss.
-            self.pulse.notify_one();
+            self.heartbeat_due.notify_one();
         }
         let (Some(attached), PushKind::Invalidate) = (self.attached(), &push.kind) else { return false };
         let mut has_echo = false;
@@ -162,8 +163,8 @@ impl PushRouter {
             Some(Value::Array(keys)) if keys.iter().all(|key| matches!(key, Value::BulkString(_))) => {
                 for key in keys {
                     if let Value::BulkString(key) = key {
-                        has_echo |= key.starts_with(attached.echo.as_bytes());
-                        self.changed(attached, key);
+                        has_echo |= key.starts_with(attached.echo_prefix.as_bytes());
+                        self.deliver_key(attached, key);
                     }
                 }
             }
@@ -171,26 +172,28 @@ impl PushRouter {
             // Either the whole database was flushed, with the registry in it, or the changed keys are
             // unknown.
             _ => {
-                self.all_changed();
-                self.is_lost.store(true, Ordering::Release);
-                self.poke();
+                self.notify_all_changed();
+                self.is_registry_lost.store(true, Ordering::Release);
+                self.set_barrier();
                 has_echo = true;
             }
         }
         has_echo
     }
 
-    fn poke(&self) {
-        self.is_poked.store(true, Ordering::Release);
-        self.pulse.notify_one();
+    fn set_barrier(&self) {
+        self.has_barrier.store(true, Ordering::Release);
+        self.heartbeat_due.notify_one();
     }
 
-    fn changed(&self, attached: &AttachedCache, key: &[u8]) {
-        let is_own = [&attached.members, &attached.echo].iter().any(|own| key.starts_with(own.as_bytes()));
-        if key.starts_with(attached.poke.as_bytes()) {
-            self.poke();
+    fn deliver_key(&self, attached: &AttachedCache, key: &[u8]) {
+        let is_own = [&attached.members_prefix, &attached.echo_prefix]
+            .iter()
+            .any(|own| key.starts_with(own.as_bytes()));
+        if key.starts_with(attached.barrier_prefix.as_bytes()) {
+            self.set_barrier();
         } else if !is_own && !planted!("push-ignored") {
-            attached.attachment.watcher.changed(key);
+            attached.attachment.listener.changed(key);
         }
     }
 }
@@ -222,17 +225,17 @@ mod tests {
     }
 
     /// Returns the number of changed keys, and of changes of all keys.
-    fn heard(kind: PushKind, data: Vec<Value>) -> (usize, usize) {
-        let (watch, counter) = (PushRouter::default(), Arc::new(Counter::default()));
-        watch.attach(Attachment {
+    fn deliveries(kind: PushKind, data: Vec<Value>) -> (usize, usize) {
+        let (router, counter) = (PushRouter::default(), Arc::new(Counter::default()));
+        router.attach(Attachment {
             max_bytes: 1 << 20,
-            watcher: counter.clone(),
+            listener: counter.clone(),
             namespace: "ns".to_owned(),
             journal: "ns:%tags".to_owned(),
-            bound: HEARTBEAT,
+            bound: MAX_HEARTBEAT_INTERVAL,
             grace: Duration::ZERO,
         });
-        watch.hear(&PushInfo { kind, data });
+        router.deliver(&PushInfo { kind, data });
         (counter.keys.load(Ordering::SeqCst), counter.all.load(Ordering::SeqCst))
     }
 
@@ -244,14 +247,14 @@ mod tests {
     fn pushed_keys_are_delivered_except_internal_ones() {
         let keys =
             vec![bulk("ns:a"), bulk("ns:%members"), bulk("ns:%poke"), bulk("ns:%echo:1"), bulk("ns:b")];
-        assert_eq!(heard(PushKind::Invalidate, vec![Value::Array(keys)]), (2, 0));
-        assert_eq!(heard(PushKind::Invalidate, vec![Value::Array(Vec::new())]), (0, 0));
-        assert_eq!(heard(PushKind::Message, vec![Value::Array(vec![bulk("ns:a")])]), (0, 0));
+        assert_eq!(deliveries(PushKind::Invalidate, vec![Value::Array(keys)]), (2, 0));
+        assert_eq!(deliveries(PushKind::Invalidate, vec![Value::Array(Vec::new())]), (0, 0));
+        assert_eq!(deliveries(PushKind::Message, vec![Value::Array(vec![bulk("ns:a")])]), (0, 0));
     }
 
     /// An unreadable push may concern any key, so it invalidates all of them.
     #[test]
-    fn changes_that_cannot_be_read_are_changes_of_everything() {
+    fn unreadable_push_counts_as_a_change_of_all_keys() {
         for data in [
             vec![],
             vec![Value::Nil],
@@ -261,7 +264,7 @@ mod tests {
             vec![Value::Array(vec![Value::SimpleString("ns:a".to_owned())])],
             vec![Value::Array(vec![Value::Array(vec![bulk("ns:a")])])],
         ] {
-            assert_eq!(heard(PushKind::Invalidate, data), (0, 1));
+            assert_eq!(deliveries(PushKind::Invalidate, data), (0, 1));
         }
     }
 }

@@ -14,7 +14,8 @@ use redis_harness::{Mode, Proxy, Pulse, RedisServer, eventually_async};
 use tokio::task::JoinSet;
 
 use crate::support::{
-    AMPLE, MINUTE, Recorder, attach, claim, delete, down, fill, get, lease, put, refused, token, up, value,
+    AMPLE, MINUTE, Recorder, attach, delete, fill, get, lease, lease_request, put, refused, tier_fill, token,
+    wait_until_down, wait_until_up,
 };
 
 const BUDGET: Duration = Duration::from_millis(100);
@@ -33,7 +34,7 @@ async fn connected(url: &str) -> (Arc<RedisTier>, Arc<Recorder>) {
 async fn connected_as(builder: RedisTierBuilder) -> (Arc<RedisTier>, Arc<Recorder>) {
     let (tier, recorder) = (Arc::new(builder.build().unwrap()), Arc::new(Recorder::default()));
     attach(&tier, recorder.clone());
-    up(&tier).await;
+    wait_until_up(&tier).await;
     (tier, recorder)
 }
 
@@ -42,12 +43,12 @@ async fn connected_as(builder: RedisTierBuilder) -> (Arc<RedisTier>, Arc<Recorde
 struct Calls {
     answered: usize,
     /// Calls that waited for their whole budget, and got nothing.
-    paid: usize,
+    timed_out: usize,
     /// Calls that ended later than a tenth of the budget after it, while the pulse was late as well. The tier does
     /// not count them against Redis.
     late: usize,
     /// Calls that were not sent.
-    turned_away: usize,
+    rejected: usize,
 }
 
 impl Calls {
@@ -64,7 +65,8 @@ impl Calls {
                     answered += usize::from(is_answered);
                     let ended = Instant::now();
                     let is_long = ended.duration_since(began) > BUDGET + BUDGET / 10;
-                    late += usize::from(!is_answered && is_long && !pulse.late(began, ended).is_zero());
+                    late +=
+                        usize::from(!is_answered && is_long && !pulse.delay_between(began, ended).is_zero());
                 }
                 (answered, late)
             });
@@ -75,8 +77,8 @@ impl Calls {
             answered += more_answered;
             late += more_late;
         }
-        let turned_away = usize::try_from(tier.health().shed - shed).unwrap();
-        Self { answered, paid: callers * each - answered - turned_away, late, turned_away }
+        let rejected = usize::try_from(tier.health().shed - shed).unwrap();
+        Self { answered, timed_out: callers * each - answered - rejected, late, rejected }
     }
 }
 
@@ -91,7 +93,7 @@ async fn at_once<T>(call: impl Future<Output = T>) -> T {
 }
 
 /// Reads until the breaker is open.
-async fn open(tier: &RedisTier) {
+async fn wait_until_open(tier: &RedisTier) {
     eventually_async("the breaker is open", async || {
         let _ = get(tier, "key").await;
         tier.health().breaker_open
@@ -101,45 +103,45 @@ async fn open(tier: &RedisTier) {
 }
 
 /// Waits until the breaker is closed, without any reads.
-async fn closed(tier: &RedisTier) {
+async fn wait_until_closed(tier: &RedisTier) {
     eventually_async("the breaker is closed", async || !tier.health().breaker_open).await;
 }
 
 #[tokio::test]
-async fn callers_one_after_the_other_pay_for_a_frozen_server_four_times() {
+async fn sequential_callers_wait_for_a_frozen_server_four_times() {
     let server = RedisServer::start();
     let pulse = Arc::new(Pulse::start());
     let (tier, _) = connected(&server.url()).await;
     server.freeze();
     let calls = Calls::make(&tier, &pulse, 1, 1000).await;
-    assert_eq!((calls.answered, calls.paid + calls.turned_away), (0, 1000));
+    assert_eq!((calls.answered, calls.timed_out + calls.rejected), (0, 1000));
     // Even if every second call is late, the fourth of the others comes before the twentieth call.
     let most = 4 + calls.late.min(16);
-    assert!((4..=most).contains(&calls.paid), "{calls:?}");
+    assert!((4..=most).contains(&calls.timed_out), "{calls:?}");
     assert!(!tier.ready());
     assert_eq!(tier.state(), RedisState::Degraded);
 
     server.thaw();
-    closed(&tier).await;
+    wait_until_closed(&tier).await;
     let (pulse, began) = (Arc::new(Pulse::start()), Instant::now());
     let calls = Calls::make(&tier, &pulse, 1, 100).await;
     assert!((calls.answered, tier.health().breaker_opened) == (100, 1) || pulse.was_slow(began), "{calls:?}");
 }
 
 #[tokio::test]
-async fn of_many_callers_at_a_time_each_pays_once() {
+async fn each_concurrent_caller_waits_for_a_frozen_server_once() {
     let server = RedisServer::start();
     let pulse = Arc::new(Pulse::start());
     let (tier, _) = connected(&server.url()).await;
     server.freeze();
     let calls = Calls::make(&tier, &pulse, 50, 200).await;
     // Three callers may start another call before the fourth has reported its timeout.
-    assert!(calls.paid <= 53 + calls.late, "{calls:?}");
-    assert_eq!(calls.paid + calls.turned_away, 10_000);
+    assert!(calls.timed_out <= 53 + calls.late, "{calls:?}");
+    assert_eq!(calls.timed_out + calls.rejected, 10_000);
 }
 
 #[tokio::test]
-async fn a_server_that_is_frozen_from_the_start_is_not_waited_for_by_everybody() {
+async fn only_the_first_call_waits_for_a_server_frozen_from_the_start() {
     let server = RedisServer::start();
     server.freeze();
     let tier = Arc::new(builder(&server.url()).build().unwrap());
@@ -150,10 +152,10 @@ async fn a_server_that_is_frozen_from_the_start_is_not_waited_for_by_everybody()
     }
     assert_eq!(tier.state(), RedisState::Down);
     server.thaw();
-    up_again(&tier).await;
+    wait_until_up_again(&tier).await;
 }
 
-async fn up_again(tier: &RedisTier) {
+async fn wait_until_up_again(tier: &RedisTier) {
     eventually_async("the server is asked again", async || get(tier, "key").await.is_ok()).await;
     assert_eq!(tier.state(), RedisState::Up);
 }
@@ -164,28 +166,28 @@ async fn open_breaker_rejects_reads_without_sending() {
     let proxy = Proxy::start(server.port());
     // Without a cache, a heartbeat is a `PING`.
     let tier = builder(&proxy.url()).build().unwrap();
-    up(&tier).await;
+    wait_until_up(&tier).await;
     server.freeze();
-    open(&tier).await;
+    wait_until_open(&tier).await;
 
     let shed = tier.health().shed;
     proxy.take_round_trips();
     for _ in 0..1000 {
         assert_eq!(at_once(get(&tier, "canary")).await, Err(TierError::Unavailable));
         assert_eq!(at_once(tier.exists("canary")).await, Err(TierError::Unavailable));
-        let claim = claim("canary", token(), LeaseMode::IfAbsent);
+        let claim = lease_request("canary", token(), LeaseMode::IfAbsent);
         assert_eq!(at_once(lease(&tier, claim)).await, Err(TierError::Unavailable));
     }
     assert_eq!(tier.health().shed, shed + 3000);
     let sent = proxy.take_round_trips().concat();
     assert!(!String::from_utf8_lossy(&sent).contains("canary"));
     server.thaw();
-    up_again(&tier).await;
+    wait_until_up_again(&tier).await;
     assert_eq!(proxy.connections(), 1);
 }
 
 #[tokio::test]
-async fn a_slow_server_opens_it_and_one_that_is_fast_again_closes_it() {
+async fn slow_server_opens_breaker_and_fast_one_closes_it() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let (tier, recorder) = connected(&proxy.url()).await;
@@ -193,11 +195,11 @@ async fn a_slow_server_opens_it_and_one_that_is_fast_again_closes_it() {
 
     // In time, but barely.
     proxy.set_mode(Mode::Delay(BUDGET * 9 / 10));
-    open(&tier).await;
+    wait_until_open(&tier).await;
     assert_eq!(recorder.restored.load(Ordering::SeqCst), restored);
 
     proxy.set_mode(Mode::Pass);
-    closed(&tier).await;
+    wait_until_closed(&tier).await;
     assert!(tier.ready());
     assert_eq!(recorder.restored.load(Ordering::SeqCst), restored + 1, "what could not be told is told now");
     assert!(get(&tier, "key").await.is_ok());
@@ -205,14 +207,14 @@ async fn a_slow_server_opens_it_and_one_that_is_fast_again_closes_it() {
 }
 
 #[tokio::test]
-async fn with_the_defaults_it_closes_within_a_second() {
+async fn breaker_closes_within_a_second_with_default_settings() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = RedisTier::builder(proxy.url()).build().unwrap();
     attach(&tier, Arc::new(Recorder::default()));
-    up(&tier).await;
+    wait_until_up(&tier).await;
     proxy.set_mode(Mode::Delay(Duration::from_millis(200)));
-    open(&tier).await;
+    wait_until_open(&tier).await;
     // Long enough for the pauses between probes to reach their maximum.
     let mut probes = 0;
     proxy.take_round_trips();
@@ -225,37 +227,37 @@ async fn with_the_defaults_it_closes_within_a_second() {
 
     let (pulse, began) = (Pulse::start(), Instant::now());
     proxy.set_mode(Mode::Pass);
-    closed(&tier).await;
-    let took = pulse.took_since(began);
+    wait_until_closed(&tier).await;
+    let took = pulse.elapsed_since(began);
     println!("closed after {took:?}");
     assert!(took < Duration::from_millis(1500), "{took:?}");
 }
 
 #[tokio::test]
-async fn writes_go_on_while_it_is_open() {
+async fn writes_continue_while_breaker_is_open() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let (tier, _) = connected(&proxy.url()).await;
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
     let mine = token();
-    lease(&tier, claim("mine", mine, LeaseMode::Always)).await.unwrap();
+    lease(&tier, lease_request("mine", mine, LeaseMode::Always)).await.unwrap();
 
     proxy.set_mode(Mode::Delay(BUDGET * 2));
-    open(&tier).await;
+    wait_until_open(&tier).await;
     assert_eq!(delete(&tier, "key").await, Ok(()));
     assert_eq!(server.cli(&["EXISTS", "key"]), "0");
-    assert_eq!(fill(&tier, value("mine", mine, vec![2], MINUTE)).await, Ok(true));
+    assert_eq!(fill(&tier, tier_fill("mine", mine, vec![2], MINUTE)).await, Ok(true));
     assert!(tier.health().breaker_open);
 }
 
 #[tokio::test]
-async fn with_the_defaults_a_mute_connection_is_replaced_within_two_seconds() {
+async fn mute_connection_is_replaced_within_two_seconds_with_default_settings() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = RedisTier::builder(proxy.url()).build().unwrap();
     let pulse = Pulse::start();
     // Heartbeats are one second apart, so the reads must detect the fault.
-    up(&tier).await;
+    wait_until_up(&tier).await;
     proxy.set_mode(Mode::Swallow);
     proxy.set_mode(Mode::Pass);
 
@@ -265,18 +267,18 @@ async fn with_the_defaults_a_mute_connection_is_replaced_within_two_seconds() {
         proxy.connections() > 1 && get(&tier, "key").await.is_ok()
     })
     .await;
-    let took = pulse.took_since(began);
+    let took = pulse.elapsed_since(began);
     println!("replaced after {took:?}");
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(tier.health().reconnects, 1);
 }
 
 #[tokio::test]
-async fn a_read_that_times_out_has_the_connection_checked() {
+async fn read_timeout_triggers_a_connection_check() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let (tier, pulse) = (builder(&proxy.url()).build().unwrap(), Pulse::start());
-    up(&tier).await;
+    wait_until_up(&tier).await;
     let pings = || {
         let sent = proxy.take_round_trips().concat();
         String::from_utf8_lossy(&sent).matches("PING").count()
@@ -286,15 +288,15 @@ async fn a_read_that_times_out_has_the_connection_checked() {
     let began = Instant::now();
     assert_eq!(get(&tier, "key").await, Err(TierError::Timeout));
     eventually_async("a heartbeat follows", async || pings() > 0).await;
-    let took = pulse.took_since(began);
+    let took = pulse.elapsed_since(began);
     assert!(took < Duration::from_millis(700), "without it, the next one came after a second");
 }
 
 #[tokio::test]
-async fn too_many_at_a_time_fail_at_once() {
+async fn reads_beyond_the_limit_fail_at_once() {
     let server = RedisServer::start();
     let tier = crate::support::builder(&server.url()).max_in_flight(8).build().unwrap();
-    up(&tier).await;
+    wait_until_up(&tier).await;
     server.freeze();
     let tier = Arc::new(tier);
     let mut waiting = JoinSet::new();
@@ -304,8 +306,8 @@ async fn too_many_at_a_time_fail_at_once() {
     }
     assert_eq!(waiting.join_next().await.unwrap().unwrap(), Err(TierError::Unavailable));
     // Each rejected call counts as one that took too long.
-    for turned_away in 1..=3 {
-        assert_eq!((tier.health().shed, tier.health().breaker_open), (turned_away, false));
+    for rejected in 1..=3 {
+        assert_eq!((tier.health().shed, tier.health().breaker_open), (rejected, false));
         assert_eq!(get(&tier, "key").await, Err(TierError::Unavailable));
     }
     assert!(tier.health().breaker_open);
@@ -315,35 +317,35 @@ async fn too_many_at_a_time_fail_at_once() {
     while let Some(read) = waiting.join_next().await {
         assert_eq!(read.unwrap(), Ok(None));
     }
-    up_again(&tier).await;
+    wait_until_up_again(&tier).await;
 }
 
 #[tokio::test]
-async fn too_many_writes_are_not_taken_for_done_and_do_not_open_it() {
+async fn writes_beyond_the_limit_fail_and_do_not_open_breaker() {
     let server = RedisServer::start();
     let tier = Arc::new(crate::support::builder(&server.url()).max_in_flight(2).build().unwrap());
     attach(&tier, Arc::new(Recorder::default()));
-    up(&tier).await;
+    wait_until_up(&tier).await;
     server.freeze();
     let mut waiting = JoinSet::new();
     for _ in 0..10 {
         let tier = tier.clone();
         waiting.spawn(async move { delete(&tier, "key").await });
     }
-    let mut turned_away = 0;
-    while turned_away < 8 {
+    let mut rejected = 0;
+    while rejected < 8 {
         assert_eq!(waiting.join_next().await.unwrap().unwrap(), Err(TierError::Unavailable));
-        turned_away += 1;
+        rejected += 1;
     }
     assert!(!tier.health().breaker_open);
     server.thaw();
-    while let Some(told) = waiting.join_next().await {
-        assert_eq!(told.unwrap(), Ok(()));
+    while let Some(deleted) = waiting.join_next().await {
+        assert_eq!(deleted.unwrap(), Ok(()));
     }
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_does_not_open_it() {
+async fn refusals_do_not_open_breaker() {
     let server = RedisServer::start();
     let (tier, _) = connected_as(crate::support::builder(&server.url())).await;
     server.cli(&["CONFIG", "SET", "replica-serve-stale-data", "no"]);
@@ -360,10 +362,10 @@ async fn a_server_that_refuses_does_not_open_it() {
 }
 
 #[tokio::test]
-async fn callers_that_go_away_do_not_open_it() {
+async fn cancelled_reads_do_not_open_breaker() {
     let server = RedisServer::start();
     let tier = crate::support::builder(&server.url()).operation_timeout(AMPLE).build().unwrap();
-    up(&tier).await;
+    wait_until_up(&tier).await;
     server.freeze();
     for _ in 0..20 {
         let read = tokio::time::timeout(Duration::from_millis(1), get(&tier, "key")).await;
@@ -371,16 +373,16 @@ async fn callers_that_go_away_do_not_open_it() {
     }
     assert_eq!(tier.health().breaker_opened, 0);
     server.thaw();
-    up_again(&tier).await;
+    wait_until_up_again(&tier).await;
 }
 
 #[tokio::test]
-async fn a_healthy_server_never_opens_it() {
+async fn healthy_server_never_opens_breaker() {
     let server = RedisServer::start();
     // Default settings.
     let tier = Arc::new(RedisTier::builder(server.url()).build().unwrap());
     attach(&tier, Arc::new(Recorder::default()));
-    up(&tier).await;
+    wait_until_up(&tier).await;
     let (pulse, began) = (Arc::new(Pulse::start()), Instant::now());
     let calls = Calls::make(&tier, &pulse, 4, 5000).await;
     let health = tier.health();
@@ -396,13 +398,13 @@ async fn state_changes_are_reported_in_order() {
     attach(&tier, Arc::new(Recorder::default()));
     let mut watch = tier.watch_state();
     assert_eq!((watch.state(), tier.health().last_answer_ms), (RedisState::Untried, None));
-    up(&tier).await;
+    wait_until_up(&tier).await;
     assert_eq!(watch.changed().await, RedisState::Up);
     let health = tier.health();
     assert!(health.tracking && health.registered && health.last_answer_ms.is_some(), "{health:?}");
 
     server.freeze();
-    open(&tier).await;
+    wait_until_open(&tier).await;
     assert_eq!(watch.changed().await, RedisState::Degraded);
     server.thaw();
     assert_eq!(watch.changed().await, RedisState::Up);
@@ -412,7 +414,7 @@ async fn state_changes_are_reported_in_order() {
     assert_eq!(watch.changed().await, RedisState::Up);
     server.kill();
     assert_eq!(watch.changed().await, RedisState::Down);
-    down(&tier).await;
+    wait_until_down(&tier).await;
     server.restart();
     assert_eq!(watch.changed().await, RedisState::Up);
 
@@ -434,14 +436,14 @@ async fn server_without_tracking_is_degraded() {
 }
 
 #[tokio::test]
-async fn without_messages_an_open_breaker_ends_the_registration() {
+async fn open_breaker_ends_the_registration_of_an_untracked_connection() {
     let server = RedisServer::start();
     server.cli(&["ACL", "SETUSER", "default", "-client"]);
     let proxy = Proxy::start(server.port());
     let (tier, _) = connected(&proxy.url()).await;
     proxy.take_round_trips();
     proxy.set_mode(Mode::Delay(BUDGET * 2));
-    open(&tier).await;
+    wait_until_open(&tier).await;
     // The first ones may have been under way when the breaker opened.
     let mut heartbeats = 0;
     eventually_async("it beats", async || {
@@ -460,7 +462,7 @@ async fn without_messages_an_open_breaker_ends_the_registration() {
 }
 
 #[test]
-fn health_can_be_stored_and_shows_no_password() {
+fn health_is_serializable_and_hides_the_password() {
     let tier = RedisTier::builder("redis://user:canary@localhost:1/").build().unwrap();
     let json = serde_json::to_string(&tier.health()).unwrap();
     assert!(json.contains(r#""state":"untried""#) && !json.contains("canary"), "{json}");
@@ -468,7 +470,7 @@ fn health_can_be_stored_and_shows_no_password() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_an_answer() {
+async fn refusal_counts_as_an_answer_for_breaker() {
     let server = RedisServer::start();
     server.cli(&["RPUSH", "list", "someone else's"]);
     let proxy = Proxy::start(server.port());
@@ -523,7 +525,7 @@ async fn busy_process_does_not_open_the_breaker() {
 ///
 /// For these calls, it does not count as slow.
 #[tokio::test]
-async fn a_call_whose_load_costs_more_waits_for_longer() {
+async fn call_with_a_larger_budget_waits_for_longer() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let (tier, _) = connected(&proxy.url()).await;
@@ -531,16 +533,13 @@ async fn a_call_whose_load_costs_more_waits_for_longer() {
     proxy.set_mode(Mode::Delay(BUDGET));
     for _ in 0..8 {
         for budget in [Budget::AtLeast(AMPLE), Budget::Exactly(AMPLE)] {
-            let (record, _) = tier.look_at_within("key", budget).await.unwrap();
+            let (record, _) = tier.get_within("key", budget).await.unwrap();
             assert!(matches!(record, Record::Value(_)));
-            let asks = [Lookup::new("key")];
-            assert_eq!(tier.look_within(&asks, &[], budget).await.unwrap().records.len(), 1);
+            let lookups = [Lookup::new("key")];
+            assert_eq!(tier.lookup_within(&lookups, &[], budget).await.unwrap().records.len(), 1);
         }
     }
     let health = tier.health();
     assert!(!health.breaker_open && health.breaker_opened == 0, "{health:?}");
-    assert_eq!(
-        tier.look_at_within("key", Budget::Exactly(BUDGET / 10)).await.unwrap_err(),
-        TierError::Timeout
-    );
+    assert_eq!(tier.get_within("key", Budget::Exactly(BUDGET / 10)).await.unwrap_err(), TierError::Timeout);
 }

@@ -17,23 +17,23 @@ use redis_harness::{Proxy, RedisCluster, RedisServer, eventually, eventually_asy
 use tokio::time::sleep;
 
 use crate::{
-    members::clock,
-    settings::{assert_error_is_silent, refused as refused_url},
+    barriers::server_time_ms,
+    settings::{assert_error_hides_credentials, config_error as refused_url},
     support::{
-        AT_ONCE, MINUTE, Recorder, ask, attach, builder, bytes, claim, delete, fill, get, lease, look, now,
-        proven, put, shown, tier, token, value,
+        AT_ONCE, MINUTE, Recorder, attach, builder, bytes, debug_field, delete, fill, get, lease,
+        lease_request, lookup, now, put, tag_request, tier, tier_fill, token, watermark,
     },
 };
 
 /// Returns a tier that is attached to a recorder and connected to all servers.
-async fn watched(cluster: &RedisCluster) -> (RedisTier, Arc<Recorder>) {
+async fn attached_tier(cluster: &RedisCluster) -> (RedisTier, Arc<Recorder>) {
     let (tier, recorder) = (tier(&cluster.url()), Arc::new(Recorder::default()));
     attach(&tier, recorder.clone());
-    up(&tier).await;
+    wait_until_up(&tier).await;
     (tier, recorder)
 }
 
-async fn up(tier: &RedisTier) {
+async fn wait_until_up(tier: &RedisTier) {
     eventually_async("the tier reaches all servers", async || {
         let _ = tier.exists("any").await;
         tier.state() == RedisState::Up
@@ -41,8 +41,8 @@ async fn up(tier: &RedisTier) {
     .await;
 }
 
-fn keys(begin: &str, count: usize) -> Vec<String> {
-    (0..count).map(|number| format!("{begin}{number}")).collect()
+fn keys(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{prefix}{number}")).collect()
 }
 
 fn text(text: &str) -> Vec<u8> {
@@ -50,7 +50,7 @@ fn text(text: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn each_server_holds_its_share() {
+async fn keys_are_spread_over_all_servers() {
     let cluster = RedisCluster::start();
     let tier = tier(&cluster.url());
     let keys = keys("ns:key", 60);
@@ -60,8 +60,8 @@ async fn each_server_holds_its_share() {
     for server in &cluster.servers {
         assert!(server.cli(&["DBSIZE"]).parse::<usize>().unwrap() > 5);
     }
-    let asks: Vec<_> = keys.iter().map(|key| Lookup::new(key)).collect();
-    let seen = tier.look(&asks, &[]).await.unwrap();
+    let lookups: Vec<_> = keys.iter().map(|key| Lookup::new(key)).collect();
+    let seen = tier.lookup(&lookups, &[]).await.unwrap();
     for (key, record) in keys.iter().zip(seen.records) {
         assert!(matches!(record, Record::Value(stored) if stored.bytes == key.as_bytes()));
     }
@@ -76,38 +76,41 @@ async fn each_server_holds_its_share() {
 #[tokio::test]
 async fn every_server_pushes_changes() {
     let cluster = RedisCluster::start();
-    let (tier, recorder) = watched(&cluster).await;
+    let (tier, recorder) = attached_tier(&cluster).await;
     for primary in 0..3 {
         let key = cluster.key_on(primary, "ns:key");
         bytes(&tier, &key).await;
         cluster.servers[primary].cli(&["SET", &key, "x"]);
-        recorder.hears(&key).await;
+        recorder.wait_for_change(&key).await;
     }
 }
 
 #[tokio::test]
 async fn value_and_tags_on_different_servers_share_a_feed() {
     let cluster = RedisCluster::start();
-    let (tier, recorder) = watched(&cluster).await;
-    let (other, _) = watched(&cluster).await;
+    let (tier, recorder) = attached_tier(&cluster).await;
+    let (other, _) = attached_tier(&cluster).await;
     let key = cluster.key_on(0, "ns:key");
     let tags = vec![cluster.key_on(1, "ns:%tag:a"), cluster.key_on(2, "ns:%tag:b")];
     let load = token();
-    let leased = tier.lease(&[claim(&key, load, LeaseMode::IfAbsent)], ask(&tags, MINUTE)).await.unwrap();
-    assert_eq!(leased.grants, [LeaseReply::Granted]);
-    assert!(fill(&tier, value(&key, load, b"value".to_vec(), MINUTE)).await.unwrap());
-    let seen = tier.look(&[Lookup::new(&key)], &tags).await.unwrap();
+    let leased = tier
+        .lease(&[lease_request(&key, load, LeaseMode::IfAbsent)], tag_request(&tags, MINUTE))
+        .await
+        .unwrap();
+    assert_eq!(leased.replies, [LeaseReply::Granted]);
+    assert!(fill(&tier, tier_fill(&key, load, b"value".to_vec(), MINUTE)).await.unwrap());
+    let seen = tier.lookup(&[Lookup::new(&key)], &tags).await.unwrap();
     let generations: Vec<_> = leased.generations.iter().copied().map(Some).collect();
     assert_eq!(seen.generations, generations);
-    assert!(seen.line.is_same(&leased.line));
+    assert!(seen.feed.is_same(&leased.feed));
     for name in [&key, &tags[0], &tags[1]] {
-        let line = tier.look(&[], std::slice::from_ref(name)).await.unwrap().line;
-        assert!(seen.line.covers(&line) && !line.is_same(&seen.line));
+        let feed = tier.lookup(&[], std::slice::from_ref(name)).await.unwrap().feed;
+        assert!(seen.feed.covers(&feed) && !feed.is_same(&seen.feed));
     }
 
     other.delete(&[], &tags[1..]).await.unwrap();
-    recorder.hears(&tags[1]).await;
-    let seen = tier.look(&[], &tags).await.unwrap();
+    recorder.wait_for_change(&tags[1]).await;
+    let seen = tier.lookup(&[], &tags).await.unwrap();
     assert_eq!((seen.generations[0], seen.generations[1]), (Some(leased.generations[0]), None));
 }
 
@@ -118,31 +121,35 @@ async fn value_and_tags_on_different_servers_share_a_feed() {
 #[tokio::test]
 async fn tags_of_a_value_are_fenced() {
     let cluster = RedisCluster::start();
-    let (tier, _) = watched(&cluster).await;
-    let (other, _) = watched(&cluster).await;
+    let (tier, _) = attached_tier(&cluster).await;
+    let (other, _) = attached_tier(&cluster).await;
     let key = cluster.key_on(0, "ns:key");
-    let begin = |load| {
+    let begin_load = |load| {
         let (tier, key) = (&tier, &key);
         async move {
-            let asked = TagRequest { keys: &[], keep: MINUTE, more: true };
-            tier.lease(&[claim(key, load, LeaseMode::Always)], asked).await.unwrap().moment.unwrap()
+            let request = TagRequest { keys: &[], keep: MINUTE, needs_position: true };
+            tier.lease(&[lease_request(key, load, LeaseMode::Always)], request)
+                .await
+                .unwrap()
+                .position
+                .unwrap()
         }
     };
     for primary in 0..3 {
         let tags = vec![cluster.key_on(primary, "ns:%tag:t")];
-        let since = begin(token()).await;
-        assert!(tier.adopt(&tags, MINUTE, since).await.unwrap().generations.is_some());
-        let since = begin(token()).await;
+        let since = begin_load(token()).await;
+        assert!(tier.claim_tags(&tags, MINUTE, since).await.unwrap().generations.is_some());
+        let since = begin_load(token()).await;
         other.delete(&[], &tags).await.unwrap();
-        assert_eq!(tier.adopt(&tags, MINUTE, since).await.unwrap().generations, None);
+        assert_eq!(tier.claim_tags(&tags, MINUTE, since).await.unwrap().generations, None);
     }
 }
 
 #[tokio::test]
 async fn confirm_waits_for_all_members_on_every_server() {
     let cluster = RedisCluster::start();
-    let (tier, _) = watched(&cluster).await;
-    let (other, recorder) = watched(&cluster).await;
+    let (tier, _) = attached_tier(&cluster).await;
+    let (other, recorder) = attached_tier(&cluster).await;
     // Each process is registered with each server.
     let registered = |server: &RedisServer| {
         let keys = server.cli(&["KEYS", "ns:%members*"]);
@@ -158,15 +165,15 @@ async fn confirm_waits_for_all_members_on_every_server() {
         put(&tier, key, vec![1], MINUTE).await.unwrap();
     }
     tier.confirm().await.unwrap();
-    let told: HashSet<_> = recorder.take().into_iter().collect();
-    assert!(keys.iter().all(|key| told.contains(key)), "{told:?}");
+    let changed_keys: HashSet<_> = recorder.take().into_iter().collect();
+    assert!(keys.iter().all(|key| changed_keys.contains(key)), "{changed_keys:?}");
     // A vanished member is waited for as long as it might serve, at each server with its registration.
     for server in &cluster.servers {
-        let post = server.cli(&["KEYS", "ns:%members*"]);
-        let until = clock(server) + 700;
-        server.cli(&["HSET", &post, "gone", &format!("{until}:0")]);
+        let members_key = server.cli(&["KEYS", "ns:%members*"]);
+        let until = server_time_ms(server) + 700;
+        server.cli(&["HSET", &members_key, "gone", &format!("{until}:0")]);
         tier.confirm().await.unwrap();
-        assert!(clock(server) >= until);
+        assert!(server_time_ms(server) >= until);
     }
 }
 
@@ -175,7 +182,7 @@ async fn unreachable_server_fails_confirm() {
     let cluster = RedisCluster::start();
     let tier = builder(&cluster.url()).write_timeout(Duration::from_millis(200)).build().unwrap();
     attach(&tier, Arc::new(Recorder::default()));
-    up(&tier).await;
+    wait_until_up(&tier).await;
     cluster.servers[2].freeze();
     assert_eq!(tier.confirm().await, Err(TierError::Timeout));
     cluster.servers[2].thaw();
@@ -183,10 +190,10 @@ async fn unreachable_server_fails_confirm() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slots_move_under_load() {
+async fn reads_and_writes_succeed_while_slots_move() {
     let cluster = RedisCluster::start();
-    let (tier, _) = watched(&cluster).await;
-    let (other, recorder) = watched(&cluster).await;
+    let (tier, _) = attached_tier(&cluster).await;
+    let (other, recorder) = attached_tier(&cluster).await;
     let cluster = Arc::new(cluster);
     let rounds = Arc::new(AtomicUsize::new(0));
     let moving = {
@@ -206,10 +213,10 @@ async fn slots_move_under_load() {
         for key in &keys {
             let bytes = format!("{key} {round}").into_bytes();
             put(&tier, key, bytes.clone(), MINUTE).await.unwrap();
-            assert_eq!(other_bytes(&other, key).await, Some(bytes));
+            assert_eq!(value_bytes(&other, key).await, Some(bytes));
             delete(&tier, key).await.unwrap();
-            recorder.hears(key).await;
-            assert_eq!(other_bytes(&other, key).await, None);
+            recorder.wait_for_change(key).await;
+            assert_eq!(value_bytes(&other, key).await, None);
             put(&tier, key, b"left".to_vec(), MINUTE).await.unwrap();
         }
     }
@@ -218,8 +225,8 @@ async fn slots_move_under_load() {
     assert_eq!(tier.health().reconnects, 0, "no connection was lost");
 }
 
-async fn other_bytes(tier: &RedisTier, key: &str) -> Option<Vec<u8>> {
-    match look(tier, key).await.unwrap() {
+async fn value_bytes(tier: &RedisTier, key: &str) -> Option<Vec<u8>> {
+    match lookup(tier, key).await.unwrap() {
         Record::Value(stored) => Some(stored.bytes),
         _ => None,
     }
@@ -229,7 +236,7 @@ async fn other_bytes(tier: &RedisTier, key: &str) -> Option<Vec<u8>> {
 #[tokio::test]
 async fn migrating_slot_is_read_from_source_and_target() {
     let cluster = RedisCluster::start();
-    let (tier, recorder) = watched(&cluster).await;
+    let (tier, recorder) = attached_tier(&cluster).await;
     let keys = keys("ns:{way}", 4);
     for key in &keys[..3] {
         put(&tier, key, key.clone().into_bytes(), MINUTE).await.unwrap();
@@ -247,8 +254,8 @@ async fn migrating_slot_is_read_from_source_and_target() {
     let there = keys
         .iter()
         .find(|key| cluster.servers[to].cli(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), "9"]) == **key);
-    let line = tier.look(&[Lookup::new(there.unwrap())], &[]).await.unwrap().line;
-    assert_eq!(shown(&line, "watches"), "false");
+    let feed = tier.lookup(&[Lookup::new(there.unwrap())], &[]).await.unwrap().feed;
+    assert_eq!(debug_field(&feed, "is_tracked"), "false");
     // A new key is leased and stored on the new server.
     put(&tier, &keys[3], b"new".to_vec(), MINUTE).await.unwrap();
     assert_eq!(cluster.servers[to].cli(&["CLUSTER", "COUNTKEYSINSLOT", &slot.to_string()]), "2");
@@ -265,19 +272,19 @@ async fn migrating_slot_is_read_from_source_and_target() {
 
 /// A lease remains valid when it moves together with its key.
 #[tokio::test]
-async fn a_load_goes_on_while_its_slot_moves() {
+async fn lease_stays_valid_while_its_slot_moves() {
     let cluster = RedisCluster::start();
-    let (tier, _) = watched(&cluster).await;
+    let (tier, _) = attached_tier(&cluster).await;
     let load = token();
-    assert_eq!(lease(&tier, claim("ns:k", load, LeaseMode::IfAbsent)).await, Ok(LeaseReply::Granted));
+    assert_eq!(lease(&tier, lease_request("ns:k", load, LeaseMode::IfAbsent)).await, Ok(LeaseReply::Granted));
     let slot = cluster.slot("ns:k");
     cluster.move_slot(slot, (cluster.owner_of(slot) + 1) % 3);
     assert!(matches!(
-        lease(&tier, claim("ns:k", token(), LeaseMode::IfAbsent)).await,
+        lease(&tier, lease_request("ns:k", token(), LeaseMode::IfAbsent)).await,
         Ok(LeaseReply::HeldElsewhere(_))
     ));
     assert_eq!(tier.renew("ns:k", load, MINUTE).await, Ok(true));
-    assert!(fill(&tier, value("ns:k", load, b"v".to_vec(), MINUTE)).await.unwrap());
+    assert!(fill(&tier, tier_fill("ns:k", load, b"v".to_vec(), MINUTE)).await.unwrap());
     assert_eq!(bytes(&tier, "ns:k").await, Some(text("v")));
 }
 
@@ -285,9 +292,9 @@ async fn a_load_goes_on_while_its_slot_moves() {
 #[tokio::test]
 async fn slot_lost_without_migration_ends_its_change_feed() {
     let cluster = RedisCluster::start();
-    let (tier, recorder) = watched(&cluster).await;
+    let (tier, recorder) = attached_tier(&cluster).await;
     put(&tier, "ns:k", b"old".to_vec(), MINUTE).await.unwrap();
-    let line = tier.look(&[Lookup::new("ns:k")], &[]).await.unwrap().line;
+    let feed = tier.lookup(&[Lookup::new("ns:k")], &[]).await.unwrap().feed;
     let slot = cluster.slot("ns:k");
     let to = (cluster.owner_of(slot) + 1) % 3;
     recorder.take();
@@ -295,23 +302,23 @@ async fn slot_lost_without_migration_ends_its_change_feed() {
     cluster.servers[to].cli(&["CLUSTER", "SETSLOT", &slot.to_string(), "IMPORTING", &from]);
     let own = cluster.servers[to].cli(&["CLUSTER", "MYID"]);
     cluster.servers[to].cli(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &own]);
-    eventually_async("the line is over", async || shown(&line, "is_over") == "true").await;
-    let frozen = proven(&line);
+    eventually_async("the feed has ended", async || debug_field(&feed, "is_ended") == "true").await;
+    let frozen = watermark(&feed);
     // Redis 8 deletes the keys of a slot that it loses, and pushes that. Earlier versions push nothing.
-    let told = recorder.take();
-    assert!(told.is_empty() || told == ["ns:k"], "{told:?}");
+    let changed_keys = recorder.take();
+    assert!(changed_keys.is_empty() || changed_keys == ["ns:k"], "{changed_keys:?}");
     eventually_async("the key is asked for at its new server", async || bytes(&tier, "ns:k").await.is_none())
         .await;
-    let new = tier.look(&[Lookup::new("ns:k")], &[]).await.unwrap().line;
-    eventually_async("the new line proves", async || proven(&new) > frozen).await;
-    assert_eq!(proven(&line), frozen);
+    let new_feed = tier.lookup(&[Lookup::new("ns:k")], &[]).await.unwrap().feed;
+    eventually_async("the watermark of the new feed advances", async || watermark(&new_feed) > frozen).await;
+    assert_eq!(watermark(&feed), frozen);
     assert_eq!(tier.health().reconnects, 0, "the connection stays");
 }
 
 #[tokio::test]
-async fn without_one_server_the_others_answer() {
+async fn other_servers_answer_while_one_is_down() {
     let mut cluster = RedisCluster::start_with(&["--cluster-require-full-coverage", "no"]);
-    let (tier, recorder) = watched(&cluster).await;
+    let (tier, recorder) = attached_tier(&cluster).await;
     let keys: Vec<_> = (0..3).map(|primary| cluster.key_on(primary, "ns:key")).collect();
     for key in &keys {
         put(&tier, key, b"v".to_vec(), MINUTE).await.unwrap();
@@ -320,13 +327,13 @@ async fn without_one_server_the_others_answer() {
     eventually_async("it is noticed", async || tier.state() == RedisState::Degraded).await;
     assert!(tier.ready());
     let begin = Instant::now();
-    assert_eq!(look(&tier, &keys[1]).await, Err(TierError::Unavailable));
+    assert_eq!(lookup(&tier, &keys[1]).await, Err(TierError::Unavailable));
     assert_eq!(delete(&tier, &keys[1]).await, Err(TierError::Unavailable));
     assert_eq!(bytes(&tier, &keys[0]).await, Some(text("v")));
     delete(&tier, &keys[2]).await.unwrap();
     // A lookup of many keys returns the records that are available.
-    let asks: Vec<_> = keys.iter().map(|key| Lookup::new(key)).collect();
-    let records = tier.look(&asks, &[]).await.unwrap().records;
+    let lookups: Vec<_> = keys.iter().map(|key| Lookup::new(key)).collect();
+    let records = tier.lookup(&lookups, &[]).await.unwrap().records;
     assert!(matches!(&records[..], [Record::Value(_), Record::Absent, Record::Absent]), "{records:?}");
     assert!(begin.elapsed() < AT_ONCE);
     let restored = recorder.restored.load(Ordering::SeqCst);
@@ -334,34 +341,34 @@ async fn without_one_server_the_others_answer() {
     eventually_async("it is there again", async || put(&tier, &keys[1], b"w".to_vec(), MINUTE).await.is_ok())
         .await;
     eventually_async("that is told", async || recorder.restored.load(Ordering::SeqCst) > restored).await;
-    up(&tier).await;
+    wait_until_up(&tier).await;
 }
 
 #[tokio::test]
-async fn a_replica_takes_over() {
+async fn tier_follows_a_failover_to_a_replica() {
     let mut cluster = RedisCluster::start_with_replicas();
-    let (tier, _) = watched(&cluster).await;
+    let (tier, _) = attached_tier(&cluster).await;
     let key = cluster.key_on(0, "ns:key");
     put(&tier, &key, b"old".to_vec(), MINUTE).await.unwrap();
     eventually_async("the replica has it", async || {
         cluster.servers[3].cli(&["CLUSTER", "COUNTKEYSINSLOT", &cluster.slot(&key).to_string()]) == "1"
     })
     .await;
-    let line = tier.look(&[Lookup::new(&key)], &[]).await.unwrap().line;
+    let feed = tier.lookup(&[Lookup::new(&key)], &[]).await.unwrap().feed;
     let begin = Instant::now();
     cluster.servers[0].kill();
     eventually_async(
         "the replica is asked",
-        async || matches!(look(&tier, &key).await, Ok(Record::Value(stored)) if stored.bytes == b"old"),
+        async || matches!(lookup(&tier, &key).await, Ok(Record::Value(stored)) if stored.bytes == b"old"),
     )
     .await;
     println!("a failover is followed {:?} after the kill", begin.elapsed());
-    assert_eq!(shown(&line, "is_over"), "true");
+    assert_eq!(debug_field(&feed, "is_ended"), "true");
     eventually_async("it takes writes", async || put(&tier, &key, b"new".to_vec(), MINUTE).await.is_ok())
         .await;
     // While the servers spread the change, a change feed may end between the request and the reply.
     cluster.settle(6);
-    up(&tier).await;
+    wait_until_up(&tier).await;
     tier.confirm().await.unwrap();
 }
 
@@ -369,17 +376,17 @@ async fn a_replica_takes_over() {
 #[tokio::test]
 async fn demoted_primary_is_abandoned() {
     let cluster = RedisCluster::start_with_replicas();
-    let (tier, _) = watched(&cluster).await;
+    let (tier, _) = attached_tier(&cluster).await;
     let key = cluster.key_on(0, "ns:key");
     put(&tier, &key, b"old".to_vec(), MINUTE).await.unwrap();
-    let line = tier.look(&[Lookup::new(&key)], &[]).await.unwrap().line;
+    let feed = tier.lookup(&[Lookup::new(&key)], &[]).await.unwrap().feed;
     cluster.servers[3].cli(&["CLUSTER", "FAILOVER"]);
-    eventually_async("the line is over", async || shown(&line, "is_over") == "true").await;
+    eventually_async("the feed has ended", async || debug_field(&feed, "is_ended") == "true").await;
     eventually_async("the new primary takes writes", async || {
         delete(&tier, &key).await.is_ok() && cluster.servers[3].cli(&["EXISTS", &key]) == "0"
     })
     .await;
-    up(&tier).await;
+    wait_until_up(&tier).await;
 }
 
 /// A pattern also matches keys that move during the scan.
@@ -388,7 +395,7 @@ async fn demoted_primary_is_abandoned() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pattern_deletes_keys_that_migrate_during_the_scan() {
     let cluster = Arc::new(RedisCluster::start());
-    let (tier, _) = watched(&cluster).await;
+    let (tier, _) = attached_tier(&cluster).await;
     let keys = keys("ns:{move}", 4_000);
     let slot = cluster.slot(&keys[0]);
     let all: Vec<_> =
@@ -412,7 +419,7 @@ async fn pattern_deletes_keys_that_migrate_during_the_scan() {
 }
 
 #[tokio::test]
-async fn one_server_is_enough_to_find_the_others() {
+async fn one_reachable_seed_is_enough_to_find_all_servers() {
     let mut cluster = RedisCluster::start();
     let url = cluster.url();
     // The port stays reserved.
@@ -421,7 +428,7 @@ async fn one_server_is_enough_to_find_the_others() {
     let dead = format!("127.0.0.1:{}", gone.port());
     let last = url.rsplit(',').next().unwrap().to_owned();
     let tier = tier(&format!("redis-cluster://{dead},{last}"));
-    up(&tier).await;
+    wait_until_up(&tier).await;
     let shown = format!("{tier:?}");
     assert!(shown.contains(&format!("cluster of {dead},{last}")), "{shown}");
     put(&tier, &cluster.key_on(0, "ns:key"), b"v".to_vec(), MINUTE).await.unwrap();
@@ -431,17 +438,17 @@ async fn one_server_is_enough_to_find_the_others() {
     }
     eventually_async("it is down", async || tier.state() == RedisState::Down && !tier.ready()).await;
     let begin = Instant::now();
-    assert_eq!(look(&tier, "ns:k").await, Err(TierError::Unavailable));
+    assert_eq!(lookup(&tier, "ns:k").await, Err(TierError::Unavailable));
     assert!(begin.elapsed() < AT_ONCE);
     for server in &mut cluster.servers {
         server.restart();
     }
-    up(&tier).await;
+    wait_until_up(&tier).await;
     assert!(tier.health().reconnects >= 3);
 }
 
 #[test]
-fn a_url_of_a_cluster_is_checked() {
+fn invalid_cluster_url_is_refused_without_being_quoted() {
     for url in [
         "redis-cluster://",
         "redis-cluster://canaryuser:canarypass@",
@@ -451,7 +458,7 @@ fn a_url_of_a_cluster_is_checked() {
         "redis-cluster://canaryuser:canarypass@one?db=1",
         "redis-cluster://one/canaryuser:canarypass@two",
     ] {
-        assert_error_is_silent(&refused_url(RedisTier::builder(url)));
+        assert_error_hides_credentials(&refused_url(RedisTier::builder(url)));
     }
     let tier = RedisTier::builder("redis-cluster://canaryuser:canarypass@one:7,two/0").build().unwrap();
     let shown = format!("{tier:?}");
@@ -459,16 +466,16 @@ fn a_url_of_a_cluster_is_checked() {
 }
 
 #[test]
-fn outside_of_a_runtime_there_is_no_cluster_and_on_each_runtime_there_is() {
+fn cluster_is_unavailable_outside_of_a_runtime_and_usable_on_each_one() {
     let cluster = RedisCluster::start();
     let tier = tier(&cluster.url());
-    let attempt = pin!(look(&tier, "ns:k"));
+    let attempt = pin!(lookup(&tier, "ns:k"));
     let outcome = attempt.poll(&mut Context::from_waker(Waker::noop()));
     assert_eq!(outcome, Poll::Ready(Err(TierError::Unavailable)));
     for round in 0..3 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            up(&tier).await;
+            wait_until_up(&tier).await;
             put(&tier, "ns:k", vec![round], MINUTE).await.unwrap();
             assert_eq!(bytes(&tier, "ns:k").await, Some(vec![round]));
         });
@@ -477,9 +484,9 @@ fn outside_of_a_runtime_there_is_no_cluster_and_on_each_runtime_there_is() {
 
 /// A new server is queried for migrated keys before it holds a slot, and a pattern includes it.
 #[tokio::test]
-async fn a_server_without_slots_gets_its_first() {
+async fn server_without_slots_is_used_once_it_gets_one() {
     let cluster = RedisCluster::start_sharing(&[], &[Some(0..=8191), Some(8192..=16_383), None]);
-    let (tier, _) = watched(&cluster).await;
+    let (tier, _) = attached_tier(&cluster).await;
     let keys = keys("ns:{first}", 3);
     for key in &keys {
         put(&tier, key, key.clone().into_bytes(), MINUTE).await.unwrap();
@@ -512,9 +519,9 @@ async fn partitioned_server_does_not_advance_the_watermark() {
         put(&tier, &key, b"v".to_vec(), MINUTE).await.is_ok()
     })
     .await;
-    let line = tier.look(&[Lookup::new(&key)], &[]).await.unwrap().line;
-    let begin = proven(&line);
-    eventually_async("it proves", async || proven(&line) > begin).await;
+    let feed = tier.lookup(&[Lookup::new(&key)], &[]).await.unwrap().feed;
+    let begin = watermark(&feed);
+    eventually_async("the watermark advances", async || watermark(&feed) > begin).await;
     cluster.servers[0].kill();
     cluster.servers[1].kill();
     eventually("the last server is cut off", || {
@@ -523,14 +530,14 @@ async fn partitioned_server_does_not_advance_the_watermark() {
     let frozen = now();
     // As long as an entry might be served, plus one heartbeat.
     eventually_async("time passes", async || now() > frozen + 1_500_000_000).await;
-    assert!(proven(&line) <= frozen);
+    assert!(watermark(&feed) <= frozen);
 }
 
 /// The configuration epochs start again, so they are lower than the known ones.
 #[tokio::test]
 async fn reset_cluster_with_lower_epochs_is_accepted() {
     let cluster = RedisCluster::start();
-    let (tier, _) = watched(&cluster).await;
+    let (tier, _) = attached_tier(&cluster).await;
     let slot = cluster.slot("ns:k");
     for _ in 0..4 {
         cluster.move_slot(slot, (cluster.owner_of(slot) + 1) % 3);
@@ -540,8 +547,8 @@ async fn reset_cluster_with_lower_epochs_is_accepted() {
     })
     .await;
     let shares = [Some(10_000..=16_383), Some(0..=4_999), Some(5_000..=9_999)];
-    cluster.form_anew(&shares);
-    let asked = |server: usize| {
+    cluster.redistribute_slots(&shares);
+    let redirections = |server: usize| {
         let stats = cluster.servers[server].cli(&["INFO", "errorstats"]);
         stats
             .lines()
@@ -550,16 +557,16 @@ async fn reset_cluster_with_lower_epochs_is_accepted() {
     };
     eventually_async("nobody is sent on any more", async || {
         let _ = put(&tier, "ns:k", b"w".to_vec(), MINUTE).await;
-        let before: u64 = (0..3).map(asked).sum();
+        let before: u64 = (0..3).map(redirections).sum();
         let all = keys("ns:new", 20);
         let mut stored = true;
         for key in &all {
             stored &= put(&tier, key, b"w".to_vec(), MINUTE).await.is_ok();
         }
-        stored && (0..3).map(asked).sum::<u64>() == before
+        stored && (0..3).map(redirections).sum::<u64>() == before
     })
     .await;
-    up(&tier).await;
+    wait_until_up(&tier).await;
 }
 
 /// The servers announce addresses at which they cannot be reached, as behind NAT.
@@ -582,7 +589,7 @@ async fn address_map_translates_announced_addresses() {
     let url = format!("redis-cluster://127.0.0.1:{}", proxies[0].port());
     let tier = builder(&url).cluster_address_map(map).build().unwrap();
     attach(&tier, Arc::new(Recorder::default()));
-    up(&tier).await;
+    wait_until_up(&tier).await;
     for key in keys("ns:key ", 30) {
         put(&tier, &key, vec![1], MINUTE).await.unwrap();
         assert_eq!(bytes(&tier, &key).await, Some(vec![1]));
@@ -613,5 +620,5 @@ async fn address_map_translates_announced_addresses() {
     assert_eq!(proxies.iter().map(Proxy::connections).sum::<usize>(), before);
 
     let alone = RedisTier::builder("redis://localhost").cluster_address_map(|_, _| None);
-    crate::settings::refused(alone);
+    crate::settings::config_error(alone);
 }

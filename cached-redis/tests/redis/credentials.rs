@@ -14,8 +14,8 @@ use cached_redis::{Credentials, CredentialsError, RedisTier};
 use redis_harness::{RedisServer, eventually_async};
 
 use crate::{
-    settings::{assert_error_is_silent, assert_silent, refused},
-    support::{AMPLE, builder, down, get, up},
+    settings::{assert_error_hides_credentials, assert_no_credentials, config_error},
+    support::{AMPLE, builder, get, wait_until_down, wait_until_up},
 };
 
 /// Provider of the current password.
@@ -42,7 +42,7 @@ impl Vault {
 }
 
 #[tokio::test]
-async fn a_password_that_was_rotated_is_asked_for() {
+async fn rotated_password_is_requested_at_reconnect() {
     let server = RedisServer::start();
     let user = |password: &str| {
         server.cli(&["ACL", "SETUSER", "canaryuser", "on", "resetpass", password, "~*", "&*", "+@all"]);
@@ -51,22 +51,22 @@ async fn a_password_that_was_rotated_is_asked_for() {
     user(">canarypass");
     vault.set("canarypass");
     let tier = vault.tier(&server);
-    up(&tier).await;
+    wait_until_up(&tier).await;
     assert!(server.cli(&["CLIENT", "LIST"]).contains("user=canaryuser"));
     assert_eq!(vault.asked.load(Ordering::SeqCst), 1, "once for a connection");
 
     user(">canarypass2");
     server.cli(&["CLIENT", "KILL", "USER", "canaryuser"]);
-    down(&tier).await;
+    wait_until_down(&tier).await;
     eventually_async("the old one is wrong", async || tier.health().cause == Some(TierCause::WrongPassword))
         .await;
-    assert_silent(&format!("{tier:?} {:?}", tier.health()));
+    assert_no_credentials(&format!("{tier:?} {:?}", tier.health()));
     vault.set("canarypass2");
-    up(&tier).await;
+    wait_until_up(&tier).await;
 }
 
 #[tokio::test]
-async fn a_provider_that_fails_is_a_cause() {
+async fn failed_provider_is_reported_as_cause() {
     let server = RedisServer::start();
     let fails = || async { Err::<Credentials, CredentialsError>("canarypass is over".into()) };
     let panics = || async { panic!("as it was told") };
@@ -79,7 +79,7 @@ async fn a_provider_that_fails_is_a_cause() {
     ] {
         let tier = tier.unwrap();
         assert_eq!(tier.connected().await, Err(TierCause::Credentials));
-        assert_silent(&format!("{tier:?} {:?}", tier.health()));
+        assert_no_credentials(&format!("{tier:?} {:?}", tier.health()));
     }
 }
 
@@ -88,15 +88,15 @@ fn provider_excludes_url_login_and_hides_credentials() {
     let provider = || async { Ok(Credentials::new()) };
     for login in ["canaryuser:canarypass@", ":canarypass@", "canaryuser@"] {
         let builder = RedisTier::builder(format!("redis://{login}localhost")).credentials(provider);
-        assert_error_is_silent(&refused(builder));
+        assert_error_hides_credentials(&config_error(builder));
     }
     let credentials = Credentials::new().username("canaryuser").password("canarypass");
-    assert_silent(&format!("{credentials:?} {credentials:#?}"));
+    assert_no_credentials(&format!("{credentials:?} {credentials:#?}"));
 }
 
 #[cfg(feature = "sentinel")]
 #[tokio::test]
-async fn the_sentinels_may_know_another_user() {
+async fn sentinel_login_is_separate_from_the_primary_login() {
     const NAME: &str = "mymaster";
 
     let primary = RedisServer::start();
@@ -113,11 +113,11 @@ async fn the_sentinels_may_know_another_user() {
     for stranger in [at(), at().sentinel_password("canarypass")] {
         let tier = stranger.build().unwrap();
         assert_eq!(tier.connected().await, Err(TierCause::SentinelPassword));
-        assert_silent(&format!("{tier:?} {:?}", tier.health()));
+        assert_no_credentials(&format!("{tier:?} {:?}", tier.health()));
     }
-    assert_error_is_silent(&refused(at().sentinel_username("canaryuser")));
+    assert_error_hides_credentials(&config_error(at().sentinel_username("canaryuser")));
     let other = RedisTier::builder("redis://localhost").sentinel_username("canaryuser");
-    assert_error_is_silent(&refused(other.sentinel_password("canarypass")));
+    assert_error_hides_credentials(&config_error(other.sentinel_password("canarypass")));
 
     let unknown = format!("redis-sentinel://127.0.0.1:{}/another", sentinel.port());
     let unknown = RedisTier::builder(unknown).connect_timeout(AMPLE);

@@ -6,11 +6,12 @@ use cached_core::{LeaseMode, Tier, TierError};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 
 use crate::support::{
-    MINUTE, builder, bytes, claim, delete, down, fill, get, lease, put, refused, tier, token, up, value,
+    MINUTE, builder, bytes, delete, fill, get, lease, lease_request, put, refused, tier, tier_fill, token,
+    wait_until_down, wait_until_up,
 };
 
 #[tokio::test]
-async fn a_connection_that_went_mute_is_replaced() {
+async fn mute_connection_is_replaced() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = builder(&proxy.url())
@@ -30,11 +31,11 @@ async fn a_connection_that_went_mute_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_quiet_connection_is_checked_and_kept() {
+async fn idle_connection_is_checked_and_kept() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = tier(&proxy.url());
-    up(&tier).await;
+    wait_until_up(&tier).await;
     proxy.take_round_trips();
     let mut checks = 0;
     eventually_async("the connection was checked twice", async || {
@@ -47,32 +48,32 @@ async fn a_quiet_connection_is_checked_and_kept() {
 }
 
 #[tokio::test]
-async fn a_mute_network_is_noticed() {
+async fn mute_network_is_detected() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = builder(&proxy.url()).connect_timeout(Duration::from_millis(200)).build().unwrap();
-    up(&tier).await;
+    wait_until_up(&tier).await;
     proxy.set_mode(Mode::Swallow);
-    down(&tier).await;
+    wait_until_down(&tier).await;
     proxy.set_mode(Mode::Pass);
-    up(&tier).await;
+    wait_until_up(&tier).await;
 }
 
 #[tokio::test]
-async fn a_reset_connection_is_replaced() {
+async fn reset_connection_is_replaced() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = tier(&proxy.url());
-    up(&tier).await;
+    wait_until_up(&tier).await;
     proxy.set_mode(Mode::Reset);
     assert_eq!(get(&tier, "key").await, Err(TierError::Unavailable));
-    down(&tier).await;
+    wait_until_down(&tier).await;
     proxy.set_mode(Mode::Pass);
-    up(&tier).await;
+    wait_until_up(&tier).await;
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_no_value() {
+async fn truncated_reply_is_not_returned_as_a_value() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = tier(&proxy.url());
@@ -81,25 +82,25 @@ async fn an_answer_that_breaks_off_is_no_value() {
         proxy.set_mode(Mode::Truncate(length));
         assert_eq!(get(&tier, "key").await, Err(TierError::Unavailable), "after {length} bytes");
         proxy.set_mode(Mode::Pass);
-        up(&tier).await;
+        wait_until_up(&tier).await;
     }
     assert_eq!(bytes(&tier, "key").await, Some(Vec::from([b'x'; 1000])));
 }
 
 #[tokio::test]
-async fn a_port_that_closes_is_found_again() {
+async fn closed_port_is_found_again() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = tier(&proxy.url());
-    up(&tier).await;
+    wait_until_up(&tier).await;
     proxy.set_mode(Mode::Refuse);
-    down(&tier).await;
+    wait_until_down(&tier).await;
     proxy.set_mode(Mode::Pass);
-    up(&tier).await;
+    wait_until_up(&tier).await;
 }
 
 #[tokio::test]
-async fn a_slow_answer_costs_the_budget_and_not_the_connection() {
+async fn slow_reply_times_out_without_losing_the_connection() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = builder(&proxy.url()).operation_timeout(Duration::from_millis(20)).build().unwrap();
@@ -107,13 +108,13 @@ async fn a_slow_answer_costs_the_budget_and_not_the_connection() {
         .await;
     let mine = token();
     eventually_async("it has the lease", async || {
-        lease(&tier, claim("key", mine, LeaseMode::Always)).await.is_ok()
+        lease(&tier, lease_request("key", mine, LeaseMode::Always)).await.is_ok()
     })
     .await;
 
     proxy.set_mode(Mode::Delay(Duration::from_millis(300)));
     assert_eq!(get(&tier, "key").await, Err(TierError::Timeout));
-    let stored = fill(&tier, value("key", mine, vec![2], MINUTE)).await;
+    let stored = fill(&tier, tier_fill("key", mine, vec![2], MINUTE)).await;
     assert_eq!(stored, Ok(true), "a write has another budget");
     assert!(tier.ready());
     proxy.set_mode(Mode::Pass);
@@ -130,7 +131,7 @@ async fn a_slow_answer_costs_the_budget_and_not_the_connection() {
 }
 
 #[tokio::test]
-async fn a_read_only_server_still_reads_and_a_new_primary_is_found() {
+async fn read_only_server_is_read_until_a_new_primary_is_found() {
     let (old, new) = (RedisServer::start(), RedisServer::start());
     let proxy = Proxy::start(old.port());
     let tier = tier(&proxy.url());
@@ -152,11 +153,11 @@ async fn a_read_only_server_still_reads_and_a_new_primary_is_found() {
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_is_not_asked_for_connections_all_the_time() {
+async fn refusals_do_not_cause_constant_reconnects() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = builder(&proxy.url()).retry(Duration::from_millis(5), MINUTE).build().unwrap();
-    up(&tier).await;
+    wait_until_up(&tier).await;
     server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
     let mut refusals = 0;
     eventually_async("it was refused often", async || {

@@ -6,30 +6,32 @@ use cached_core::{Tier, TierCause, TierError};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer};
 
-use crate::support::{AMPLE, AT_ONCE, MINUTE, Recorder, attach, builder, bytes, get, put, tier, up};
+use crate::support::{
+    AMPLE, AT_ONCE, MINUTE, Recorder, attach, builder, bytes, get, put, tier, wait_until_up,
+};
 
 /// Delay that each round trip gets.
 const FAR: Duration = Duration::from_millis(60);
 
 /// Returns a tier with the default budget of a read, which is shorter than one round trip.
-fn impatient(url: &str) -> RedisTier {
+fn impatient_tier(url: &str) -> RedisTier {
     RedisTier::builder(url).connect_timeout(AMPLE).build().unwrap()
 }
 
 #[tokio::test]
-async fn a_process_that_asks_at_once_hits_however_far_away_the_server_is() {
+async fn first_call_hits_however_distant_the_server_is() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let near = tier(&server.url());
     put(&near, "key", vec![7], MINUTE).await.unwrap();
 
     proxy.set_mode(Mode::Delay(FAR));
-    let first = impatient(&proxy.url());
+    let first = impatient_tier(&proxy.url());
     attach(&first, std::sync::Arc::new(Recorder::default()));
     assert_eq!(bytes(&first, "key").await, Some(vec![7]));
 
     // Many concurrent first calls hit as well.
-    let several = std::sync::Arc::new(impatient(&proxy.url()));
+    let several = std::sync::Arc::new(impatient_tier(&proxy.url()));
     let calls: Vec<_> = (0..50)
         .map(|_| {
             let several = several.clone();
@@ -62,7 +64,7 @@ async fn first_call_hits_in_a_cluster() {
 }
 
 #[tokio::test]
-async fn a_connection_is_made_in_few_round_trips() {
+async fn connecting_takes_few_round_trips() {
     let server = RedisServer::start();
     for expected in [
         // The greeting, tracking, the first heartbeat, and the upload of the script that it runs.
@@ -76,17 +78,17 @@ async fn a_connection_is_made_in_few_round_trips() {
         assert_eq!(tier.connected().await, Ok(()));
         drop(tier);
         let trips = proxy.take_round_trips();
-        let said: Vec<_> = trips.iter().map(|sent| String::from_utf8_lossy(sent)).collect();
-        let first = said.iter().position(|sent| sent.contains("TIME\r\n*")).expect("a heartbeat");
+        let requests: Vec<_> = trips.iter().map(|sent| String::from_utf8_lossy(sent)).collect();
+        let first = requests.iter().position(|sent| sent.contains("TIME\r\n*")).expect("a heartbeat");
         // The second heartbeat may have begun before `connected` returned. It does not query the time again.
-        let second = said[first + 1..].iter().position(|sent| sent.contains(":%echo:"));
-        let end = second.map_or(said.len(), |place| first + 1 + place);
-        assert_eq!(end, expected, "{said:?}");
+        let second = requests[first + 1..].iter().position(|sent| sent.contains(":%echo:"));
+        let end = second.map_or(requests.len(), |place| first + 1 + place);
+        assert_eq!(end, expected, "{requests:?}");
     }
 }
 
 #[tokio::test]
-async fn a_server_that_is_known_to_be_away_is_not_waited_for() {
+async fn known_outage_is_not_waited_for() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     proxy.set_mode(Mode::Swallow);
@@ -116,15 +118,15 @@ async fn connected_waits_for_the_first_attempt() {
     let tier = tier(&server.url());
     assert_eq!(tier.connected().await, Ok(()));
     server.kill();
-    crate::support::down(&tier).await;
+    crate::support::wait_until_down(&tier).await;
     tier.connected().await.expect_err("it is known already");
     server.restart();
-    up(&tier).await;
+    wait_until_up(&tier).await;
     assert_eq!(tier.connected().await, Ok(()));
 }
 
 #[test]
-fn outside_of_a_runtime_there_is_a_cause_as_well() {
+fn connected_reports_a_cause_outside_of_a_runtime() {
     let tier = tier("redis://127.0.0.1:1");
     let connected = std::pin::pin!(tier.connected());
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());

@@ -14,10 +14,10 @@ use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 use tokio::time::timeout;
 
 use crate::{
-    quiet::{commands_in, quiet},
+    heartbeat_cost::{commands_in, wait_until_quiet},
     support::{
-        AMPLE, MAX_BYTES, MINUTE, NAMESPACE, Recorder, attach, builder, claim, delete, fill, get, lease,
-        line, look, put, tier, token, up, value, watched,
+        AMPLE, MAX_BYTES, MINUTE, NAMESPACE, Recorder, attach, attached_tier, builder, delete, feed, fill,
+        get, lease, lease_request, lookup, put, tier, tier_fill, token, wait_until_up,
     },
 };
 
@@ -37,22 +37,22 @@ fn key(name: &str) -> String {
 }
 
 /// Returns the record of a key, for which a large value is expected.
-async fn look_large(tier: &RedisTier, key: &str) -> Record {
-    let asks = [Lookup { size: 4 * MIB, ..Lookup::new(key) }];
-    tier.look(&asks, &[]).await.unwrap().records.remove(0)
+async fn lookup_large(tier: &RedisTier, key: &str) -> Record {
+    let lookups = [Lookup { size: 4 * MIB, ..Lookup::new(key) }];
+    tier.lookup(&lookups, &[]).await.unwrap().records.remove(0)
 }
 
 /// Returns a large value, if it exists and can be read.
 async fn get_large(tier: &RedisTier, key: &str) -> Option<Vec<u8>> {
-    let asks = [Lookup { size: 4 * MIB, ..Lookup::new(key) }];
-    match tier.look(&asks, &[]).await.ok()?.records.remove(0) {
+    let lookups = [Lookup { size: 4 * MIB, ..Lookup::new(key) }];
+    match tier.lookup(&lookups, &[]).await.ok()?.records.remove(0) {
         Record::Value(stored) => Some(stored.bytes).filter(|bytes| !bytes.is_empty()),
         _ => None,
     }
 }
 
-async fn bytes_of(tier: &RedisTier, key: &str) -> Vec<u8> {
-    match look_large(tier, key).await {
+async fn large_bytes(tier: &RedisTier, key: &str) -> Vec<u8> {
+    match lookup_large(tier, key).await {
         Record::Value(stored) => stored.bytes,
         other => panic!("{other:?}"),
     }
@@ -75,7 +75,7 @@ fn process(tier: RedisTier) -> Process {
 }
 
 /// Closes the connections that only carry values: those that receive no pushes. Returns their number.
-fn cut_those_that_carry(server: &RedisServer) -> usize {
+fn close_large_connections(server: &RedisServer) -> usize {
     let clients = server.cli(&["CLIENT", "LIST"]);
     let is_other = |line: &&str| line.contains("cmd=getrange") && !line.contains(" flags=t");
     let ids = clients.lines().filter(is_other).filter_map(|line| line.split([' ', '=']).nth(1));
@@ -83,7 +83,7 @@ fn cut_those_that_carry(server: &RedisServer) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn small_values_are_read_beside_a_large_one() {
+async fn small_values_are_read_while_a_large_one_is_transferred() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let writer = process(tier(&server.url()));
@@ -125,7 +125,7 @@ async fn small_values_are_read_beside_a_large_one() {
 }
 
 #[tokio::test]
-async fn a_function_with_large_values_asks_for_them_apart() {
+async fn large_values_are_read_separately_once_their_size_is_known() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let writer = process(tier(&server.url()));
@@ -152,24 +152,24 @@ async fn a_function_with_large_values_asks_for_them_apart() {
 #[tokio::test]
 async fn large_values_stay_tracked_after_a_reconnect() {
     let server = RedisServer::start();
-    let (tier, recorder) = watched(&server.url()).await;
+    let (tier, recorder) = attached_tier(&server.url()).await;
     let other = self::tier(&server.url());
     let name = key("value");
     for round in 0..3 {
         let value = vec![round; 4 * MIB];
         put(&other, &name, value.clone(), MINUTE).await.unwrap();
-        assert!(bytes_of(&tier, &name).await == value);
+        assert!(large_bytes(&tier, &name).await == value);
         recorder.take();
         delete(&other, &name).await.unwrap();
-        recorder.hears(&name).await;
-        assert_eq!(look_large(&tier, &name).await, Record::Absent);
+        recorder.wait_for_change(&name).await;
+        assert_eq!(lookup_large(&tier, &name).await, Record::Absent);
         if round == 0 {
             put(&other, &name, value, MINUTE).await.unwrap();
-            bytes_of(&tier, &name).await;
-            assert!(cut_those_that_carry(&server) >= 1);
+            large_bytes(&tier, &name).await;
+            assert!(close_large_connections(&server) >= 1);
             eventually_async("there is another connection", async || {
-                let asks = [Lookup { size: 4 * MIB, ..Lookup::new(&name) }];
-                matches!(tier.look(&asks, &[]).await, Ok(seen) if matches!(seen.records[0], Record::Value(_)))
+                let lookups = [Lookup { size: 4 * MIB, ..Lookup::new(&name) }];
+                matches!(tier.lookup(&lookups, &[]).await, Ok(seen) if matches!(seen.records[0], Record::Value(_)))
             })
             .await;
         }
@@ -178,7 +178,7 @@ async fn large_values_stay_tracked_after_a_reconnect() {
 }
 
 #[tokio::test]
-async fn an_invalidation_ends_a_large_value_in_memory_at_once() {
+async fn invalidation_evicts_a_large_value_in_memory_at_once() {
     let server = RedisServer::start();
     let (writer, reader) = (process(tier(&server.url())), process(tier(&server.url())));
     for _ in 0..2 {
@@ -192,56 +192,56 @@ async fn an_invalidation_ends_a_large_value_in_memory_at_once() {
         .await;
         writer.values.delete(&0).confirmed().await.unwrap();
         assert_eq!(read().await, None);
-        cut_those_that_carry(&server);
+        close_large_connections(&server);
     }
 }
 
 #[tokio::test]
-async fn a_large_fill_is_fenced_and_watched_as_a_small_one() {
+async fn large_fill_is_fenced_and_tracked_like_a_small_one() {
     let server = RedisServer::start();
-    let (tier, recorder) = watched(&server.url()).await;
+    let (tier, recorder) = attached_tier(&server.url()).await;
     let other = self::tier(&server.url());
-    let apart = || server.cli(&["KEYS", "*%large*"]);
+    let staged_keys = || server.cli(&["KEYS", "*%large*"]);
     for name in [key("value"), key("{tag}:value"), key("{}value"), key("}value")] {
         let (mine, bytes) = (token(), vec![7; 2 * LARGE_VALUE]);
-        lease(&tier, claim(&name, mine, LeaseMode::IfAbsent)).await.unwrap();
-        let filled = tier.fill(vec![value(&name, mine, bytes.clone(), MINUTE)]).await.unwrap();
+        lease(&tier, lease_request(&name, mine, LeaseMode::IfAbsent)).await.unwrap();
+        let filled = tier.fill(vec![tier_fill(&name, mine, bytes.clone(), MINUTE)]).await.unwrap();
         assert_eq!(filled.stored, [true]);
-        let main = line(&tier).await;
-        assert!(filled.line.is_same(&main), "{name}");
-        let Record::Value(stored) = look_large(&tier, &name).await else { panic!("{name}") };
-        assert!(stored.bytes == bytes && stored.stamp == mine.stamp());
+        let main = feed(&tier).await;
+        assert!(filled.feed.is_same(&main), "{name}");
+        let Record::Value(stored) = lookup_large(&tier, &name).await else { panic!("{name}") };
+        assert!(stored.bytes == bytes && stored.revision == mine.revision());
         assert!(stored.remaining.is_some_and(|left| left > MINUTE / 2 && left <= MINUTE));
-        assert!(bytes_of(&other, &name).await == bytes);
+        assert!(large_bytes(&other, &name).await == bytes);
         assert_eq!(recorder.take(), [""; 0], "it is not told of its own fill");
         server.cli(&["DEL", &name]);
-        recorder.hears(&name).await;
+        recorder.wait_for_change(&name).await;
 
         let overtaken = token();
-        lease(&tier, claim(&name, overtaken, LeaseMode::IfAbsent)).await.unwrap();
+        lease(&tier, lease_request(&name, overtaken, LeaseMode::IfAbsent)).await.unwrap();
         delete(&other, &name).await.unwrap();
-        recorder.hears(&name).await;
-        assert!(!fill(&tier, value(&name, overtaken, bytes, MINUTE)).await.unwrap());
-        assert_eq!((look_large(&tier, &name).await, apart()), (Record::Absent, String::new()));
+        recorder.wait_for_change(&name).await;
+        assert!(!fill(&tier, tier_fill(&name, overtaken, bytes, MINUTE)).await.unwrap());
+        assert_eq!((lookup_large(&tier, &name).await, staged_keys()), (Record::Absent, String::new()));
     }
 }
 
 #[tokio::test]
-async fn a_lease_over_a_large_value_leaves_it_there() {
+async fn lease_over_a_large_value_keeps_the_value() {
     let server = RedisServer::start();
-    let tier = watched(&server.url()).await.0;
+    let tier = attached_tier(&server.url()).await.0;
     let (name, bytes) = (key("value"), vec![7; 2 * LARGE_VALUE]);
     put(&tier, &name, bytes.clone(), MINUTE).await.unwrap();
-    lease(&tier, claim(&name, token(), LeaseMode::Always)).await.unwrap();
-    assert!(bytes_of(&tier, &name).await == bytes);
+    lease(&tier, lease_request(&name, token(), LeaseMode::Always)).await.unwrap();
+    assert!(large_bytes(&tier, &name).await == bytes);
     // A lease over no value is distinguished from one over a value.
-    lease(&tier, claim(&key("leased"), token(), LeaseMode::Always)).await.unwrap();
-    assert!(matches!(look_large(&tier, &key("leased")).await, Record::Leased { .. }));
+    lease(&tier, lease_request(&key("leased"), token(), LeaseMode::Always)).await.unwrap();
+    assert!(matches!(lookup_large(&tier, &key("leased")).await, Record::Leased { .. }));
 }
 
 /// A client that can write keys of the namespace must not be able to fill each reader's memory.
 #[tokio::test]
-async fn a_planted_string_is_a_miss_and_is_not_read() {
+async fn oversized_foreign_string_is_a_miss_and_is_not_read() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let reader = process(tier(&proxy.url()));
@@ -265,21 +265,21 @@ async fn a_planted_string_is_a_miss_and_is_not_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_reads_no_planted_string_either() {
+async fn concurrent_reads_do_not_read_an_oversized_foreign_string() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
-    let tier = Arc::new(watched(&proxy.url()).await.0);
+    let tier = Arc::new(attached_tier(&proxy.url()).await.0);
     let (name, tag) = (key("value"), key("%tag:tag"));
     for name in [&name, &tag] {
         server.cli(&["SETRANGE", name, &(100 * MIB).to_string(), "x"]);
     }
     let before = proxy.bytes_answered();
     let read = || usize::try_from(proxy.bytes_answered() - before).unwrap();
-    assert_eq!(tier.look(&[], &[tag]).await.unwrap().generations, [None]);
+    assert_eq!(tier.lookup(&[], &[tag]).await.unwrap().generations, [None]);
     assert!(read() < LARGE_VALUE, "{} bytes were read", read());
     let one = |_| {
         let (tier, name) = (tier.clone(), name.clone());
-        tokio::spawn(async move { look(&tier, &name).await })
+        tokio::spawn(async move { lookup(&tier, &name).await })
     };
     for one in (0..100).map(one).collect::<Vec<_>>() {
         // The result is a value that cannot be decoded.
@@ -291,22 +291,22 @@ async fn a_crowd_reads_no_planted_string_either() {
 
 /// The string is one that this cache could have stored, except for its size.
 #[tokio::test]
-async fn a_planted_string_in_our_layout_is_a_miss_as_well() {
+async fn oversized_string_in_own_layout_is_a_miss() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let (name, mine) = (key("value"), token());
-    let tier = watched(&proxy.url()).await.0;
+    let tier = attached_tier(&proxy.url()).await.0;
     let other = self::tier(&server.url());
-    lease(&other, claim(&name, mine, LeaseMode::IfAbsent)).await.unwrap();
-    assert!(fill(&other, value(&name, mine, vec![7; MAX_BYTES + 1], MINUTE)).await.unwrap());
+    lease(&other, lease_request(&name, mine, LeaseMode::IfAbsent)).await.unwrap();
+    assert!(fill(&other, tier_fill(&name, mine, vec![7; MAX_BYTES + 1], MINUTE)).await.unwrap());
     let before = proxy.bytes_answered();
     let Ok(Some(stored)) = get(&tier, &name).await else { panic!("there is something") };
-    assert_eq!((stored.bytes.len(), stored.stamp), (0, mine.stamp()));
+    assert_eq!((stored.bytes.len(), stored.revision), (0, mine.revision()));
     assert!(proxy.bytes_answered() - before < 2 * LARGE_VALUE as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_large_values_at_once_are_all_read_and_stored() {
+async fn many_concurrent_large_values_are_all_stored_and_read() {
     let server = RedisServer::start();
     let tier = Arc::new(tier(&server.url()));
     let name = |number: usize| key(&format!("many:{number}"));
@@ -319,7 +319,7 @@ async fn many_large_values_at_once_are_all_read_and_stored() {
     }
     let read = |number| {
         let tier = tier.clone();
-        tokio::spawn(async move { (bytes_of(&tier, &name(number)).await, number) })
+        tokio::spawn(async move { (large_bytes(&tier, &name(number)).await, number) })
     };
     for read in (1..=100).map(read).collect::<Vec<_>>() {
         let (bytes, number) = read.await.unwrap();
@@ -329,7 +329,7 @@ async fn many_large_values_at_once_are_all_read_and_stored() {
 
 /// Together, the values take longer than one of them may.
 #[tokio::test(flavor = "multi_thread")]
-async fn large_values_wait_for_those_before_them() {
+async fn budget_of_a_large_value_includes_those_before_it() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let writer = tier(&server.url());
@@ -347,8 +347,8 @@ async fn large_values_wait_for_those_before_them() {
     let read = |number| {
         let (reader, name) = (reader.clone(), name(number));
         tokio::spawn(async move {
-            let asks = [Lookup { size: MIB, ..Lookup::new(&name) }];
-            reader.look(&asks, &[]).await
+            let lookups = [Lookup { size: MIB, ..Lookup::new(&name) }];
+            reader.lookup(&lookups, &[]).await
         })
     };
     for read in (0..20).map(read).collect::<Vec<_>>() {
@@ -371,7 +371,7 @@ async fn small_value_does_not_wait_behind_a_large_one() {
     put(&writer, &key("large"), vec![7; 12 * MIB], MINUTE).await.unwrap();
     put(&writer, &key("small"), b"small".to_vec(), MINUTE).await.unwrap();
     let failing = token();
-    lease(&writer, claim(&key("failed"), failing, LeaseMode::IfAbsent)).await.unwrap();
+    lease(&writer, lease_request(&key("failed"), failing, LeaseMode::IfAbsent)).await.unwrap();
     assert!(writer.fail(&key("failed"), failing, &Note(b"why".to_vec())).await.unwrap());
     eventually_async("both connections are there", async || {
         get_large(&reader, &key("large")).await.is_some()
@@ -383,8 +383,8 @@ async fn small_value_does_not_wait_behind_a_large_one() {
     let large = {
         let (reader, name) = (reader.clone(), key("large"));
         tokio::spawn(async move {
-            let asks = [Lookup { size: 12 * MIB, ..Lookup::new(&name) }];
-            reader.look_within(&asks, &[], Budget::AtLeast(MINUTE)).await
+            let lookups = [Lookup { size: 12 * MIB, ..Lookup::new(&name) }];
+            reader.lookup_within(&lookups, &[], Budget::AtLeast(MINUTE)).await
         })
     };
     eventually_async("a large value is on its way", async || proxy.bytes_answered() > before + MIB as u64)
@@ -392,8 +392,8 @@ async fn small_value_does_not_wait_behind_a_large_one() {
     let within = Budget::AtLeast(AMPLE);
     for (name, expected) in [("small", Some("small")), ("failed", None)] {
         let name = key(name);
-        let asks = [Lookup { size: 4 * MIB, ..Lookup::new(&name) }];
-        let record = reader.look_within(&asks, &[], within).await.unwrap().records.remove(0);
+        let lookups = [Lookup { size: 4 * MIB, ..Lookup::new(&name) }];
+        let record = reader.lookup_within(&lookups, &[], within).await.unwrap().records.remove(0);
         match (record, expected) {
             (Record::Value(stored), Some(text)) => assert_eq!(stored.bytes, text.as_bytes()),
             (Record::Error(note), None) => assert_eq!(note.0, b"why"),
@@ -407,7 +407,7 @@ async fn small_value_does_not_wait_behind_a_large_one() {
 
 /// Large values on the first connection delay its heartbeat for longer than a heartbeat may take.
 #[tokio::test(flavor = "multi_thread")]
-async fn large_values_do_not_break_the_first_connection_where_it_is_the_only_one() {
+async fn large_values_do_not_break_the_main_connection_when_it_is_the_only_one() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let writer = tier(&server.url());
@@ -420,10 +420,10 @@ async fn large_values_do_not_break_the_first_connection_where_it_is_the_only_one
     let reader = reader.retry(Duration::from_millis(50), Duration::from_secs(10));
     let reader = Arc::new(reader.build().unwrap());
     attach(&reader, Arc::new(Recorder::default()));
-    up(&reader).await;
+    wait_until_up(&reader).await;
     server.cli(&["CONFIG", "SET", "maxclients", "1"]);
     eventually_async("it is known that there can be no second one", async || {
-        let _ = look_large(&reader, &key("none")).await;
+        let _ = lookup_large(&reader, &key("none")).await;
         reader.health().large.is_some_and(|large| large.state == RedisState::Down)
     })
     .await;
@@ -433,8 +433,8 @@ async fn large_values_do_not_break_the_first_connection_where_it_is_the_only_one
     let read = |name| {
         let (reader, name) = (reader.clone(), key(name));
         tokio::spawn(async move {
-            let asks = [Lookup { size: 12 * MIB, ..Lookup::new(&name) }];
-            reader.look_within(&asks, &[], Budget::AtLeast(AMPLE)).await
+            let lookups = [Lookup { size: 12 * MIB, ..Lookup::new(&name) }];
+            reader.lookup_within(&lookups, &[], Budget::AtLeast(AMPLE)).await
         })
     };
     for read in ["a", "b", "c", "d"].map(read) {
@@ -446,7 +446,7 @@ async fn large_values_do_not_break_the_first_connection_where_it_is_the_only_one
 
 /// The value could come over the first connection meanwhile, but all small values would wait then.
 #[tokio::test]
-async fn a_lost_second_connection_is_waited_for() {
+async fn lookup_waits_for_a_lost_large_connection() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let reader = builder(&proxy.url()).retry(Duration::from_millis(10), Duration::from_millis(100));
@@ -459,8 +459,8 @@ async fn a_lost_second_connection_is_waited_for() {
     proxy.set_mode(Mode::Delay(Duration::from_millis(100)));
     // The last command of the connection may be a heartbeat instead of the read.
     eventually_async("it is cut", async || {
-        assert_eq!(bytes_of(&reader, &key("value")).await.len(), 2 * MIB);
-        cut_those_that_carry(&server) == 1
+        assert_eq!(large_bytes(&reader, &key("value")).await.len(), 2 * MIB);
+        close_large_connections(&server) == 1
     })
     .await;
     eventually_async("it is known", async || {
@@ -468,14 +468,14 @@ async fn a_lost_second_connection_is_waited_for() {
         large.state != RedisState::Up || large.reconnects > 0
     })
     .await;
-    assert_eq!(bytes_of(&reader, &key("value")).await.len(), 2 * MIB);
+    assert_eq!(large_bytes(&reader, &key("value")).await.len(), 2 * MIB);
     assert_eq!(reader.health().large.unwrap().reconnects, 1, "it came over the first one");
 }
 
 #[tokio::test]
-async fn where_there_can_be_no_second_connection_the_first_one_takes_large_values() {
+async fn main_connection_carries_large_values_when_there_can_be_no_other() {
     let server = RedisServer::start();
-    let tier = watched(&server.url()).await.0;
+    let tier = attached_tier(&server.url()).await.0;
     let name = key("value");
     // The server accepts no connection beside the existing one.
     server.cli(&["CONFIG", "SET", "maxclients", "1"]);
@@ -483,13 +483,13 @@ async fn where_there_can_be_no_second_connection_the_first_one_takes_large_value
         put(&tier, &name, vec![7; 2 * LARGE_VALUE], MINUTE).await.is_ok()
     })
     .await;
-    assert_eq!(bytes_of(&tier, &name).await.len(), 2 * LARGE_VALUE);
+    assert_eq!(large_bytes(&tier, &name).await.len(), 2 * LARGE_VALUE);
     assert_eq!(tier.health().reconnects, 0);
 }
 
 /// The first connection has answered, so an older entry is not served as if the tier were away.
 #[tokio::test]
-async fn a_large_value_that_does_not_come_in_time_is_one_that_cannot_be_read() {
+async fn late_large_value_counts_as_unreadable() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = builder(&proxy.url()).operation_timeout(Duration::from_millis(500));
@@ -500,28 +500,28 @@ async fn a_large_value_that_does_not_come_in_time_is_one_that_cannot_be_read() {
         put(&tier, &name, vec![7; 2 * LARGE_VALUE], MINUTE).await.is_ok()
     })
     .await;
-    let mut stamp = 0;
+    let mut revision = 0;
     eventually_async("the other connection is asked before it is replaced", async || {
         // Both connections are mute from then on. The first one is replaced when its next heartbeat gets no
         // reply, the other one later.
         proxy.set_mode(Mode::Swallow);
         proxy.set_mode(Mode::Pass);
-        eventually_async("there is another first connection", async || look(&tier, "small").await.is_ok())
+        eventually_async("there is another first connection", async || lookup(&tier, "small").await.is_ok())
             .await;
-        let Record::Value(stored) = look_large(&tier, &name).await else { panic!("there is a value") };
-        stamp = stored.stamp;
+        let Record::Value(stored) = lookup_large(&tier, &name).await else { panic!("there is a value") };
+        revision = stored.revision;
         stored.bytes.is_empty() && stored.remaining.is_some()
     })
     .await;
-    let known = [Lookup::known(&name, stamp)];
-    assert_eq!(tier.look(&known, &[]).await.unwrap().records, [Record::Unchanged]);
+    let known = [Lookup::if_none_match(&name, revision)];
+    assert_eq!(tier.lookup(&known, &[]).await.unwrap().records, [Record::Unchanged]);
 }
 
 /// Closing a cache takes at most a second.
 #[tokio::test]
-async fn a_server_that_hangs_keeps_no_connection_when_the_tier_is_closed() {
+async fn closed_tier_leaves_no_connection_to_a_hung_server() {
     let server = RedisServer::start();
-    let tier = watched(&server.url()).await.0;
+    let tier = attached_tier(&server.url()).await.0;
     put(&tier, &key("value"), vec![7; 2 * LARGE_VALUE], MINUTE).await.unwrap();
     assert_eq!(server.cli(&["CLIENT", "LIST"]).lines().count(), 3, "one more asks");
     server.freeze();
@@ -536,12 +536,12 @@ async fn a_server_that_hangs_keeps_no_connection_when_the_tier_is_closed() {
 
 /// Nothing drives the runtime of the tier's tasks.
 #[test]
-fn a_close_that_is_cut_off_ends_both_connections() {
+fn interrupted_close_ends_both_connections() {
     let server = RedisServer::start();
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (first, second) = (runtime(), runtime());
     let tier = first.block_on(async {
-        let tier = watched(&server.url()).await.0;
+        let tier = attached_tier(&server.url()).await.0;
         put(&tier, &key("value"), vec![7; 2 * LARGE_VALUE], MINUTE).await.unwrap();
         tier
     });
@@ -556,17 +556,17 @@ fn a_close_that_is_cut_off_ends_both_connections() {
 
 /// The server sends a reply without a request.
 #[tokio::test]
-async fn a_second_connection_that_is_out_of_step_is_replaced() {
+async fn large_connection_is_replaced_when_replies_do_not_match() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
-    let tier = watched(&proxy.url()).await.0;
+    let tier = attached_tier(&proxy.url()).await.0;
     put(&tier, &key("value"), vec![7; 2 * LARGE_VALUE], MINUTE).await.unwrap();
     assert_eq!(tier.health().large.unwrap().reconnects, 0);
     eventually_async("it is replaced", async || {
         let before = tier.health().reconnects;
         proxy.inject(b":7\r\n");
         eventually_async("the first one is replaced", async || {
-            look(&tier, &key("small")).await.is_ok() && tier.health().reconnects > before
+            lookup(&tier, &key("small")).await.is_ok() && tier.health().reconnects > before
         })
         .await;
         // Unless a heartbeat has met the stray reply, this read does.
@@ -610,12 +610,12 @@ async fn value_redis_cannot_hold_is_loaded_once_per_process() {
 
 /// An idle connection for large values has no cost that matters.
 #[tokio::test]
-async fn an_idle_connection_for_large_values_is_quiet() {
+async fn idle_large_connection_sends_almost_nothing() {
     let server = RedisServer::start();
     let tier = builder(&server.url()).build().unwrap();
     put(&tier, "key", vec![7; 2 * LARGE_VALUE], MINUTE).await.unwrap();
-    assert_eq!(bytes_of(&tier, "key").await.len(), 2 * LARGE_VALUE);
-    quiet(&server).await;
+    assert_eq!(large_bytes(&tier, "key").await.len(), 2 * LARGE_VALUE);
+    wait_until_quiet(&server).await;
     let time = Duration::from_secs(22);
     let count = commands_in(&server, time).await;
     assert!(count <= 4, "{count} commands in {time:?}");

@@ -1,20 +1,20 @@
 //! Tests of the tier with real servers and a faulty network.
 
 mod access;
+mod barriers;
 mod breaker;
 mod causes;
 #[cfg(feature = "cluster")]
 mod cluster;
+mod coalesced_reads;
 mod credentials;
-mod crowds;
 mod faults;
 mod first_call;
+mod heartbeat_cost;
 mod large;
 mod leases;
-mod members;
 mod outages;
 mod patterns;
-mod quiet;
 mod round_trips;
 mod runtimes;
 #[cfg(feature = "sentinel")]
@@ -24,5 +24,5 @@ mod support;
 mod tags;
 #[cfg(feature = "tls")]
 mod tls;
+mod tracking;
 mod values;
-mod watching;

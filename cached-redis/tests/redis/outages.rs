@@ -10,20 +10,20 @@ use cached_redis::RedisTier;
 use redis_harness::{RedisServer, eventually, eventually_async};
 
 use crate::support::{
-    AMPLE, AT_ONCE, MINUTE, Recorder, attach, builder, claim, delete, down, fill, get, lease, put, refused,
-    tier, token, up, value,
+    AMPLE, AT_ONCE, MINUTE, Recorder, attach, builder, delete, fill, get, lease, lease_request, put, refused,
+    tier, tier_fill, token, wait_until_down, wait_until_up,
 };
 
 /// Asserts that every operation fails well before its budget is used up.
-async fn all_unavailable(tier: &RedisTier) {
+async fn assert_all_unavailable(tier: &RedisTier) {
     // Without a cache, a barrier has no members to wait for.
     attach(tier, Arc::new(Recorder::default()));
     let begin = Instant::now();
     let away = TierError::Unavailable;
     let token = token();
     assert_eq!(get(tier, "key").await, Err(away.clone()));
-    assert_eq!(lease(tier, claim("key", token, LeaseMode::IfAbsent)).await, Err(away.clone()));
-    assert_eq!(fill(tier, value("key", token, vec![1], MINUTE)).await, Err(away.clone()));
+    assert_eq!(lease(tier, lease_request("key", token, LeaseMode::IfAbsent)).await, Err(away.clone()));
+    assert_eq!(fill(tier, tier_fill("key", token, vec![1], MINUTE)).await, Err(away.clone()));
     assert_eq!(tier.renew("key", token, MINUTE).await, Err(away.clone()));
     assert_eq!(tier.release("key", token, true).await, Err(away.clone()));
     assert_eq!(delete(tier, "key").await, Err(away.clone()));
@@ -35,7 +35,7 @@ async fn all_unavailable(tier: &RedisTier) {
 }
 
 #[tokio::test]
-async fn the_very_first_operation_can_already_hit() {
+async fn first_operation_can_already_hit() {
     let server = RedisServer::start();
     server.cli(&["SET", "key", "value"]);
     let tier = tier(&server.url());
@@ -44,41 +44,41 @@ async fn the_very_first_operation_can_already_hit() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_absent_at_the_start_is_found_later() {
+async fn server_absent_at_the_start_is_found_later() {
     let mut server = RedisServer::start();
     server.stop();
     let tier = tier(&server.url());
-    all_unavailable(&tier).await;
+    assert_all_unavailable(&tier).await;
     assert!(!tier.ready());
 
     server.restart();
-    up(&tier).await;
+    wait_until_up(&tier).await;
     assert_eq!(get(&tier, "key").await, Ok(None));
 }
 
 #[tokio::test]
-async fn a_server_that_is_killed_is_found_again() {
+async fn killed_server_is_found_again() {
     let mut server = RedisServer::start();
     let tier = tier(&server.url());
     for _ in 0..3 {
-        up(&tier).await;
+        wait_until_up(&tier).await;
         server.kill();
-        down(&tier).await;
-        all_unavailable(&tier).await;
+        wait_until_down(&tier).await;
+        assert_all_unavailable(&tier).await;
         server.restart();
     }
-    up(&tier).await;
+    wait_until_up(&tier).await;
     assert_eq!(put(&tier, "key", vec![1], MINUTE).await, Ok(()));
 }
 
 #[tokio::test]
-async fn no_operation_outlasts_its_budget_on_a_server_that_hangs() {
+async fn operations_end_within_their_budget_when_the_server_hangs() {
     let server = RedisServer::start();
     // Only the budget of the operation can end it in time: checks and connection attempts take longer.
     let reads = builder(&server.url()).operation_timeout(Duration::from_millis(50)).build().unwrap();
     let writes = builder(&server.url()).write_timeout(Duration::from_millis(50)).build().unwrap();
     attach(&writes, Arc::new(Recorder::default()));
-    up(&writes).await;
+    wait_until_up(&writes).await;
     eventually_async("the tier is connected", async || reads.exists("key").await.is_ok()).await;
 
     server.freeze();
@@ -86,9 +86,9 @@ async fn no_operation_outlasts_its_budget_on_a_server_that_hangs() {
     let begin = Instant::now();
     let token = token();
     assert_eq!(get(&reads, "key").await, Err(late.clone()));
-    assert_eq!(lease(&reads, claim("key", token, LeaseMode::IfAbsent)).await, Err(late.clone()));
+    assert_eq!(lease(&reads, lease_request("key", token, LeaseMode::IfAbsent)).await, Err(late.clone()));
     assert_eq!(reads.exists("key").await, Err(late.clone()));
-    assert_eq!(fill(&writes, value("key", token, vec![1], MINUTE)).await, Err(late.clone()));
+    assert_eq!(fill(&writes, tier_fill("key", token, vec![1], MINUTE)).await, Err(late.clone()));
     assert_eq!(writes.renew("key", token, MINUTE).await, Err(late.clone()));
     assert_eq!(writes.release("key", token, true).await, Err(late.clone()));
     assert_eq!(delete(&writes, "key").await, Err(late.clone()));
@@ -98,26 +98,26 @@ async fn no_operation_outlasts_its_budget_on_a_server_that_hangs() {
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
 
     server.thaw();
-    up(&reads).await;
-    up(&writes).await;
+    wait_until_up(&reads).await;
+    wait_until_up(&writes).await;
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_is_noticed_and_found_again() {
+async fn hung_server_is_detected_and_found_again() {
     let server = RedisServer::start();
     let tier = builder(&server.url()).connect_timeout(Duration::from_millis(200)).build().unwrap();
-    up(&tier).await;
+    wait_until_up(&tier).await;
 
     server.freeze();
-    down(&tier).await;
-    all_unavailable(&tier).await;
+    wait_until_down(&tier).await;
+    assert_all_unavailable(&tier).await;
 
     server.thaw();
-    up(&tier).await;
+    wait_until_up(&tier).await;
 }
 
 #[tokio::test]
-async fn operations_during_the_first_attempt_wait_no_longer_than_that() {
+async fn operations_wait_no_longer_than_the_first_attempt() {
     let server = RedisServer::start();
     server.freeze();
     let tier = builder(&server.url())
@@ -133,7 +133,7 @@ async fn operations_during_the_first_attempt_wait_no_longer_than_that() {
 }
 
 #[tokio::test]
-async fn a_password_opens_the_server_and_a_wrong_one_does_not() {
+async fn right_password_connects_and_wrong_one_does_not() {
     let server = RedisServer::start_with(&["--requirepass", "right/one"]);
     let url = |password: &str| format!("redis://:{password}@127.0.0.1:{}/", server.port());
 
@@ -141,28 +141,28 @@ async fn a_password_opens_the_server_and_a_wrong_one_does_not() {
     assert_eq!(get(&right, "key").await, Ok(None));
 
     let wrong = tier(&url("wrong"));
-    all_unavailable(&wrong).await;
+    assert_all_unavailable(&wrong).await;
     assert!(!wrong.ready());
 }
 
 #[tokio::test]
-async fn a_server_that_asks_for_a_password_is_not_used_and_recovers() {
+async fn server_that_requires_a_password_is_unavailable_until_it_does_not() {
     let server = RedisServer::start_with(&["--requirepass", "secret"]);
     let tier = tier(&server.url());
-    all_unavailable(&tier).await;
+    assert_all_unavailable(&tier).await;
     assert!(!tier.ready());
 
     let admin = format!("redis://:secret@127.0.0.1:{}/", server.port());
     let mut admin = redis::Client::open(admin).unwrap().get_connection().unwrap();
     redis::cmd("CONFIG").arg(&["SET", "requirepass", ""]).exec(&mut admin).unwrap();
-    up(&tier).await;
+    wait_until_up(&tier).await;
 }
 
 #[tokio::test]
-async fn a_replica_without_its_primary_is_refusing_and_recovers() {
+async fn replica_without_its_primary_refuses_and_recovers() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
-    up(&tier).await;
+    wait_until_up(&tier).await;
     server.cli(&["CONFIG", "SET", "replica-serve-stale-data", "no"]);
     server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
 
@@ -172,7 +172,7 @@ async fn a_replica_without_its_primary_is_refusing_and_recovers() {
     assert!(tier.ready());
 
     server.cli(&["REPLICAOF", "NO", "ONE"]);
-    up(&tier).await;
+    wait_until_up(&tier).await;
     assert_eq!(put(&tier, "key", vec![1], MINUTE).await, Ok(()));
 }
 
@@ -181,7 +181,7 @@ async fn dropping_the_tier_closes_its_connection() {
     let server = RedisServer::start();
     let clients = || server.cli(&["CLIENT", "LIST"]).lines().count();
     let tier = tier(&server.url());
-    up(&tier).await;
+    wait_until_up(&tier).await;
     assert_eq!(clients(), 2, "the tier and the one that asks");
     drop(tier);
     eventually_async("only the one that asks is left", async || clients() == 1).await;

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use cached_core::{LeaseMode, Tier};
 use redis_harness::RedisServer;
 
-use crate::support::{MINUTE, Recorder, ask, attach, claim, lease, put, refused, tier, token, up};
+use crate::support::{
+    MINUTE, Recorder, attach, lease, lease_request, put, refused, tag_request, tier, token, wait_until_up,
+};
 
 #[tokio::test]
-async fn all_that_matches_goes_however_much_it_is() {
+async fn pattern_deletes_all_matches_however_many() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
-    up(&tier).await;
+    wait_until_up(&tier).await;
     server.cli(&["EVAL", "for i = 1, 5000 do redis.call('SET', 'ns:a:' .. i, i) end", "0"]);
     put(&tier, "ns:a:value", vec![1], MINUTE).await.unwrap();
-    lease(&tier, claim("ns:a:lease", token(), LeaseMode::IfAbsent)).await.unwrap();
+    lease(&tier, lease_request("ns:a:lease", token(), LeaseMode::IfAbsent)).await.unwrap();
     server.cli(&["SET", "ns:b:1", "other"]);
     assert_eq!(tier.delete_matching("ns:a:*").await, Ok(5002));
     assert_eq!(server.cli(&["KEYS", "*"]), "ns:b:1");
@@ -23,10 +25,10 @@ async fn all_that_matches_goes_however_much_it_is() {
 
 /// Most scan steps find nothing, which does not mean that the scan is complete.
 #[tokio::test]
-async fn little_is_found_among_much() {
+async fn pattern_finds_few_keys_among_many() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
-    up(&tier).await;
+    wait_until_up(&tier).await;
     server.cli(&["EVAL", "for i = 1, 10000 do redis.call('SET', 'ns:a:' .. i, i) end", "0"]);
     server.cli(&["EVAL", "for i = 1, 20 do redis.call('SET', 'ns:b:' .. i, i) end", "0"]);
     assert_eq!(tier.delete_matching("ns:b:*").await, Ok(20));
@@ -34,7 +36,7 @@ async fn little_is_found_among_much() {
 }
 
 #[tokio::test]
-async fn only_the_star_is_special() {
+async fn only_the_star_is_special_in_a_pattern() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     let keys = ["a[b]c", "abc", "a?c", r"a\c", "a^c", "a*c"];
@@ -49,11 +51,11 @@ async fn only_the_star_is_special() {
 }
 
 #[tokio::test]
-async fn tags_and_members_are_spared() {
+async fn pattern_keeps_tags_and_members() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     attach(&tier, Arc::new(Recorder::default()));
-    tier.lease(&[], ask(&["ns:%tag:a".to_owned()], MINUTE)).await.unwrap();
+    tier.lease(&[], tag_request(&["ns:%tag:a".to_owned()], MINUTE)).await.unwrap();
     for key in ["ns:a", "ns:%", "nsx:%a"] {
         server.cli(&["SET", key, "1"]);
     }
@@ -62,7 +64,7 @@ async fn tags_and_members_are_spared() {
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_ends_it() {
+async fn refusal_ends_the_deletion() {
     let server = RedisServer::start();
     server.cli(&["ACL", "SETUSER", "default", "-unlink"]);
     let tier = tier(&server.url());

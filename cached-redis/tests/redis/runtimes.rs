@@ -11,25 +11,25 @@ use cached_core::{Tier, TierError};
 use redis_harness::{RedisServer, eventually_async};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::{MINUTE, builder, bytes, get, line, put, shown, tier, up};
+use crate::support::{MINUTE, builder, bytes, debug_field, feed, get, put, tier, wait_until_up};
 
 fn single_threaded() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 #[test]
-fn outside_of_a_runtime_there_is_no_tier() {
+fn tier_is_unavailable_outside_of_a_runtime() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     let attempt = pin!(get(&tier, "key"));
     let outcome = attempt.poll(&mut Context::from_waker(Waker::noop()));
     assert_eq!(outcome, Poll::Ready(Err(TierError::Unavailable)));
 
-    single_threaded().block_on(up(&tier));
+    single_threaded().block_on(wait_until_up(&tier));
 }
 
 #[test]
-fn the_task_starts_again_on_a_second_runtime() {
+fn task_restarts_on_a_second_runtime() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     for round in 0..3 {
@@ -42,19 +42,19 @@ fn the_task_starts_again_on_a_second_runtime() {
 }
 
 #[test]
-fn the_line_ends_with_its_runtime() {
+fn feed_ends_with_its_runtime() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
-    let line = single_threaded().block_on(line(&tier));
-    assert_eq!(shown(&line, "is_over"), "true");
+    let feed = single_threaded().block_on(feed(&tier));
+    assert_eq!(debug_field(&feed, "is_ended"), "true");
     let other = single_threaded();
-    let next = other.block_on(self::line(&tier));
-    assert!(!Arc::ptr_eq(&line, &next));
-    assert_eq!(shown(&next, "is_over"), "false");
+    let next = other.block_on(self::feed(&tier));
+    assert!(!Arc::ptr_eq(&feed, &next));
+    assert_eq!(debug_field(&next, "is_ended"), "false");
 }
 
 #[test]
-fn a_tier_that_was_down_in_one_runtime_is_worth_asking_in_the_next() {
+fn tier_down_in_one_runtime_is_ready_in_the_next() {
     let mut server = RedisServer::start();
     server.stop();
     let tier = tier(&server.url());
@@ -69,7 +69,7 @@ fn a_tier_that_was_down_in_one_runtime_is_worth_asking_in_the_next() {
 }
 
 #[test]
-fn the_task_moves_away_from_a_runtime_that_stands_still() {
+fn task_moves_away_from_a_stalled_runtime() {
     let server = RedisServer::start();
     let tier = builder(&server.url())
         .operation_timeout(Duration::from_millis(100))

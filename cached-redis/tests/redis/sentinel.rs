@@ -17,8 +17,11 @@ use cached_redis::{RedisTier, RedisTierBuilder};
 use redis_harness::{Proxy, RedisServer, eventually, eventually_async};
 
 use crate::{
-    settings::{assert_error_is_silent, assert_silent, refused},
-    support::{AT_ONCE, MINUTE, Recorder, attach, builder, bytes, delete, down, get, line, put, shown, up},
+    settings::{assert_error_hides_credentials, assert_no_credentials, config_error},
+    support::{
+        AT_ONCE, MINUTE, Recorder, attach, builder, bytes, debug_field, delete, feed, get, put,
+        wait_until_down, wait_until_up,
+    },
 };
 
 const NAME: &str = "mymaster";
@@ -30,7 +33,7 @@ const CALM: &str = "10000";
 const ALERT: &str = "500";
 
 /// Returns the builder of a tier that asks sentinels at these ports of this machine.
-fn asking(ports: &[u16]) -> RedisTierBuilder {
+fn sentinel_builder(ports: &[u16]) -> RedisTierBuilder {
     let hosts: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
     builder(&format!("redis-sentinel://{}/{NAME}", hosts.join(","))).connect_timeout(Duration::from_secs(1))
 }
@@ -67,7 +70,7 @@ impl Watched {
         Self { primary, replica, sentinels }
     }
 
-    fn set_patience(&self, millis: &str) {
+    fn set_down_after(&self, millis: &str) {
         for sentinel in &self.sentinels {
             sentinel.cli(&["SENTINEL", "SET", NAME, "down-after-milliseconds", millis]);
         }
@@ -80,36 +83,36 @@ impl Watched {
 
 /// Returns the role of a server, or `None` while the role changes.
 fn role(server: &RedisServer) -> Option<String> {
-    server.cli_unless_cut_off(&["ROLE"]).and_then(|role| role.lines().next().map(str::to_owned))
+    server.cli_unless_disconnected(&["ROLE"]).and_then(|role| role.lines().next().map(str::to_owned))
 }
 
 /// Fake sentinel that sends a configured reply to every client, or no reply.
 struct FakeSentinel {
     port: u16,
-    orders: Sender<Option<String>>,
-    asked: Arc<AtomicUsize>,
+    replies: Sender<Option<String>>,
+    queries: Arc<AtomicUsize>,
 }
 
 impl FakeSentinel {
     fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (orders, received) = channel::<Option<String>>();
-        let asked = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&asked);
+        let (replies, received) = channel::<Option<String>>();
+        let queries = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&queries);
         thread::spawn(move || {
             let (mut answer, mut open) = (None, Vec::new());
             for mut stream in listener.incoming().flatten() {
-                while let Ok(order) = received.try_recv() {
-                    answer = order;
+                while let Ok(reply) = received.try_recv() {
+                    answer = reply;
                 }
-                if answer_one(&mut stream, answer.as_deref()) {
+                if answer_query(&mut stream, answer.as_deref()) {
                     count.fetch_add(1, Ordering::SeqCst);
                 }
                 open.push(stream);
             }
         });
-        Self { port, orders, asked }
+        Self { port, replies, queries }
     }
 
     fn silent() -> Self {
@@ -118,30 +121,30 @@ impl FakeSentinel {
 
     fn naming(server: &RedisServer) -> Self {
         let sentinel = Self::start();
-        sentinel.says(server);
+        sentinel.set_primary(server);
         sentinel
     }
 
     /// Makes the sentinel name this server from now on.
-    fn says(&self, server: &RedisServer) {
+    fn set_primary(&self, server: &RedisServer) {
         let port = server.port().to_string();
         let answer = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len());
-        self.orders.send(Some(answer)).unwrap();
+        self.replies.send(Some(answer)).unwrap();
     }
 
-    fn says_that_it_does_not_know(&self) {
-        self.orders.send(Some("*-1\r\n".to_owned())).unwrap();
+    fn set_unknown(&self) {
+        self.replies.send(Some("*-1\r\n".to_owned())).unwrap();
     }
 
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+    fn query_count(&self) -> usize {
+        self.queries.load(Ordering::SeqCst)
     }
 }
 
 /// Reads a query and replies to it. Returns whether it asked for the primary.
 ///
 /// Without a configured reply, every connection counts as such a query.
-fn answer_one(stream: &mut TcpStream, answer: Option<&str>) -> bool {
+fn answer_query(stream: &mut TcpStream, answer: Option<&str>) -> bool {
     let Some(answer) = answer else { return true };
     let mut question = [0; 1024];
     let Ok(length @ 1..) = stream.read(&mut question) else { return false };
@@ -151,18 +154,19 @@ fn answer_one(stream: &mut TcpStream, answer: Option<&str>) -> bool {
 }
 
 #[tokio::test]
-async fn a_failover_is_followed_and_the_old_primary_is_not_used_again() {
+async fn tier_follows_a_failover_and_avoids_the_old_primary() {
     let mut watched = Watched::start(3);
-    let (tier, recorder) = (asking(&watched.ports()).build().unwrap(), Arc::new(Recorder::default()));
+    let (tier, recorder) =
+        (sentinel_builder(&watched.ports()).build().unwrap(), Arc::new(Recorder::default()));
     attach(&tier, recorder.clone());
-    up(&tier).await;
+    wait_until_up(&tier).await;
     put(&tier, "ns:old", vec![1], MINUTE).await.unwrap();
     assert_eq!(watched.primary.cli(&["EXISTS", "ns:old"]), "1");
     eventually_async("the value is replicated", async || watched.replica.cli(&["EXISTS", "ns:old"]) == "1")
         .await;
-    let before = line(&tier).await;
+    let before = feed(&tier).await;
 
-    watched.set_patience(ALERT);
+    watched.set_down_after(ALERT);
     watched.primary.kill();
     let killed = Instant::now();
     // In the meantime, every operation ends, with an error of the tier at worst.
@@ -170,18 +174,18 @@ async fn a_failover_is_followed_and_the_old_primary_is_not_used_again() {
         put(&tier, "ns:new", vec![2], MINUTE).await.is_ok()
     })
     .await;
-    watched.set_patience(CALM);
+    watched.set_down_after(CALM);
     println!("followed to the new primary after {:?}", killed.elapsed());
     assert_eq!(watched.replica.cli(&["EXISTS", "ns:new"]), "1");
     assert_eq!(role(&watched.replica).as_deref(), Some("master"));
     assert_eq!(bytes(&tier, "ns:old").await, Some(vec![1]));
     // Entries from the old primary are not proven current any more, and the new primary pushes changes.
-    assert_eq!(shown(&before, "is_over"), "true");
-    assert_eq!(shown(&*line(&tier).await, "watches"), "true");
+    assert_eq!(debug_field(&before, "is_ended"), "true");
+    assert_eq!(debug_field(&*feed(&tier).await, "is_tracked"), "true");
     assert!(recorder.restored.load(Ordering::SeqCst) > 0);
     recorder.take();
     watched.replica.cli(&["DEL", "ns:old"]);
-    recorder.hears("ns:old").await;
+    recorder.wait_for_change("ns:old").await;
 
     // The old primary restarts empty, and acts as a primary until a sentinel demotes it.
     watched.primary.restart();
@@ -199,25 +203,25 @@ async fn a_failover_is_followed_and_the_old_primary_is_not_used_again() {
 }
 
 #[tokio::test]
-async fn sentinels_that_are_away_do_not_matter_until_all_are() {
+async fn tier_works_until_all_sentinels_are_down() {
     let mut watched = Watched::start(3);
     watched.sentinels[0].kill();
     watched.sentinels[1].freeze();
-    let tier = asking(&watched.ports()).build().unwrap();
-    up(&tier).await;
+    let tier = sentinel_builder(&watched.ports()).build().unwrap();
+    wait_until_up(&tier).await;
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
 
     // A connection lasts without the sentinels.
     watched.sentinels[2].kill();
     put(&tier, "key", vec![2], MINUTE).await.unwrap();
     watched.primary.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
-    down(&tier).await;
+    wait_until_down(&tier).await;
     let begin = Instant::now();
     assert_eq!(get(&tier, "key").await, Err(TierError::Unavailable));
     assert!(begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
 
     watched.sentinels[2].restart();
-    up(&tier).await;
+    wait_until_up(&tier).await;
     assert_eq!(bytes(&tier, "key").await, Some(vec![2]));
 }
 
@@ -226,42 +230,42 @@ async fn named_primary_must_report_the_master_role() {
     let (primary, replica) = (RedisServer::start(), RedisServer::start());
     replica.cli(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
     let behind = FakeSentinel::naming(&replica);
-    let alone = asking(&[behind.port]).build().unwrap();
+    let alone = sentinel_builder(&[behind.port]).build().unwrap();
     assert_eq!(get(&alone, "key").await, Err(TierError::Unavailable));
     assert!(!alone.ready());
-    eventually_async("it is asked again and again", async || behind.asked() > 2).await;
+    eventually_async("it is asked again and again", async || behind.query_count() > 2).await;
     assert!(!alone.ready());
 
     // A sentinel with the right primary is asked the next time, although the first sentinel answers.
     let aware = FakeSentinel::naming(&primary);
-    let tier = asking(&[behind.port, aware.port]).build().unwrap();
-    up(&tier).await;
+    let tier = sentinel_builder(&[behind.port, aware.port]).build().unwrap();
+    wait_until_up(&tier).await;
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
     assert_eq!(primary.cli(&["EXISTS", "key"]), "1");
 }
 
 #[tokio::test]
-async fn one_that_names_a_server_that_hangs_does_not_hold_up_the_others() {
+async fn sentinel_that_names_a_hung_server_does_not_delay_the_others() {
     let (hanging, primary) = (RedisServer::start(), RedisServer::start());
     hanging.freeze();
     let (behind, aware) = (FakeSentinel::naming(&hanging), FakeSentinel::naming(&primary));
-    let tier = asking(&[behind.port, aware.port]).build().unwrap();
-    up(&tier).await;
+    let tier = sentinel_builder(&[behind.port, aware.port]).build().unwrap();
+    wait_until_up(&tier).await;
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
-    assert_eq!(behind.asked(), 1);
+    assert_eq!(behind.query_count(), 1);
 }
 
 #[tokio::test]
-async fn a_primary_that_was_demoted_is_left() {
+async fn demoted_primary_is_abandoned() {
     let (old, new) = (RedisServer::start(), RedisServer::start());
     let sentinel = FakeSentinel::naming(&old);
-    let tier = asking(&[sentinel.port]).build().unwrap();
-    up(&tier).await;
+    let tier = sentinel_builder(&[sentinel.port]).build().unwrap();
+    wait_until_up(&tier).await;
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
 
     // The old primary keeps its connections, unlike one that a sentinel demotes.
     old.cli(&["REPLICAOF", "127.0.0.1", &new.port().to_string()]);
-    sentinel.says(&new);
+    sentinel.set_primary(&new);
     eventually_async("a write reaches the new primary", async || {
         put(&tier, "key", vec![2], MINUTE).await.is_ok()
     })
@@ -270,31 +274,31 @@ async fn a_primary_that_was_demoted_is_left() {
 }
 
 #[tokio::test]
-async fn each_sentinel_has_a_share_of_the_time() {
+async fn each_sentinel_gets_a_share_of_the_time() {
     let primary = RedisServer::start();
     let (silent, ignorant) = (FakeSentinel::silent(), FakeSentinel::start());
-    ignorant.says_that_it_does_not_know();
+    ignorant.set_unknown();
     let knowing = FakeSentinel::naming(&primary);
     let closed = Proxy::start(1);
     let ports = [silent.port, closed.port(), ignorant.port, knowing.port];
-    let tier = asking(&ports).build().unwrap();
+    let tier = sentinel_builder(&ports).build().unwrap();
     // The first attempt succeeds already.
     assert_eq!(get(&tier, "key").await, Ok(None));
 
     // The sentinel that knew the primary is asked first the next time.
-    let asked = silent.asked();
+    let asked = silent.query_count();
     primary.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
-    eventually_async("it is asked again", async || knowing.asked() > 1).await;
-    up(&tier).await;
-    assert_eq!(silent.asked(), asked);
+    eventually_async("it is asked again", async || knowing.query_count() > 1).await;
+    wait_until_up(&tier).await;
+    assert_eq!(silent.query_count(), asked);
 }
 
 #[tokio::test]
-async fn sentinels_that_hang_or_do_not_know_leave_the_tier_down() {
+async fn tier_stays_down_when_sentinels_hang_or_know_no_primary() {
     let (silent, ignorant) = (FakeSentinel::silent(), FakeSentinel::start());
-    ignorant.says_that_it_does_not_know();
+    ignorant.set_unknown();
     for ports in [&[silent.port][..], &[ignorant.port], &[silent.port, ignorant.port]] {
-        let tier = asking(ports).connect_timeout(Duration::from_millis(200)).build().unwrap();
+        let tier = sentinel_builder(ports).connect_timeout(Duration::from_millis(200)).build().unwrap();
         let begin = Instant::now();
         assert_eq!(get(&tier, "key").await, Err(TierError::Unavailable));
         assert!(!tier.ready());
@@ -303,7 +307,7 @@ async fn sentinels_that_hang_or_do_not_know_leave_the_tier_down() {
 }
 
 #[tokio::test]
-async fn the_primary_and_the_sentinels_may_have_passwords() {
+async fn primary_and_sentinels_may_have_passwords() {
     let primary = RedisServer::start_with(&["--requirepass", "canarypass"]);
     let configuration = format!(
         "requirepass another\nsentinel monitor {NAME} 127.0.0.1 {} 1\nsentinel auth-pass {NAME} canarypass\n",
@@ -320,14 +324,14 @@ async fn the_primary_and_the_sentinels_may_have_passwords() {
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
     delete(&tier, "key").await.unwrap();
     let shown = format!("{shown} {tier:?} {tier:#?}");
-    assert_silent(&shown);
+    assert_no_credentials(&shown);
     assert!(!shown.contains("another"), "{shown}");
     assert!(shown.contains(NAME), "{shown}");
 }
 
 #[cfg(feature = "tls")]
 #[tokio::test]
-async fn the_primary_and_the_sentinels_may_speak_tls() {
+async fn primary_and_sentinels_may_use_tls() {
     use crate::tls::Secured;
 
     let secured = Secured::start("127.0.0.1", false);
@@ -351,7 +355,7 @@ async fn the_primary_and_the_sentinels_may_speak_tls() {
 }
 
 #[test]
-fn an_unusable_url_of_sentinels_is_refused_without_being_quoted() {
+fn invalid_sentinel_url_is_refused_without_being_quoted() {
     for url in [
         "redis-sentinel://",
         "redis-sentinel://canarypass",
@@ -370,10 +374,10 @@ fn an_unusable_url_of_sentinels_is_refused_without_being_quoted() {
         "redis-sentinel://canaryuser:canarypass%ff@one/name",
         "redis-sentinel://canaryuser:1234/canarypass@one/name",
     ] {
-        assert_error_is_silent(&refused(RedisTier::builder(url)));
+        assert_error_hides_credentials(&config_error(RedisTier::builder(url)));
     }
     let plain = RedisTier::builder("redis://canaryuser:canarypass@one/").sentinel_password("canarypass");
-    let error = refused(plain);
-    assert_error_is_silent(&error);
+    let error = config_error(plain);
+    assert_error_hides_credentials(&error);
     assert!(error.to_string().contains("sentinel_password"), "{error}");
 }

@@ -6,33 +6,33 @@ use cached_core::Error;
 use cached_redis::{RedisTier, RedisTierBuilder};
 use redis_harness::RedisServer;
 
-use crate::support::{get, tier, up};
+use crate::support::{get, tier, wait_until_up};
 
 const CANARIES: [&str; 2] = ["canaryuser", "canarypass"];
 
-pub(crate) fn refused(builder: RedisTierBuilder) -> Error {
+pub(crate) fn config_error(builder: RedisTierBuilder) -> Error {
     let error = builder.build().expect_err("this cannot work");
     assert!(error.is_config(), "{error}");
     error
 }
 
-pub(crate) fn assert_silent(text: &str) {
+pub(crate) fn assert_no_credentials(text: &str) {
     for canary in CANARIES {
         assert!(!text.contains(canary), "{text}");
     }
 }
 
-pub(crate) fn assert_error_is_silent(error: &Error) {
-    assert_silent(&format!("{error} {error:?} {error:#?}"));
+pub(crate) fn assert_error_hides_credentials(error: &Error) {
+    assert_no_credentials(&format!("{error} {error:?} {error:#?}"));
     let mut source = error.source();
     while let Some(cause) = source {
-        assert_silent(&format!("{cause} {cause:?}"));
+        assert_no_credentials(&format!("{cause} {cause:?}"));
         source = cause.source();
     }
 }
 
 #[test]
-fn an_unusable_url_is_refused_without_being_quoted() {
+fn invalid_url_is_refused_without_being_quoted() {
     for url in [
         "",
         "canarypass",
@@ -60,30 +60,30 @@ fn an_unusable_url_is_refused_without_being_quoted() {
         "redis://canaryuser:canarypass@localhost/#insecure",
         "redis://canaryuser:canarypass@localhost/#canarypass",
     ] {
-        assert_error_is_silent(&refused(RedisTier::builder(url)));
+        assert_error_hides_credentials(&config_error(RedisTier::builder(url)));
     }
 }
 
 #[test]
 #[cfg(not(feature = "tls"))]
-fn tls_is_refused_by_name() {
+fn tls_url_names_the_missing_feature() {
     for scheme in ["rediss", "valkeys"] {
-        let error = refused(RedisTier::builder(format!("{scheme}://canaryuser:canarypass@localhost/")));
-        assert_error_is_silent(&error);
+        let error = config_error(RedisTier::builder(format!("{scheme}://canaryuser:canarypass@localhost/")));
+        assert_error_hides_credentials(&error);
         assert!(error.to_string().contains("feature `tls`"), "{error}");
     }
 }
 
 #[test]
 #[cfg(not(feature = "sentinel"))]
-fn sentinels_are_refused_by_name() {
-    let error = refused(RedisTier::builder("redis-sentinel://canaryuser:canarypass@one/primary"));
-    assert_error_is_silent(&error);
+fn sentinel_url_names_the_missing_feature() {
+    let error = config_error(RedisTier::builder("redis-sentinel://canaryuser:canarypass@one/primary"));
+    assert_error_hides_credentials(&error);
     assert!(error.to_string().contains("feature `sentinel`"), "{error}");
 }
 
 #[test]
-fn a_duration_of_zero_is_refused_by_name() {
+fn zero_duration_is_refused_by_setting_name() {
     let builder = || RedisTier::builder("redis://canaryuser:canarypass@localhost/");
     let (zero, second) = (Duration::ZERO, Duration::from_secs(1));
     for (name, builder) in [
@@ -94,14 +94,14 @@ fn a_duration_of_zero_is_refused_by_name() {
         ("retry", builder().retry(zero, zero)),
         ("retry", builder().retry(2 * second, second)),
     ] {
-        let error = refused(builder);
-        assert_error_is_silent(&error);
+        let error = config_error(builder);
+        assert_error_hides_credentials(&error);
         assert!(error.to_string().contains(name), "{error}");
     }
 }
 
 #[tokio::test]
-async fn durations_may_be_as_long_as_they_can() {
+async fn maximum_durations_are_accepted() {
     let server = RedisServer::start();
     let tier = RedisTier::builder(server.url())
         .operation_timeout(Duration::MAX)
@@ -116,28 +116,28 @@ async fn durations_may_be_as_long_as_they_can() {
 }
 
 #[test]
-fn a_builder_does_not_show_the_url() {
+fn builder_debug_hides_the_url() {
     let builder = RedisTier::builder("redis://canaryuser:canarypass@localhost/");
-    assert_silent(&format!("{builder:?} {builder:#?}"));
+    assert_no_credentials(&format!("{builder:?} {builder:#?}"));
 }
 
 #[tokio::test]
-async fn a_tier_shows_where_its_server_is_and_how_it_stands() {
+async fn tier_debug_shows_address_and_state() {
     let mut server = RedisServer::start();
     server.cli(&["ACL", "SETUSER", "canaryuser", "on", ">canarypass", "~*", "+@all"]);
     let address = format!("127.0.0.1:{}", server.port());
     let tier = tier(&format!("redis://canaryuser:canarypass@{address}/0"));
     let shown = || {
         let shown = format!("{tier:?}");
-        assert_silent(&format!("{shown} {tier:#?}"));
+        assert_no_credentials(&format!("{shown} {tier:#?}"));
         assert!(shown.contains(&address), "{shown}");
         shown
     };
 
     assert!(shown().contains("Connecting"), "{}", shown());
-    up(&tier).await;
+    wait_until_up(&tier).await;
     assert!(shown().contains("Up"), "{}", shown());
     server.kill();
-    crate::support::down(&tier).await;
+    crate::support::wait_until_down(&tier).await;
     assert!(shown().contains("Down"), "{}", shown());
 }

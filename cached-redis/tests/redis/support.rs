@@ -44,13 +44,13 @@ pub(crate) fn tier(url: &str) -> RedisTier {
 }
 
 /// Waits until the tier reaches its server.
-pub(crate) async fn up(tier: &RedisTier) {
+pub(crate) async fn wait_until_up(tier: &RedisTier) {
     eventually_async("the tier reaches its server", async || tier.exists("any").await.is_ok()).await;
     assert!(tier.ready());
 }
 
 /// Waits until the tier knows that it cannot reach its server.
-pub(crate) async fn down(tier: &RedisTier) {
+pub(crate) async fn wait_until_down(tier: &RedisTier) {
     eventually_async("the tier knows that its server is away", async || !tier.ready()).await;
     assert_eq!(tier.exists("any").await, Err(TierError::Unavailable));
 }
@@ -71,13 +71,13 @@ pub(crate) fn token() -> LeaseToken {
 }
 
 /// Returns the record of one key.
-pub(crate) async fn look(tier: &RedisTier, key: &str) -> Result<Record, TierError> {
-    Ok(tier.look_at(key).await?.0)
+pub(crate) async fn lookup(tier: &RedisTier, key: &str) -> Result<Record, TierError> {
+    Ok(tier.get(key).await?.0)
 }
 
 /// Returns the value of one key. Panics if the key holds a record of another kind.
 pub(crate) async fn get(tier: &RedisTier, key: &str) -> Result<Option<Stored>, TierError> {
-    match look(tier, key).await? {
+    match lookup(tier, key).await? {
         Record::Absent => Ok(None),
         Record::Value(stored) => Ok(Some(stored)),
         other => panic!("{other:?}"),
@@ -89,21 +89,21 @@ pub(crate) async fn bytes(tier: &RedisTier, key: &str) -> Option<Vec<u8>> {
     get(tier, key).await.unwrap().map(|stored| stored.bytes)
 }
 
-pub(crate) fn ask(keys: &[String], keep: Duration) -> TagRequest<'_> {
-    TagRequest { keys, keep, more: false }
+pub(crate) fn tag_request(keys: &[String], keep: Duration) -> TagRequest<'_> {
+    TagRequest { keys, keep, needs_position: false }
 }
 
-pub(crate) fn claim(key: &str, token: LeaseToken, take: LeaseMode) -> LeaseRequest<'_> {
-    LeaseRequest { key, token, lease: MINUTE * 5 / 6, take }
+pub(crate) fn lease_request(key: &str, token: LeaseToken, mode: LeaseMode) -> LeaseRequest<'_> {
+    LeaseRequest { key, token, lease: MINUTE * 5 / 6, mode }
 }
 
-pub(crate) async fn lease(tier: &RedisTier, claim: LeaseRequest<'_>) -> Result<LeaseReply, TierError> {
-    let leased = tier.lease(&[claim], ask(&[], MINUTE)).await?;
-    assert_eq!((leased.grants.len(), leased.generations.len()), (1, 0));
-    Ok(leased.grants[0])
+pub(crate) async fn lease(tier: &RedisTier, request: LeaseRequest<'_>) -> Result<LeaseReply, TierError> {
+    let leased = tier.lease(&[request], tag_request(&[], MINUTE)).await?;
+    assert_eq!((leased.replies.len(), leased.generations.len()), (1, 0));
+    Ok(leased.replies[0])
 }
 
-pub(crate) fn value(key: &str, token: LeaseToken, bytes: Vec<u8>, ttl: Duration) -> TierFill {
+pub(crate) fn tier_fill(key: &str, token: LeaseToken, bytes: Vec<u8>, ttl: Duration) -> TierFill {
     TierFill { key: key.to_owned(), token, bytes, ttl, tags: Vec::new() }
 }
 
@@ -116,8 +116,8 @@ pub(crate) async fn fill(tier: &RedisTier, fill: TierFill) -> Result<bool, TierE
 /// Takes the lease of a key and stores a value, over any record.
 pub(crate) async fn put(tier: &RedisTier, key: &str, bytes: Vec<u8>, ttl: Duration) -> Result<(), TierError> {
     let token = token();
-    assert_eq!(lease(tier, claim(key, token, LeaseMode::Always)).await?, LeaseReply::Granted);
-    assert!(fill(tier, value(key, token, bytes, ttl)).await?, "somebody took the lease");
+    assert_eq!(lease(tier, lease_request(key, token, LeaseMode::Always)).await?, LeaseReply::Granted);
+    assert!(fill(tier, tier_fill(key, token, bytes, ttl)).await?, "somebody took the lease");
     Ok(())
 }
 
@@ -127,28 +127,28 @@ pub(crate) async fn delete(tier: &RedisTier, key: &str) -> Result<(), TierError>
 }
 
 /// Returns the change feed of the connection that serves lookups.
-pub(crate) async fn line(tier: &RedisTier) -> Arc<ChangeFeed> {
-    let seen: Found = tier.look(&[Lookup::new("any")], &[]).await.unwrap();
-    seen.line
+pub(crate) async fn feed(tier: &RedisTier) -> Arc<ChangeFeed> {
+    let found: Found = tier.lookup(&[Lookup::new("any")], &[]).await.unwrap();
+    found.feed
 }
 
 /// Returns a field of a change feed from its debug output: only the cache itself can read the fields.
-pub(crate) fn shown(line: &ChangeFeed, field: &str) -> String {
-    let text = format!("{line:?}");
+pub(crate) fn debug_field(feed: &ChangeFeed, field: &str) -> String {
+    let text = format!("{feed:?}");
     let (_, rest) = text.split_once(&format!("{field}: ")).unwrap_or_else(|| panic!("no {field} in {text}"));
     rest.split([',', ' ']).next().unwrap_or_default().to_owned()
 }
 
 /// Returns the watermark of a change feed, up to which nothing has changed unnoticed.
-pub(crate) fn proven(line: &ChangeFeed) -> u64 {
-    shown(line, "proven").parse().unwrap()
+pub(crate) fn watermark(feed: &ChangeFeed) -> u64 {
+    debug_field(feed, "watermark").parse().unwrap()
 }
 
-/// Returns the current time on the clock of [`proven`].
+/// Returns the current time on the clock of [`watermark`].
 pub(crate) fn now() -> u64 {
-    let line = ChangeFeed::watching();
-    line.prove(Instant::now());
-    proven(&line)
+    let feed = ChangeFeed::tracked();
+    feed.advance(Instant::now());
+    watermark(&feed)
 }
 
 /// Listener that records its notifications.
@@ -157,7 +157,7 @@ pub(crate) struct Recorder {
     keys: Mutex<Vec<String>>,
     pub(crate) all: AtomicUsize,
     pub(crate) restored: AtomicUsize,
-    standing: AtomicUsize,
+    status_changes: AtomicUsize,
 }
 
 impl Recorder {
@@ -167,16 +167,16 @@ impl Recorder {
     }
 
     /// Returns the number of notifications that the state or its cause may have changed.
-    pub(crate) fn standing(&self) -> usize {
-        self.standing.load(Ordering::SeqCst)
+    pub(crate) fn status_changes(&self) -> usize {
+        self.status_changes.load(Ordering::SeqCst)
     }
 
     /// Waits for the notification that `key` has changed, and removes it.
-    pub(crate) async fn hears(&self, key: &str) {
-        eventually_async(&format!("a change of {key} is told"), async || {
+    pub(crate) async fn wait_for_change(&self, key: &str) {
+        eventually_async(&format!("a change of {key} is reported"), async || {
             let mut keys = self.keys.lock().unwrap();
             let before = keys.len();
-            keys.retain(|told| told != key);
+            keys.retain(|changed| changed != key);
             keys.len() < before
         })
         .await;
@@ -196,30 +196,30 @@ impl ChangeListener for Recorder {
         self.restored.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn standing_changed(&self) {
-        self.standing.fetch_add(1, Ordering::SeqCst);
+    fn status_changed(&self) {
+        self.status_changes.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// Attaches `watcher` with a staleness bound of one second and a long outage grace.
-pub(crate) fn attach(tier: &RedisTier, watcher: Arc<dyn ChangeListener>) {
-    attach_with(tier, watcher, Duration::from_secs(1), AMPLE);
+/// Attaches `listener` with a staleness bound of one second and a long outage grace.
+pub(crate) fn attach(tier: &RedisTier, listener: Arc<dyn ChangeListener>) {
+    attach_with(tier, listener, Duration::from_secs(1), AMPLE);
 }
 
 pub(crate) fn attach_with(
     tier: &RedisTier,
-    watcher: Arc<dyn ChangeListener>,
+    listener: Arc<dyn ChangeListener>,
     bound: Duration,
     grace: Duration,
 ) {
     let (namespace, journal) = (NAMESPACE.to_owned(), format!("{NAMESPACE}:%tags"));
-    tier.attach(Attachment { watcher, namespace, journal, bound, grace, max_bytes: MAX_BYTES });
+    tier.attach(Attachment { listener, namespace, journal, bound, grace, max_bytes: MAX_BYTES });
 }
 
 /// Returns a connected tier that is attached to a recorder.
-pub(crate) async fn watched(url: &str) -> (RedisTier, Arc<Recorder>) {
+pub(crate) async fn attached_tier(url: &str) -> (RedisTier, Arc<Recorder>) {
     let (tier, recorder) = (tier(url), Arc::new(Recorder::default()));
     attach(&tier, recorder.clone());
-    up(&tier).await;
+    wait_until_up(&tier).await;
     (tier, recorder)
 }

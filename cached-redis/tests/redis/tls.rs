@@ -14,10 +14,10 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use redis_harness::{Proxy, RedisServer, eventually, eventually_async};
 
 use crate::{
-    settings::{assert_error_is_silent, assert_silent, refused},
+    settings::{assert_error_hides_credentials, assert_no_credentials, config_error},
     support::{
-        MINUTE, Recorder, attach, builder, bytes, claim, delete, down, fill, lease, line, put, shown, token,
-        up, value,
+        MINUTE, Recorder, attach, builder, bytes, debug_field, delete, feed, fill, lease, lease_request, put,
+        tier_fill, token, wait_until_down, wait_until_up,
     },
 };
 
@@ -77,7 +77,12 @@ impl Drop for Folder {
 }
 
 /// Returns the options of a server with a certificate for `name`.
-fn options(authority: &Authority, folder: &Folder, name: &str, asks: bool) -> Vec<String> {
+fn options(
+    authority: &Authority,
+    folder: &Folder,
+    name: &str,
+    requires_client_certificate: bool,
+) -> Vec<String> {
     let signed = authority.sign(name);
     [
         "--tls-ca-cert-file",
@@ -87,7 +92,7 @@ fn options(authority: &Authority, folder: &Folder, name: &str, asks: bool) -> Ve
         "--tls-key-file",
         &folder.write("server.key", &signed.key),
         "--tls-auth-clients",
-        if asks { "yes" } else { "no" },
+        if requires_client_certificate { "yes" } else { "no" },
     ]
     .map(str::to_owned)
     .to_vec()
@@ -102,17 +107,17 @@ pub(crate) struct Secured {
 
 impl Secured {
     /// Starts a server with a certificate for `name`. With `asks`, clients need a certificate as well.
-    pub(crate) fn start(name: &str, asks: bool) -> Self {
+    pub(crate) fn start(name: &str, requires_client_certificate: bool) -> Self {
         let (authority, folder) = (Authority::new(), Folder::new());
-        let options = options(&authority, &folder, name, asks);
+        let options = options(&authority, &folder, name, requires_client_certificate);
         let options: Vec<_> = options.iter().map(String::as_str).collect();
         Self { server: RedisServer::start_with_tls(&options), authority, folder }
     }
 
     /// Returns the options of another server with a certificate of the same authority.
     #[cfg(feature = "sentinel")]
-    pub(crate) fn options(&self, name: &str, asks: bool) -> Vec<String> {
-        options(&self.authority, &self.folder, name, asks)
+    pub(crate) fn options(&self, name: &str, requires_client_certificate: bool) -> Vec<String> {
+        options(&self.authority, &self.folder, name, requires_client_certificate)
     }
 
     fn url(&self) -> String {
@@ -129,7 +134,11 @@ impl Secured {
 }
 
 /// Asserts that a tier with these settings tries repeatedly to reach the server at `port`, and fails.
-async fn stays_down(port: u16, scheme: &str, settings: impl FnOnce(RedisTierBuilder) -> RedisTierBuilder) {
+async fn assert_stays_down(
+    port: u16,
+    scheme: &str,
+    settings: impl FnOnce(RedisTierBuilder) -> RedisTierBuilder,
+) {
     let proxy = Proxy::start(port);
     let url = format!("{scheme}://127.0.0.1:{}/", proxy.port());
     // Two sides with different protocols may each wait for the other.
@@ -140,12 +149,12 @@ async fn stays_down(port: u16, scheme: &str, settings: impl FnOnce(RedisTierBuil
         proxy.connections() >= 3
     })
     .await;
-    down(&tier).await;
+    wait_until_down(&tier).await;
     assert!(format!("{tier:?}").contains("Down"), "{tier:?}");
 }
 
 #[tokio::test]
-async fn a_server_with_a_certificate_of_the_given_authority_is_used() {
+async fn server_with_a_certificate_of_the_given_authority_is_used() {
     let secured = Secured::start("127.0.0.1", false);
     let tier = secured.tier();
     put(&tier, "key", vec![7; 100_000], MINUTE).await.unwrap();
@@ -154,7 +163,7 @@ async fn a_server_with_a_certificate_of_the_given_authority_is_used() {
 }
 
 #[tokio::test]
-async fn the_name_in_the_certificate_may_be_one() {
+async fn certificate_may_contain_a_host_name() {
     let secured = Secured::start("localhost", false);
     let url = format!("valkeys://localhost:{}/2", secured.server.tls_port());
     // An authority that signed nothing does no harm.
@@ -165,7 +174,7 @@ async fn the_name_in_the_certificate_may_be_one() {
 }
 
 #[tokio::test]
-async fn both_sides_may_have_certificates() {
+async fn client_certificate_is_accepted() {
     let secured = Secured::start("127.0.0.1", true);
     let own = secured.authority.sign("a client");
     let tier = secured.builder().client_certificate(own.certificate, own.key).build().unwrap();
@@ -174,66 +183,66 @@ async fn both_sides_may_have_certificates() {
 }
 
 #[tokio::test]
-async fn a_server_that_asks_for_a_certificate_is_not_reached_without() {
+async fn server_that_requires_a_certificate_refuses_other_clients() {
     let secured = Secured::start("127.0.0.1", true);
     let port = secured.server.tls_port();
     let trusting = |builder: RedisTierBuilder| builder.root_certificate(&*secured.authority.pem);
-    stays_down(port, "rediss", trusting).await;
+    assert_stays_down(port, "rediss", trusting).await;
     let foreign = Authority::new().sign("a client");
     let with_foreign = |builder| trusting(builder).client_certificate(foreign.certificate, foreign.key);
-    stays_down(port, "rediss", with_foreign).await;
+    assert_stays_down(port, "rediss", with_foreign).await;
 }
 
 #[tokio::test]
-async fn a_certificate_of_another_authority_is_refused() {
+async fn certificate_of_another_authority_is_refused() {
     let secured = Secured::start("127.0.0.1", false);
     let port = secured.server.tls_port();
-    stays_down(port, "rediss", |builder| builder.root_certificate(Authority::new().pem)).await;
+    assert_stays_down(port, "rediss", |builder| builder.root_certificate(Authority::new().pem)).await;
     // No authority of the system has signed the certificate either, if the system has any.
     if let Err(error) = RedisTier::builder("rediss://localhost/").build() {
-        assert!(error.to_string().contains("give one with root_certificate"), "{error}");
+        assert!(error.to_string().contains("set one with root_certificate"), "{error}");
         return;
     }
-    stays_down(port, "rediss", |builder| builder).await;
+    assert_stays_down(port, "rediss", |builder| builder).await;
 }
 
 #[tokio::test]
-async fn a_certificate_about_another_host_is_refused() {
+async fn certificate_of_another_host_is_refused() {
     let secured = Secured::start("elsewhere.example", false);
     let trusting = |builder: RedisTierBuilder| builder.root_certificate(&*secured.authority.pem);
-    stays_down(secured.server.tls_port(), "rediss", trusting).await;
+    assert_stays_down(secured.server.tls_port(), "rediss", trusting).await;
 }
 
 #[tokio::test]
-async fn both_sides_must_mean_tls() {
+async fn connection_fails_when_only_one_side_uses_tls() {
     let secured = Secured::start("127.0.0.1", false);
     let trusting = |builder: RedisTierBuilder| builder.root_certificate(&*secured.authority.pem);
-    stays_down(secured.server.port(), "rediss", trusting).await;
-    stays_down(secured.server.tls_port(), "redis", |builder| builder).await;
+    assert_stays_down(secured.server.port(), "rediss", trusting).await;
+    assert_stays_down(secured.server.tls_port(), "redis", |builder| builder).await;
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_in_the_handshake_is_given_up() {
+async fn hung_handshake_is_abandoned() {
     let secured = Secured::start("127.0.0.1", false);
     let tier = secured.builder().connect_timeout(Duration::from_millis(200)).build().unwrap();
     secured.server.freeze();
     assert_eq!(tier.exists("key").await, Err(TierError::Unavailable));
     assert!(!tier.ready());
     secured.server.thaw();
-    up(&tier).await;
+    wait_until_up(&tier).await;
 }
 
 #[tokio::test]
-async fn a_connection_over_tls_is_replaced() {
+async fn lost_tls_connection_is_replaced() {
     let mut secured = Secured::start("127.0.0.1", false);
     let tier = secured.tier();
     for _ in 0..2 {
-        up(&tier).await;
+        wait_until_up(&tier).await;
         secured.server.kill();
-        down(&tier).await;
+        wait_until_down(&tier).await;
         secured.server.restart();
     }
-    up(&tier).await;
+    wait_until_up(&tier).await;
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
 }
 
@@ -242,14 +251,14 @@ async fn changes_are_pushed_over_tls() {
     let secured = Secured::start("127.0.0.1", false);
     let (tier, recorder) = (secured.tier(), std::sync::Arc::new(Recorder::default()));
     attach(&tier, recorder.clone());
-    up(&tier).await;
+    wait_until_up(&tier).await;
     put(&tier, "ns:key", vec![1], MINUTE).await.unwrap();
     assert!(bytes(&tier, "ns:key").await.is_some());
     recorder.take();
 
     secured.server.cli(&["DEL", "ns:key"]);
-    recorder.hears("ns:key").await;
-    assert_eq!(shown(&*line(&tier).await, "watches"), "true");
+    recorder.wait_for_change("ns:key").await;
+    assert_eq!(debug_field(&*feed(&tier).await, "is_tracked"), "true");
 }
 
 #[test]
@@ -257,17 +266,17 @@ fn dropping_the_tier_ends_a_connection_that_cannot_be_written_to() {
     let secured = Secured::start("127.0.0.1", false);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let tier = secured.builder().write_timeout(Duration::from_millis(200)).build().unwrap();
-    runtime.block_on(up(&tier));
+    runtime.block_on(wait_until_up(&tier));
     secured.server.freeze();
     // More than the system buffers for a process that does not read.
-    let large = value("key", token(), vec![0; 64 << 20], MINUTE);
+    let large = tier_fill("key", token(), vec![0; 64 << 20], MINUTE);
     assert_eq!(runtime.block_on(fill(&tier, large)), Err(TierError::Timeout));
     drop(tier);
     eventually("no task is left", || runtime.metrics().num_alive_tasks() == 0);
 }
 
 #[tokio::test]
-async fn a_password_goes_over_tls_and_nothing_of_it_is_shown() {
+async fn tls_credentials_are_never_shown() {
     let secured = Secured::start("127.0.0.1", true);
     secured.server.cli(&["ACL", "SETUSER", "canaryuser", "on", ">canarypass", "~*", "&*", "+@all"]);
     let own = secured.authority.sign("a client");
@@ -277,14 +286,14 @@ async fn a_password_goes_over_tls_and_nothing_of_it_is_shown() {
     let builder = builder(&url).root_certificate(&*secured.authority.pem);
     let builder = builder.client_certificate(own.certificate, own.key);
     let assert_clean = |text: String| {
-        assert_silent(&text);
+        assert_no_credentials(&text);
         assert!(!text.contains(&secret) && !text.contains("PRIVATE") && !text.contains("BEGIN"), "{text}");
     };
     assert_clean(format!("{builder:?} {builder:#?}"));
     let tier = builder.build().unwrap();
     let mine = token();
-    lease(&tier, claim("key", mine, LeaseMode::Always)).await.unwrap();
-    assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(true));
+    lease(&tier, lease_request("key", mine, LeaseMode::Always)).await.unwrap();
+    assert_eq!(fill(&tier, tier_fill("key", mine, vec![1], MINUTE)).await, Ok(true));
     delete(&tier, "key").await.unwrap();
     assert_clean(format!("{tier:?} {tier:#?}"));
 }
@@ -312,19 +321,19 @@ fn invalid_pem_is_refused_without_being_quoted() {
         ("client_certificate", builder().client_certificate(&*one.certificate, &*one.certificate)),
         ("client_certificate", builder().client_certificate(&*one.certificate, &*other.key)),
     ] {
-        let error = refused(builder);
-        assert_error_is_silent(&error);
+        let error = config_error(builder);
+        assert_error_hides_credentials(&error);
         let text = error.to_string();
         assert!(text.contains(name) && !text.contains("BEGIN") && !text.contains("Y2Fu"), "{text}");
     }
 }
 
 #[test]
-fn no_url_turns_the_verification_off() {
+fn url_cannot_disable_verification() {
     for fragment in ["#insecure", "/0#insecure", "/#", "/#anything"] {
         let url = format!("rediss://canaryuser:canarypass@localhost{fragment}");
-        let error = refused(RedisTier::builder(url));
-        assert_error_is_silent(&error);
+        let error = config_error(RedisTier::builder(url));
+        assert_error_hides_credentials(&error);
         assert_eq!(error.to_string().contains("certificate_pin"), fragment.contains("insecure"), "{error}");
     }
 }
@@ -339,24 +348,26 @@ fn certificates_without_tls_are_refused() {
             builder().root_certificate(&*authority.pem),
             builder().client_certificate(&*own.certificate, &*own.key),
         ] {
-            let error = refused(builder);
-            assert_error_is_silent(&error);
+            let error = config_error(builder);
+            assert_error_hides_credentials(&error);
             assert!(error.to_string().contains("rediss://"), "{error}");
         }
     }
 }
 
 #[test]
-fn a_host_that_no_certificate_can_be_about_is_refused() {
+fn host_that_is_invalid_in_a_certificate_is_refused() {
     for host in ["under_score..example", "-"] {
         let authority = Authority::new();
         let url = format!("rediss://canaryuser:canarypass@{host}/");
-        assert_error_is_silent(&refused(RedisTier::builder(url).root_certificate(authority.pem)));
+        assert_error_hides_credentials(&config_error(
+            RedisTier::builder(url).root_certificate(authority.pem),
+        ));
     }
 }
 
 /// Returns the SHA-256 of the server's certificate.
-fn print(secured: &Secured) -> [u8; 32] {
+fn fingerprint(secured: &Secured) -> [u8; 32] {
     use tokio_rustls::rustls::{
         SupportedCipherSuite,
         crypto::{hash::HashAlgorithm, ring},
@@ -374,7 +385,7 @@ fn print(secured: &Secured) -> [u8; 32] {
     sha256.hash(&certificate).as_ref().try_into().unwrap()
 }
 
-async fn why_not(builder: RedisTierBuilder) -> TierCause {
+async fn failure_cause(builder: RedisTierBuilder) -> TierCause {
     let tier = builder.build().unwrap();
     let cause = tier.connected().await.expect_err("it must not come about");
     assert_eq!(tier.health().cause.as_ref(), Some(&cause));
@@ -382,65 +393,67 @@ async fn why_not(builder: RedisTierBuilder) -> TierCause {
 }
 
 #[tokio::test]
-async fn the_certificate_may_be_about_another_name_than_the_address() {
+async fn server_name_overrides_the_host_of_the_url() {
     let secured = Secured::start("cache.internal", false);
     let tier = secured.builder().server_name("cache.internal").build().unwrap();
-    up(&tier).await;
+    wait_until_up(&tier).await;
     let wrong_name = TierCause::Certificate(CertificateFault::WrongName);
-    assert_eq!(why_not(secured.builder()).await, wrong_name);
-    assert_eq!(why_not(secured.builder().server_name("another.internal")).await, wrong_name);
-    assert_error_is_silent(&refused(secured.builder().server_name("canary pass")));
-    assert_error_is_silent(&refused(RedisTier::builder("redis://localhost").server_name("cache.internal")));
+    assert_eq!(failure_cause(secured.builder()).await, wrong_name);
+    assert_eq!(failure_cause(secured.builder().server_name("another.internal")).await, wrong_name);
+    assert_error_hides_credentials(&config_error(secured.builder().server_name("canary pass")));
+    assert_error_hides_credentials(&config_error(
+        RedisTier::builder("redis://localhost").server_name("cache.internal"),
+    ));
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_pinned_needs_no_authority_and_no_name() {
+async fn pinned_certificate_needs_no_authority_and_no_name() {
     let secured = Secured::start("cache.internal", false);
-    let right = print(&secured);
+    let right = fingerprint(&secured);
     let wrong = [7; 32];
     for pins in [&[right][..], &[wrong, right]] {
         let builder = pins.iter().fold(builder(&secured.url()), |builder, pin| builder.certificate_pin(*pin));
         let tier = builder.build().unwrap();
-        up(&tier).await;
+        wait_until_up(&tier).await;
         put(&tier, "key", vec![1], MINUTE).await.unwrap();
     }
     let not_pinned = TierCause::Certificate(CertificateFault::NotPinned);
-    assert_eq!(why_not(builder(&secured.url()).certificate_pin(wrong)).await, not_pinned);
-    refused(secured.builder().certificate_pin(right));
-    refused(RedisTier::builder("redis://localhost").certificate_pin(right));
+    assert_eq!(failure_cause(builder(&secured.url()).certificate_pin(wrong)).await, not_pinned);
+    config_error(secured.builder().certificate_pin(right));
+    config_error(RedisTier::builder("redis://localhost").certificate_pin(right));
 }
 
 #[tokio::test]
-async fn no_verification_has_to_be_asked_for_by_its_name() {
+async fn verification_is_disabled_only_explicitly() {
     let secured = Secured::start("cache.internal", false);
     let tier = builder(&secured.url()).dangerous_accept_any_certificate().build().unwrap();
-    up(&tier).await;
-    refused(secured.builder().dangerous_accept_any_certificate());
-    refused(RedisTier::builder("redis://localhost").dangerous_accept_any_certificate());
+    wait_until_up(&tier).await;
+    config_error(secured.builder().dangerous_accept_any_certificate());
+    config_error(RedisTier::builder("redis://localhost").dangerous_accept_any_certificate());
 }
 
 #[tokio::test]
 async fn certificate_and_tls_faults_report_their_cause() {
     let (secured, other) = (Secured::start("127.0.0.1", false), Authority::new());
     let unknown = builder(&secured.url()).root_certificate(&*other.pem);
-    assert_eq!(why_not(unknown).await, TierCause::Certificate(CertificateFault::UnknownIssuer));
+    assert_eq!(failure_cause(unknown).await, TierCause::Certificate(CertificateFault::UnknownIssuer));
 
     let asking = Secured::start("127.0.0.1", true);
-    assert_eq!(why_not(asking.builder()).await, TierCause::ClientCertificate);
+    assert_eq!(failure_cause(asking.builder()).await, TierCause::ClientCertificate);
     let stranger = other.sign("a client");
     let stranger = asking.builder().client_certificate(&*stranger.certificate, &*stranger.key);
-    assert_eq!(why_not(stranger).await, TierCause::ClientCertificate);
+    assert_eq!(failure_cause(stranger).await, TierCause::ClientCertificate);
 
     // Each side may wait for the other one.
     let brief = |url: String| builder(&url).connect_timeout(Duration::from_millis(500));
     let plain = format!("rediss://127.0.0.1:{}/", secured.server.port());
-    assert_eq!(why_not(brief(plain).root_certificate(&*secured.authority.pem)).await, TierCause::Tls);
+    assert_eq!(failure_cause(brief(plain).root_certificate(&*secured.authority.pem)).await, TierCause::Tls);
     let secret = format!("redis://127.0.0.1:{}/", secured.server.tls_port());
-    assert_eq!(why_not(brief(secret)).await, TierCause::HungUp);
+    assert_eq!(failure_cause(brief(secret)).await, TierCause::HungUp);
 }
 
 #[tokio::test]
-async fn a_certificate_of_this_process_is_asked_for_at_each_connection() {
+async fn client_certificate_is_requested_at_each_connection() {
     let secured = Secured::start("127.0.0.1", true);
     let (stranger, known) = (Authority::new().sign("a client"), secured.authority.sign("a client"));
     let current = std::sync::Arc::new(std::sync::Mutex::new(stranger));
@@ -453,7 +466,7 @@ async fn a_certificate_of_this_process_is_asked_for_at_each_connection() {
     let tier = secured.builder().credentials(provider).build().unwrap();
     assert_eq!(tier.connected().await, Err(TierCause::ClientCertificate));
     *current.lock().unwrap() = known;
-    up(&tier).await;
+    wait_until_up(&tier).await;
     let no_pem = || async { Ok(Credentials::new().client_certificate("canarypass", "canarypass")) };
-    assert_eq!(why_not(secured.builder().credentials(no_pem)).await, TierCause::Credentials);
+    assert_eq!(failure_cause(secured.builder().credentials(no_pem)).await, TierCause::Credentials);
 }

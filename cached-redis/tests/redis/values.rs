@@ -6,21 +6,23 @@ use cached_core::{LeaseMode, LeaseReply, LeaseRequest, Lookup, Record, Stored, T
 use redis_harness::{Proxy, RedisServer, eventually_async};
 use tokio::task::JoinSet;
 
-use crate::support::{MINUTE, ask, bytes, claim, delete, get, lease, put, refused, tier, token, value};
+use crate::support::{
+    MINUTE, bytes, delete, get, lease, lease_request, put, refused, tag_request, tier, tier_fill, token,
+};
 
 /// Returns bytes that could break a text protocol, a script or a C string.
-fn awkward() -> Vec<Vec<u8>> {
+fn awkward_values() -> Vec<Vec<u8>> {
     vec![Vec::new(), b"\0".to_vec(), b"a\r\n$5\r\n".to_vec(), (0..=255).collect(), vec![0xff; 100_000]]
 }
 
 const AWKWARD_KEY: &str = "a key:with \"quotes\"\r\n\0 and ünïcödé";
 
 #[tokio::test]
-async fn a_value_comes_back_with_the_time_it_has_left() {
+async fn stored_value_is_returned_with_its_remaining_time() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     assert_eq!(get(&tier, "absent").await, Ok(None));
-    for value in awkward() {
+    for value in awkward_values() {
         put(&tier, AWKWARD_KEY, value.clone(), MINUTE).await.unwrap();
         let stored = get(&tier, AWKWARD_KEY).await.unwrap().unwrap();
         assert_eq!(stored.bytes, value);
@@ -34,19 +36,20 @@ async fn value_without_expiry_has_no_remaining_time() {
     let server = RedisServer::start();
     server.cli(&["SET", "key", "value"]);
     let stored = get(&tier(&server.url()), "key").await.unwrap().unwrap();
-    assert_eq!(stored, Stored { bytes: b"value".to_vec(), remaining: None, stamp: 0 });
+    assert_eq!(stored, Stored { bytes: b"value".to_vec(), remaining: None, revision: 0 });
 }
 
 #[tokio::test]
-async fn a_life_may_be_very_short_or_very_long() {
+async fn ttl_may_be_one_nanosecond_or_unlimited() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     put(&tier, "short", vec![1], Duration::from_nanos(1)).await.unwrap();
     eventually_async("the short life is over", async || get(&tier, "short").await == Ok(None)).await;
 
-    let endless = LeaseRequest { lease: Duration::MAX, ..claim("leased", token(), LeaseMode::IfAbsent) };
+    let endless =
+        LeaseRequest { lease: Duration::MAX, ..lease_request("leased", token(), LeaseMode::IfAbsent) };
     lease(&tier, endless).await.unwrap();
-    tier.lease(&[], ask(&["tag".to_owned()], Duration::MAX)).await.unwrap();
+    tier.lease(&[], tag_request(&["tag".to_owned()], Duration::MAX)).await.unwrap();
     put(&tier, "long", vec![1], Duration::MAX).await.unwrap();
     tier.incr("counter", 1, Some(Duration::MAX)).await.unwrap();
     for key in ["leased", "tag", "long", "counter"] {
@@ -56,24 +59,28 @@ async fn a_life_may_be_very_short_or_very_long() {
 }
 
 #[tokio::test]
-async fn many_values_keep_their_order() {
+async fn lookup_of_many_keys_keeps_their_order() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
-    let keys: Vec<_> = (0..awkward().len()).map(|index| format!("key {index}")).collect();
+    let keys: Vec<_> = (0..awkward_values().len()).map(|index| format!("key {index}")).collect();
     let tokens: Vec<_> = keys.iter().map(|_| token()).collect();
-    let claims: Vec<_> =
-        keys.iter().zip(&tokens).map(|(key, &token)| claim(key, token, LeaseMode::IfAbsent)).collect();
-    tier.lease(&claims, ask(&[], MINUTE)).await.unwrap();
-    let entries = keys.iter().zip(&tokens).zip(awkward());
-    let fills = entries.map(|((key, &token), bytes)| value(key, token, bytes, MINUTE)).collect();
+    let requests: Vec<_> = keys
+        .iter()
+        .zip(&tokens)
+        .map(|(key, &token)| lease_request(key, token, LeaseMode::IfAbsent))
+        .collect();
+    tier.lease(&requests, tag_request(&[], MINUTE)).await.unwrap();
+    let entries = keys.iter().zip(&tokens).zip(awkward_values());
+    let fills = entries.map(|((key, &token), bytes)| tier_fill(key, token, bytes, MINUTE)).collect();
     tier.fill(fills).await.unwrap();
 
-    let mut wanted: Vec<_> = keys.iter().map(String::as_str).zip(awkward().into_iter().map(Some)).collect();
+    let mut wanted: Vec<_> =
+        keys.iter().map(String::as_str).zip(awkward_values().into_iter().map(Some)).collect();
     wanted.reverse();
     wanted.insert(2, ("absent", None));
     wanted.push(wanted[0].clone());
-    let asks: Vec<_> = wanted.iter().map(|&(key, _)| Lookup::new(key)).collect();
-    let found = tier.look(&asks, &[]).await.unwrap().records;
+    let lookups: Vec<_> = wanted.iter().map(|&(key, _)| Lookup::new(key)).collect();
+    let found = tier.lookup(&lookups, &[]).await.unwrap().records;
     assert_eq!(found.len(), wanted.len());
     for ((key, expected), record) in wanted.into_iter().zip(found) {
         let found = match record {
@@ -86,10 +93,10 @@ async fn many_values_keep_their_order() {
 }
 
 #[tokio::test]
-async fn no_keys_and_no_values_need_no_server() {
+async fn empty_operations_need_no_server() {
     let tier = tier("redis://127.0.0.1:1/");
-    assert_eq!(tier.look(&[], &[]).await.unwrap().records, []);
-    assert_eq!(tier.lease(&[], ask(&[], MINUTE)).await.unwrap().grants, []);
+    assert_eq!(tier.lookup(&[], &[]).await.unwrap().records, []);
+    assert_eq!(tier.lease(&[], tag_request(&[], MINUTE)).await.unwrap().replies, []);
     assert_eq!(tier.fill(Vec::new()).await.unwrap().stored, [true; 0]);
     assert_eq!(tier.delete(&[], &[]).await, Ok(()));
 }
@@ -99,10 +106,10 @@ async fn delete_removes_values_leases_and_tags() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
-    lease(&tier, claim("leased", token(), LeaseMode::IfAbsent)).await.unwrap();
+    lease(&tier, lease_request("leased", token(), LeaseMode::IfAbsent)).await.unwrap();
     assert_eq!(tier.exists("key").await, Ok(true));
     let tags = ["ns:%tag:a".to_owned()];
-    tier.lease(&[], ask(&tags, MINUTE)).await.unwrap();
+    tier.lease(&[], tag_request(&tags, MINUTE)).await.unwrap();
     assert_eq!(server.cli(&["DBSIZE"]), "3");
     let keys = ["key", "leased", "absent"].map(ToOwned::to_owned);
     for _ in 0..2 {
@@ -112,7 +119,7 @@ async fn delete_removes_values_leases_and_tags() {
 }
 
 #[tokio::test]
-async fn a_counter_adds_up_exactly() {
+async fn counter_adds_exactly() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     assert_eq!(tier.incr("counter", 5, None).await, Ok(5));
@@ -128,7 +135,7 @@ async fn a_counter_adds_up_exactly() {
 }
 
 #[tokio::test]
-async fn a_counter_gets_its_life_once() {
+async fn counter_gets_its_ttl_only_when_created() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     let left = |key| server.cli(&["PTTL", key]).parse::<i64>().unwrap();
@@ -146,7 +153,7 @@ async fn a_counter_gets_its_life_once() {
 }
 
 #[tokio::test]
-async fn a_value_of_another_type_is_refused() {
+async fn value_of_another_type_is_refused_without_losing_the_connection() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = tier(&proxy.url());
@@ -155,8 +162,8 @@ async fn a_value_of_another_type_is_refused() {
 
     let wrong_type = refused("WRONGTYPE");
     assert_eq!(get(&tier, "list").await, Err(wrong_type.clone()));
-    let asks = ["text", "list"].map(Lookup::new);
-    assert_eq!(tier.look(&asks, &[]).await.unwrap_err(), wrong_type.clone());
+    let lookups = ["text", "list"].map(Lookup::new);
+    assert_eq!(tier.lookup(&lookups, &[]).await.unwrap_err(), wrong_type.clone());
     assert_eq!(tier.exists("list").await, Err(wrong_type.clone()));
     assert_eq!(tier.incr("list", 1, None).await, Err(wrong_type));
     assert_eq!(tier.incr("text", 1, None).await, Err(refused("ERR")));
@@ -166,19 +173,19 @@ async fn a_value_of_another_type_is_refused() {
 }
 
 #[tokio::test]
-async fn a_full_server_still_deletes() {
+async fn full_server_still_deletes_and_releases() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     for key in ["one", "two"] {
         put(&tier, key, vec![1], MINUTE).await.unwrap();
     }
     let mine = token();
-    lease(&tier, claim("three", mine, LeaseMode::IfAbsent)).await.unwrap();
+    lease(&tier, lease_request("three", mine, LeaseMode::IfAbsent)).await.unwrap();
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
 
-    let fills = vec![value("three", mine, vec![1], MINUTE)];
+    let fills = vec![tier_fill("three", mine, vec![1], MINUTE)];
     assert_eq!(tier.fill(fills).await.unwrap_err(), refused("OOM"));
-    assert_eq!(lease(&tier, claim("four", token(), LeaseMode::IfAbsent)).await, Err(refused("OOM")));
+    assert_eq!(lease(&tier, lease_request("four", token(), LeaseMode::IfAbsent)).await, Err(refused("OOM")));
     assert_eq!(tier.release("three", mine, false).await, Ok(true));
     assert_eq!(delete(&tier, "one").await, Ok(()));
     assert_eq!(tier.delete_matching("t*").await, Ok(1));
@@ -186,7 +193,7 @@ async fn a_full_server_still_deletes() {
 
 /// A pipeline does not resend an unknown script by itself, and completed commands must not run twice.
 #[tokio::test]
-async fn a_script_that_the_server_forgot_is_sent_again() {
+async fn script_that_the_server_forgot_is_sent_again() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
     for round in 1..=3 {
@@ -196,12 +203,16 @@ async fn a_script_that_the_server_forgot_is_sent_again() {
 
         let keys: Vec<_> = (0..3).map(|index| format!("{round} {index}")).collect();
         let tokens = [token(), token(), token()];
-        let claims: Vec<_> =
-            keys.iter().zip(tokens).map(|(key, token)| claim(key, token, LeaseMode::IfAbsent)).collect();
-        let leased = tier.lease(&claims, ask(&["tag".to_owned()], MINUTE)).await.unwrap();
-        assert_eq!(leased.grants, [LeaseReply::Granted; 3]);
+        let requests: Vec<_> = keys
+            .iter()
+            .zip(tokens)
+            .map(|(key, token)| lease_request(key, token, LeaseMode::IfAbsent))
+            .collect();
+        let leased = tier.lease(&requests, tag_request(&["tag".to_owned()], MINUTE)).await.unwrap();
+        assert_eq!(leased.replies, [LeaseReply::Granted; 3]);
         server.cli(&["SCRIPT", "FLUSH"]);
-        let fills = keys.iter().zip(tokens).map(|(key, token)| value(key, token, vec![1], MINUTE)).collect();
+        let fills =
+            keys.iter().zip(tokens).map(|(key, token)| tier_fill(key, token, vec![1], MINUTE)).collect();
         assert_eq!(tier.fill(fills).await.unwrap().stored, [true; 3]);
         server.cli(&["SCRIPT", "FLUSH"]);
     }

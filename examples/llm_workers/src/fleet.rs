@@ -30,7 +30,7 @@ pub(crate) struct Fleet {
 #[derive(Debug)]
 pub(crate) struct Death {
     pub(crate) worker: usize,
-    pub(crate) how: String,
+    pub(crate) exit_status: String,
     pub(crate) unanswered: usize,
 }
 
@@ -47,12 +47,12 @@ impl Fleet {
         let (answers, mut inbox) = unbounded_channel();
         let mut workers = JoinSet::new();
         for index in 0..args.workers {
-            let jobs = stream.asks.iter().filter(|ask| ask.worker == index).map(|ask| Job {
-                user_id: ask.key.user_id,
-                note_id: ask.key.note_id,
-                question: stream.question(ask.key).to_owned(),
+            let jobs = stream.requests.iter().filter(|request| request.worker == index).map(|request| Job {
+                user_id: request.key.user_id,
+                note_id: request.key.note_id,
+                question: stream.question(request.key).to_owned(),
             });
-            let desk = Desk {
+            let link = WorkerLink {
                 worker: index,
                 setup: setup.clone(),
                 jobs: jobs.collect(),
@@ -60,7 +60,7 @@ impl Fleet {
                 answers: answers.clone(),
             };
             let child = spawn().map_err(|error| format!("a worker cannot be started: {error}"))?;
-            workers.spawn(desk.run(child));
+            workers.spawn(link.run(child));
         }
         drop(answers);
 
@@ -91,7 +91,7 @@ fn spawn() -> io::Result<Child> {
 }
 
 /// The parent's end of one worker: its settings, its questions, and the channel for its answers.
-struct Desk {
+struct WorkerLink {
     worker: usize,
     setup: Setup,
     jobs: Vec<Job>,
@@ -99,7 +99,7 @@ struct Desk {
     answers: UnboundedSender<Done>,
 }
 
-impl Desk {
+impl WorkerLink {
     async fn run(self, mut child: Child) -> Result<Totals, Death> {
         let slots = Semaphore::new(self.concurrency as usize);
         let stdin = child.stdin.take();
@@ -115,7 +115,7 @@ impl Desk {
             Some(totals) if answered == self.jobs.len() => Ok(totals),
             _ => Err(Death {
                 worker: self.worker,
-                how: status.map_or_else(|error| error.to_string(), |status| status.to_string()),
+                exit_status: status.map_or_else(|error| error.to_string(), |status| status.to_string()),
                 unanswered: self.jobs.len() - answered,
             }),
         }

@@ -41,8 +41,8 @@ pub(crate) struct Answer {
 pub(crate) struct LlmError(String);
 
 impl LlmError {
-    fn new(why: impl fmt::Display) -> Self {
-        Self(why.to_string())
+    fn new(message: impl fmt::Display) -> Self {
+        Self(message.to_string())
     }
 }
 

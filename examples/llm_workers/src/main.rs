@@ -37,28 +37,28 @@ const USAGE: u8 = 2;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let mut words = env::args().skip(1).peekable();
-    let ended = if words.peek().is_some_and(|word| word == worker::ARGUMENT) {
-        worker::run().await.map_err(|why| (USAGE, why))
+    let mut arguments = env::args().skip(1).peekable();
+    let ended = if arguments.peek().is_some_and(|argument| argument == worker::ARGUMENT) {
+        worker::run().await.map_err(|error| (USAGE, error))
     } else {
-        match prepare(words) {
-            Ok(Some((args, stream))) => run(&args, stream).await.map_err(|why| (1, why)),
+        match prepare(arguments) {
+            Ok(Some((args, stream))) => run(&args, stream).await.map_err(|error| (1, error)),
             Ok(None) => Ok(()),
-            Err(why) => Err((USAGE, why)),
+            Err(error) => Err((USAGE, error)),
         }
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err((code, why)) => {
-            let _ = writeln!(io::stderr(), "llm_workers: {why}");
+        Err((code, error)) => {
+            let _ = writeln!(io::stderr(), "llm_workers: {error}");
             ExitCode::from(code)
         }
     }
 }
 
 /// Parses and checks all input, before anything is started. Returns `None` if help is requested.
-fn prepare(words: impl Iterator<Item = String>) -> Result<Option<(Args, Stream)>, String> {
-    let Some(args) = Args::parse(words)? else {
+fn prepare(arguments: impl Iterator<Item = String>) -> Result<Option<(Args, Stream)>, String> {
+    let Some(args) = Args::parse(arguments)? else {
         show(args::HELP);
         return Ok(None);
     };
@@ -66,7 +66,7 @@ fn prepare(words: impl Iterator<Item = String>) -> Result<Option<(Args, Stream)>
     worker::set_up(args.redis.as_deref(), "llm-workers").map_err(|error| error.to_string())?;
     let questions = match &args.questions {
         Some(path) => {
-            questions::read(path).map_err(|why| format!("--questions {}: {why}", path.display()))?
+            questions::read(path).map_err(|error| format!("--questions {}: {error}", path.display()))?
         }
         None => questions::built_in(),
     };
@@ -84,10 +84,10 @@ async fn run(args: &Args, stream: Stream) -> Result<(), String> {
         // Each run has a namespace of its own, so that it does not see the answers of other runs.
         namespace: format!("llm-workers-{}", run_id()),
     };
-    show(&report::head(args, &stream, &setup.namespace));
+    show(&report::introduction(args, &stream, &setup.namespace));
 
     let start = Instant::now();
-    let mut progress = Progress::new(stream.asks.len());
+    let mut progress = Progress::new(stream.requests.len());
     let fleet = Fleet::run(args, &setup, &stream, |done| progress.step(done, upstream.bill().calls)).await?;
     let elapsed = start.elapsed();
     progress.end();

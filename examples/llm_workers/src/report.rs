@@ -11,7 +11,7 @@ use crate::{
     worker::{Done, Outcome},
 };
 
-pub(crate) fn head(args: &Args, stream: &Stream, namespace: &str) -> String {
+pub(crate) fn introduction(args: &Args, stream: &Stream, namespace: &str) -> String {
     let tier = match args.redis {
         Some(_) => format!("They share their answers through Redis, under {namespace}."),
         None => "No --redis: each caches alone, and pays for what another one already knows.".to_owned(),
@@ -20,7 +20,7 @@ pub(crate) fn head(args: &Args, stream: &Stream, namespace: &str) -> String {
         "{} requests of {} users about {} notes, out of {} questions, dealt at random to {} worker processes\n\
          that have {} in hand at a time. The stand-in for the model takes about {} ms (a real one: 30 to 120 s).\n\
          {tier}\n\n",
-        grouped(stream.asks.len() as u64),
+        grouped(stream.requests.len() as u64),
         grouped(args.users.into()),
         grouped(u64::from(args.users) * NOTES_PER_USER as u64),
         grouped(stream.questions.len() as u64),
@@ -32,23 +32,23 @@ pub(crate) fn head(args: &Args, stream: &Stream, namespace: &str) -> String {
 
 pub(crate) fn table(args: &Args, stream: &Stream, fleet: &Fleet, bill: &Bill, elapsed: Duration) -> String {
     let errors = fleet.done.iter().filter(|done| done.error.is_some()).count();
-    let unanswered = stream.asks.len() - fleet.done.len();
+    let unanswered = stream.requests.len() - fleet.done.len();
     let mut lines = sources(&fleet.done);
     lines.push(String::new());
     lines.extend(demands(stream, bill, unanswered == 0));
     lines.push(String::new());
-    for (what, count) in [
-        ("asked twice at once", bill.again_at_once),
-        ("asked again later", bill.again_later),
+    for (label, count) in [
+        ("asked twice at once", bill.repeated_at_once),
+        ("asked again later", bill.repeated_later),
         ("errors", errors as u64),
         ("unanswered", unanswered as u64),
     ] {
-        lines.push(format!("{what:<34}{:>10}", grouped(count)));
+        lines.push(format!("{label:<34}{:>10}", grouped(count)));
     }
     lines.push(format!("{:<34}{:>8.1} s", "the whole run took", elapsed.as_secs_f64()));
     lines.push(String::new());
     lines.extend(notes(args, bill));
-    lines.extend(trouble(args, fleet));
+    lines.extend(failures(args, fleet));
     lines.join("\n") + "\n"
 }
 
@@ -63,14 +63,14 @@ fn sources(done: &[Done]) -> Vec<String> {
         ("the model (cache turned off)", Some(Outcome::Bypass)),
         ("all", None),
     ];
-    let rows = rows.into_iter().filter_map(|(what, outcome)| {
+    let rows = rows.into_iter().filter_map(|(label, outcome)| {
         let of_row = done.iter().filter(|done| outcome.is_none_or(|outcome| done.outcome == outcome));
         let mut nanos: Vec<u64> = of_row.map(|done| done.nanos).collect();
         nanos.sort_unstable();
         let is_usual = outcome != Some(Outcome::Bypass);
         (is_usual || !nanos.is_empty()).then(|| {
             format!(
-                "{what:<34}{:>10}{:>9}{:>11}{:>11}",
+                "{label:<34}{:>10}{:>9}{:>11}{:>11}",
                 grouped(nanos.len() as u64),
                 share(nanos.len() as f64, done.len() as f64),
                 percentile(&nanos, 50),
@@ -100,9 +100,9 @@ fn demands(stream: &Stream, bill: &Bill, is_complete: bool) -> Vec<String> {
         ("with one cache per process", per_worker, saving(per_worker)),
         ("distinct (user, note, question)", stream.distinct(), String::new()),
     ];
-    let rows = rows.into_iter().map(|(what, demand, saved)| {
+    let rows = rows.into_iter().map(|(label, demand, saved)| {
         let row = format!(
-            "{what:<34}{:>10}{:>14}{:>14}{:>10}{saved:>17}",
+            "{label:<34}{:>10}{:>14}{:>14}{:>10}{saved:>17}",
             grouped(demand.calls),
             grouped(demand.usage.prompt_tokens),
             grouped(demand.usage.completion_tokens),
@@ -128,7 +128,7 @@ fn notes(args: &Args, bill: &Bill) -> Vec<String> {
         ),
         "Times are those of `answer::with`, measured in the worker.".to_owned(),
     ];
-    if args.redis.is_some() && bill.again_at_once > 0 {
+    if args.redis.is_some() && bill.repeated_at_once > 0 {
         lines.push(
             "Two workers may ask the same at once: the more often, the more requests are in hand and the longer an \
              answer takes."
@@ -139,7 +139,7 @@ fn notes(args: &Args, bill: &Bill) -> Vec<String> {
 }
 
 /// Returns a description of every failure.
-fn trouble(args: &Args, fleet: &Fleet) -> Vec<String> {
+fn failures(args: &Args, fleet: &Fleet) -> Vec<String> {
     let mut lines = Vec::new();
     let totals = &fleet.totals;
     let is_new = |done: &&Done| done.outcome == Outcome::Miss && done.error.is_none();
@@ -157,14 +157,14 @@ fn trouble(args: &Args, fleet: &Fleet) -> Vec<String> {
             grouped(totals.failed_reads),
         ));
     }
-    if let Some(why) = fleet.done.iter().find_map(|done| done.error.as_ref()) {
-        lines.push(format!("\nThe first error: {why}"));
+    if let Some(error) = fleet.done.iter().find_map(|done| done.error.as_ref()) {
+        lines.push(format!("\nThe first error: {error}"));
     }
     for death in &fleet.deaths {
         lines.push(format!(
             "\nWorker {} died ({}) and left {} requests unanswered; the computed rows have them all the same.",
             death.worker,
-            death.how,
+            death.exit_status,
             grouped(death.unanswered as u64),
         ));
     }

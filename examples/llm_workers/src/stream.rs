@@ -11,23 +11,23 @@ use crate::{
 
 /// Zipf exponent of the popularity of questions. Like that of notes, it is near 1, as in traces of web
 /// requests and in natural language.
-const QUESTIONS: f64 = 1.1;
+const QUESTION_EXPONENT: f64 = 1.1;
 /// Zipf exponent of the popularity of a user's notes.
-const NOTES: f64 = 1.0;
+const NOTE_EXPONENT: f64 = 1.0;
 /// Zipf exponent of the activity of users: some ask more than others, but not by much.
-const USERS: f64 = 0.5;
+const USER_EXPONENT: f64 = 0.5;
 
 pub(crate) const NOTES_PER_USER: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) questions: Vec<String>,
-    pub(crate) asks: Vec<Ask>,
+    pub(crate) requests: Vec<AssignedRequest>,
 }
 
 /// One request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ask {
+pub(crate) struct AssignedRequest {
     pub(crate) key: Key,
     /// Index of a worker, drawn at random, as by a load balancer without knowledge of caches.
     pub(crate) worker: usize,
@@ -55,16 +55,16 @@ impl Stream {
         let mut random = Random::new(args.seed);
         // Neighbours in a file are often alike. The shuffle gives them different ranks of popularity.
         random.shuffle(&mut questions);
-        let question = Zipf::new(questions.len(), QUESTIONS);
-        let user = Zipf::new(args.users as usize, USERS);
-        let note = Zipf::new(NOTES_PER_USER, NOTES);
-        let asks = (0..args.requests).map(|_| {
+        let question = Zipf::new(questions.len(), QUESTION_EXPONENT);
+        let user = Zipf::new(args.users as usize, USER_EXPONENT);
+        let note = Zipf::new(NOTES_PER_USER, NOTE_EXPONENT);
+        let requests = (0..args.requests).map(|_| {
             let user_id = user.draw(&mut random) as u64 + 1;
             let note_id = user_id * 100 + note.draw(&mut random) as u64;
             let key = Key { user_id, note_id, question: question.draw(&mut random) };
-            Ask { key, worker: random.below(args.workers) }
+            AssignedRequest { key, worker: random.below(args.workers) }
         });
-        Self { asks: asks.collect(), questions }
+        Self { requests: requests.collect(), questions }
     }
 
     pub(crate) fn question(&self, key: Key) -> &str {
@@ -73,18 +73,18 @@ impl Stream {
 
     /// Returns the demand without a cache: every request is a call.
     pub(crate) fn uncached(&self) -> Demand {
-        self.demand(self.asks.iter().map(|ask| ask.key))
+        self.demand(self.requests.iter().map(|request| request.key))
     }
 
     /// Returns the demand with a cache in each process: one call for each pair of a worker and a key.
     pub(crate) fn cached_per_worker(&self) -> Demand {
-        let pairs: HashSet<_> = self.asks.iter().map(|ask| (ask.worker, ask.key)).collect();
+        let pairs: HashSet<_> = self.requests.iter().map(|request| (request.worker, request.key)).collect();
         self.demand(pairs.into_iter().map(|(_, key)| key))
     }
 
     /// Returns the least possible demand: one call for each key.
     pub(crate) fn distinct(&self) -> Demand {
-        let keys: HashSet<_> = self.asks.iter().map(|ask| ask.key).collect();
+        let keys: HashSet<_> = self.requests.iter().map(|request| request.key).collect();
         self.demand(keys.into_iter())
     }
 

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Spread of the answer times (sigma of a log-normal distribution): 19 of 20 are below twice the median.
-const SPREAD: f64 = 0.4;
+const LATENCY_SIGMA: f64 = 0.4;
 
 #[derive(Debug)]
 pub(crate) struct Upstream {
@@ -52,7 +52,7 @@ struct Ledger {
     /// Number of calls in progress for each request that ever arrived, by a hash of its bytes.
     ///
     /// A request stays in the map with a count of 0, so that a later repetition is recognised.
-    under_way: HashMap<u64, u32>,
+    in_progress: HashMap<u64, u32>,
 }
 
 /// Totals of all calls so far.
@@ -61,9 +61,9 @@ pub(crate) struct Bill {
     pub(crate) calls: u64,
     pub(crate) usage: Usage,
     /// Calls that arrived while an equal one was being answered.
-    pub(crate) again_at_once: u64,
+    pub(crate) repeated_at_once: u64,
     /// Calls that arrived after an equal one had been answered.
-    pub(crate) again_later: u64,
+    pub(crate) repeated_later: u64,
 }
 
 impl Upstream {
@@ -72,7 +72,7 @@ impl Upstream {
         let address = listener.local_addr()?;
         // The generator is seeded apart from that of the stream, so that neither influences the other.
         let random = Random::new(seed ^ u64::from_be_bytes(*b"upstream"));
-        let ledger = Ledger { random, bill: Bill::default(), under_way: HashMap::new() };
+        let ledger = Ledger { random, bill: Bill::default(), in_progress: HashMap::new() };
         let model = Arc::new(Model { latency, hasher: RandomState::new(), ledger: Mutex::new(ledger) });
         tokio::spawn(accept(listener, model.clone()));
         Ok(Self { address, model })
@@ -124,14 +124,14 @@ impl Model {
 
     /// Charges for the call, and waits for a random answer time.
     async fn think(&self, body: &[u8], usage: Usage) {
-        let same = self.hasher.hash_one(body);
+        let request_hash = self.hasher.hash_one(body);
         let ready_at = {
             let mut ledger = self.ledger();
-            ledger.begin(same, usage);
-            Instant::now() + self.latency.mul_f64(ledger.random.log_normal(SPREAD))
+            ledger.begin(request_hash, usage);
+            Instant::now() + self.latency.mul_f64(ledger.random.log_normal(LATENCY_SIGMA))
         };
         sleep_until(ready_at).await;
-        self.ledger().end(same);
+        self.ledger().end(request_hash);
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -140,19 +140,19 @@ impl Model {
 }
 
 impl Ledger {
-    fn begin(&mut self, same: u64, usage: Usage) {
+    fn begin(&mut self, request_hash: u64, usage: Usage) {
         self.bill.calls += 1;
         self.bill.usage += usage;
-        match self.under_way.get(&same) {
+        match self.in_progress.get(&request_hash) {
             None => {}
-            Some(0) => self.bill.again_later += 1,
-            Some(_) => self.bill.again_at_once += 1,
+            Some(0) => self.bill.repeated_later += 1,
+            Some(_) => self.bill.repeated_at_once += 1,
         }
-        *self.under_way.entry(same).or_default() += 1;
+        *self.in_progress.entry(request_hash).or_default() += 1;
     }
 
-    fn end(&mut self, same: u64) {
-        if let Some(count) = self.under_way.get_mut(&same) {
+    fn end(&mut self, request_hash: u64) {
+        if let Some(count) = self.in_progress.get_mut(&request_hash) {
             *count -= 1;
         }
     }
@@ -172,8 +172,8 @@ pub(crate) fn reply(request: &Request) -> (String, Usage) {
     (text, usage)
 }
 
-fn refuse(status: StatusCode, why: &str) -> hyper::Response<Full<Bytes>> {
-    json(status, &serde_json::json!({ "error": { "message": why } }))
+fn refuse(status: StatusCode, message: &str) -> hyper::Response<Full<Bytes>> {
+    json(status, &serde_json::json!({ "error": { "message": message } }))
 }
 
 fn json(status: StatusCode, value: &impl serde::Serialize) -> hyper::Response<Full<Bytes>> {

@@ -93,12 +93,12 @@ pub(crate) async fn run() -> Result<(), String> {
     while let Ok(Some(line)) = lines.next_line().await {
         let job: Job = serde_json::from_str(&line).map_err(|error| format!("not a question: {error}"))?;
         let llm = llm.clone();
-        jobs.spawn(async move { say(&Line::Done(work(&llm, &job).await)) });
+        jobs.spawn(async move { write_line(&Line::Done(work(&llm, &job).await)) });
         while jobs.try_join_next().is_some() {}
     }
     default_cache().flush().await;
     let stats = default_cache().stats();
-    say(&Line::End(Totals { stored: stats.shared_fills, failed_reads: stats.shared_read_errors }));
+    write_line(&Line::End(Totals { stored: stats.shared_fills, failed_reads: stats.shared_read_errors }));
     Ok(())
 }
 
@@ -125,7 +125,7 @@ async fn work(llm: &Llm, job: &Job) -> Done {
     Done { outcome, nanos, error: reply.value.err().map(|error| error.to_string()) }
 }
 
-fn say(line: &Line) {
+fn write_line(line: &Line) {
     if let Ok(mut text) = serde_json::to_string(line) {
         text.push('\n');
         // An error means that the parent is gone. In that case the input ends as well.

@@ -60,11 +60,11 @@ impl Hits {
 /// With several numbers of threads, each number is an arm of its own in every round; see [`arm_name`].
 pub fn measure(options: &Options, arms: &[Hits], threads: &[usize], order: &[u32]) -> Rounds {
     let before = loads();
-    let most = threads.iter().copied().max().unwrap_or(1);
-    let (barrier, start) = (&Barrier::new(most), &Mutex::new(Instant::now()));
+    let max_threads = threads.iter().copied().max().unwrap_or(1);
+    let (barrier, start) = (&Barrier::new(max_threads), &Mutex::new(Instant::now()));
     let rounds = options.rounds();
     let work = |thread: usize| {
-        let offset = thread * order.len() / STRIDE / most;
+        let offset = thread * order.len() / STRIDE / max_threads;
         let mut strides = order.chunks(STRIDE).cycle().skip(offset);
         let mut turn = |arm: &Hits, threads: usize| {
             if barrier.wait().is_leader() {
@@ -88,18 +88,18 @@ pub fn measure(options: &Options, arms: &[Hits], threads: &[usize], order: &[u32
         (0..rounds).map(|_| round()).collect::<Vec<_>>()
     };
     let rates: Vec<_> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..most).map(|thread| scope.spawn(move || work(thread))).collect();
+        let workers: Vec<_> = (0..max_threads).map(|thread| scope.spawn(move || work(thread))).collect();
         workers.into_iter().map(|worker| worker.join().expect("no arm panics")).collect()
     });
     assert_eq!(loads(), before, "every timed call is a hit");
-    let shape = || threads.iter().flat_map(|&threads| arms.iter().map(move |arm| (arm, threads)));
+    let turns_of_a_round = || threads.iter().flat_map(|&threads| arms.iter().map(move |arm| (arm, threads)));
     let cost = |round: usize, turn: usize, threads: usize| {
         threads as f64 / rates.iter().map(|rounds: &Vec<Vec<f64>>| rounds[round][turn]).sum::<f64>()
     };
     let names =
-        shape().map(|(arm, count)| if most == 1 { arm.name.clone() } else { arm_name(&arm.name, count) });
+        turns_of_a_round().map(|(arm, count)| if max_threads == 1 { arm.name.clone() } else { arm_name(&arm.name, count) });
     let costs = (0..rounds)
-        .map(|round| shape().enumerate().map(|(turn, (_, threads))| cost(round, turn, threads)).collect());
+        .map(|round| turns_of_a_round().enumerate().map(|(turn, (_, threads))| cost(round, turn, threads)).collect());
     Rounds::new(names.collect(), costs.collect())
 }
 

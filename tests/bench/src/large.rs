@@ -19,7 +19,7 @@ pub static ARMS: [(&str, Make); 12] = [
     ("ours, sync local", |_| Box::new(|key| <u64 as Functions<u64>>::ours_local(&key))),
     ("cached, concurrent", |_| Box::new(|key| <u64 as Functions<u64>>::concurrent(&key))),
     ("cached, concurrent, bounded, ttl", |_| Box::new(bounded)),
-    ("hitbox", shielded),
+    ("hitbox", hitbox_cache),
     ("moka future", peer::<MokaFuture<u64, u64>>),
     ("moka sync", peer::<MokaSync<u64, u64>>),
     ("quick_cache", peer::<Quick<u64, u64>>),
@@ -35,17 +35,17 @@ fn bounded(id: u64) -> u64 {
     load(id)
 }
 
-fn shielded(entries: u32) -> Call {
-    let cache = hitbox::shielded(roomy(entries));
+fn hitbox_cache(entries: u32) -> Call {
+    let cache = hitbox::with_stampede_protection(with_margin(entries));
     Box::new(move |key| runtime().block_on(hitbox::get(&cache, key)))
 }
 
 fn peer<P: Peer<u64, u64>>(entries: u32) -> Call {
-    let peer = P::new(roomy(entries));
+    let peer = P::new(with_margin(entries));
     Box::new(move |key| peer.call(&key))
 }
 
 /// Adds a margin, which prevents evictions from shards that are a little fuller than others.
-fn roomy(entries: u32) -> u32 {
+fn with_margin(entries: u32) -> u32 {
     entries + entries / 4 + 10_000
 }

@@ -5,7 +5,7 @@
 
 mod arms;
 mod child;
-mod contender;
+mod programs;
 mod crew;
 mod functions;
 pub mod groups;

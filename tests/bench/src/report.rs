@@ -48,13 +48,13 @@ impl Report {
         let columns = references
             .iter()
             .filter(|name| known(name))
-            .map(|name| Beside::new(format!("÷ {name}"), move |_| Some((*name).to_owned())));
-        self.race_beside(title, unit, rounds, &columns.collect::<Vec<_>>())
+            .map(|name| RatioColumn::new(format!("÷ {name}"), move |_| Some((*name).to_owned())));
+        self.race_with_columns(title, unit, rounds, &columns.collect::<Vec<_>>())
     }
 
     /// Adds the table of a race in which the arms of one column may have different references.
     #[must_use]
-    pub fn race_beside(self, title: &str, unit: &str, rounds: &Rounds, columns: &[Beside<'_>]) -> Self {
+    pub fn race_with_columns(self, title: &str, unit: &str, rounds: &Rounds, columns: &[RatioColumn<'_>]) -> Self {
         self.table(title, &race_rows(unit, rounds, columns))
     }
 
@@ -84,7 +84,7 @@ impl Report {
 }
 
 /// A column of ratios.
-pub struct Beside<'a> {
+pub struct RatioColumn<'a> {
     title: String,
     of: Box<Reference<'a>>,
 }
@@ -92,14 +92,14 @@ pub struct Beside<'a> {
 /// Function from the name of an arm to the name of its reference.
 type Reference<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-impl<'a> Beside<'a> {
+impl<'a> RatioColumn<'a> {
     /// Creates a column. `of` returns the reference by which an arm is divided, if there is one.
     pub fn new(title: impl Into<String>, of: impl Fn(&str) -> Option<String> + 'a) -> Self {
         Self { title: title.into(), of: Box::new(of) }
     }
 }
 
-fn race_rows(unit: &str, rounds: &Rounds, columns: &[Beside<'_>]) -> Vec<Vec<String>> {
+fn race_rows(unit: &str, rounds: &Rounds, columns: &[RatioColumn<'_>]) -> Vec<Vec<String>> {
     let mut head = vec!["arm".to_owned(), unit.to_owned(), "spread".to_owned()];
     head.extend(columns.iter().map(|column| column.title.clone()));
     let row = |name: &String| {

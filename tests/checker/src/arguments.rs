@@ -52,7 +52,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Request, String> {
         }
         let plant =
             plants::find(&pair[1]).ok_or_else(|| format!("no planted bug is called `{}`", pair[1]))?;
-        (plant.suit)(&mut plan);
+        (plant.adapt_plan)(&mut plan);
         if is_planted && cfg!(not(feature = "planted")) {
             return Err("planted bugs need the feature `planted`".to_owned());
         }
@@ -70,7 +70,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Request, String> {
             "--ops" => plan.operations = number(option, value)?,
             "--minutes" => {
                 let minutes: f64 = number(option, value)?;
-                plan.longest = Duration::try_from_secs_f64(minutes * 60.0).ok();
+                plan.time_limit = Duration::try_from_secs_f64(minutes * 60.0).ok();
             }
             "--seed" => plan.seed = number(option, value)?,
             "--workers" => plan.workers = number::<usize>(option, value)?.clamp(1, 64),
@@ -126,20 +126,20 @@ mod tests {
         let plan = plan("--ops 2_000 --seed 7 --workers 2 --keys 12 --faults off --confirmed-share 0.5")
             .expect("good");
         assert_eq!((plan.operations, plan.seed, plan.workers, plan.keys), (2_000, 7, 2, 12));
-        assert_eq!((plan.faults, plan.mix.confirmed, plan.longest), (FaultMix::NONE, 500_000, None));
+        assert_eq!((plan.faults, plan.mix.confirmed, plan.time_limit), (FaultMix::NONE, 500_000, None));
     }
 
     #[test]
-    fn a_cluster_has_faults_of_its_own() {
+    fn cluster_option_selects_the_faults_of_a_cluster() {
         assert_eq!(plan("--cluster on").expect("good").faults, FaultMix::CLUSTER);
         assert_eq!(plan("--cluster on --faults off").expect("good").faults, FaultMix::NONE);
         assert!(!plan("--cluster off").expect("good").is_cluster);
     }
 
     #[test]
-    fn minutes_alone_have_no_end_of_operations() {
+    fn minutes_without_ops_have_no_operation_limit() {
         let plan = plan("--minutes 0.5").expect("good");
-        assert_eq!((plan.longest, plan.operations), (Some(Duration::from_secs(30)), u64::MAX));
+        assert_eq!((plan.time_limit, plan.operations), (Some(Duration::from_secs(30)), u64::MAX));
     }
 
     #[test]

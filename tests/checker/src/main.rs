@@ -45,8 +45,8 @@ fn main() -> ExitCode {
             println!("{}", arguments::USAGE);
             ExitCode::SUCCESS
         }
-        Err(why) => {
-            eprintln!("checker: {why}\n\n{}", arguments::USAGE);
+        Err(error) => {
+            eprintln!("checker: {error}\n\n{}", arguments::USAGE);
             ExitCode::from(2)
         }
     }

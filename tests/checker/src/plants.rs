@@ -18,22 +18,22 @@ use crate::{
 pub(crate) struct Plant {
     pub(crate) name: &'static str,
     /// Place and effect of the bug.
-    pub(crate) what: &'static str,
+    pub(crate) effect: &'static str,
     /// Promises of which the bug breaks at least one.
     pub(crate) breaks: &'static [Promise],
     /// Changes a plan to one in which the bug shows soon.
-    pub(crate) suit: fn(&mut Plan),
+    pub(crate) adapt_plan: fn(&mut Plan),
 }
 
 impl Plant {
     fn plan(&self) -> Plan {
         let mut plan = Plan::default();
-        (self.suit)(&mut plan);
+        (self.adapt_plan)(&mut plan);
         plan
     }
 
     /// Returns the first bug in the list with the same plan. Without a bug, their runs are the same.
-    fn first_of_its_plan(&self) -> &'static str {
+    fn first_with_same_plan(&self) -> &'static str {
         let plan = self.plan();
         PLANTS.iter().find(|plant| plant.plan() == plan).map_or("", |plant| plant.name)
     }
@@ -49,8 +49,8 @@ impl PartialEq for Plant {
 impl fmt::Display for Plant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let promises: Vec<_> = self.breaks.iter().map(|promise| promise.name()).collect();
-        let (promises, plan) = (promises.join(","), self.first_of_its_plan());
-        write!(f, "{:<30} {promises:<6} {plan:<30} {}", self.name, self.what)
+        let (promises, plan) = (promises.join(","), self.first_with_same_plan());
+        write!(f, "{:<30} {promises:<6} {plan:<30} {}", self.name, self.effect)
     }
 }
 
@@ -65,220 +65,220 @@ use Promise::{Acknowledged, Answers, Bound, Confirmed, Deadline, Fence, OneLoad}
 pub(crate) const PLANTS: &[Plant] = &[
     Plant {
         name: "fill-without-lease-compare",
-        what: "redis, `fill`: a plain SET instead of the script that compares the lease",
+        effect: "redis, `fill`: a plain SET instead of the script that compares the lease",
         breaks: &[Fence],
-        suit: slow_loads,
+        adapt_plan: slow_loads,
     },
     Plant {
         name: "token-per-client",
-        what: "core, where a token is drawn: once for each process instead of once for each load",
+        effect: "core, where a token is drawn: once for each process instead of once for each load",
         breaks: &[Fence],
-        suit: slow_loads,
+        adapt_plan: slow_loads,
     },
     Plant {
         name: "unleased-fill",
-        what: "core, the fill: a load whose lease was refused or lost takes one by force when it ends, and fills",
+        effect: "core, the fill: a load whose lease was refused or lost takes one by force when it ends, and fills",
         breaks: &[Fence],
-        suit: slow_loads,
+        adapt_plan: slow_loads,
     },
     Plant {
         name: "l1-fill-before-verdict",
-        what: "core, the landing: L1 is filled, and followers are served, before Redis has accepted the fill",
+        effect: "core, the landing: L1 is filled, and followers are served, before Redis has accepted the fill",
         breaks: &[Fence],
-        suit: held_loads,
+        adapt_plan: held_loads,
     },
     Plant {
         name: "followers-take-rejected-value",
-        what: "core, the landing: a flight whose fill was refused lands as if it was accepted",
+        effect: "core, the landing: a flight whose fill was refused lands as if it was accepted",
         breaks: &[Fence],
-        suit: held_loads_untold,
+        adapt_plan: held_loads_without_pushes,
     },
     Plant {
         name: "kept-beside-unasked",
-        what: "core, the landing: a load beside another one's lease is kept without asking Redis once more",
+        effect: "core, the landing: a load beside another one's lease is kept without asking Redis once more",
         breaks: &[Fence],
-        suit: held_loads_beside,
+        adapt_plan: held_loads_beside,
     },
     Plant {
         name: "tag-generation-after-load",
-        what: "core, the load: generations of tags are read when the load has ended instead of before it",
+        effect: "core, the load: generations of tags are read when the load has ended instead of before it",
         breaks: &[Fence],
-        suit: tags,
+        adapt_plan: tags,
     },
     Plant {
         name: "tag-adopted-unasked",
-        what: "core, the fill: a tag that the value tells is taken up although it was invalidated during the load",
+        effect: "core, the fill: a tag that is derived from the value is claimed although it was invalidated during the load",
         breaks: &[Fence],
-        suit: tags,
+        adapt_plan: tags,
     },
     Plant {
         name: "tag-seeded-constant",
-        what: "redis, script `seed`: a missing generation is always the same instead of random",
+        effect: "redis, script `seed`: a missing generation is always the same instead of random",
         breaks: &[Fence, Bound],
-        suit: tags,
+        adapt_plan: tags,
     },
     Plant {
         name: "pattern-not-swept",
-        what: "redis, `delete_matching`: removes nothing",
+        effect: "redis, `delete_matching`: removes nothing",
         breaks: &[Fence],
-        suit: patterns,
+        adapt_plan: patterns,
     },
     Plant {
         name: "own-entry-kept",
-        what: "core, `invalidate`: the process that invalidates does not evict its own entry",
+        effect: "core, `invalidate`: the process that invalidates does not evict its own entry",
         breaks: &[Fence],
-        suit: quiet,
+        adapt_plan: quiet,
     },
     Plant {
         name: "push-ignored",
-        what: "redis, the push sender: `changed` is not called",
+        effect: "redis, the push sender: `changed` is not called",
         breaks: &[Bound],
-        suit: quiet,
+        adapt_plan: quiet,
     },
     Plant {
         name: "flush-ignored",
-        what: "redis, the push sender: the push without keys (FLUSHALL) is ignored",
+        effect: "redis, the push sender: the push without keys (FLUSHALL) is ignored",
         breaks: &[Bound],
-        suit: flushes,
+        adapt_plan: flushes,
     },
     Plant {
         name: "own-fill-untracked",
-        what: "redis, script `fill`: does not read the key again at its end, and NOLOOP ends the tracking",
+        effect: "redis, script `fill`: does not read the key again at its end, and NOLOOP ends the tracking",
         breaks: &[Bound],
-        suit: quiet,
+        adapt_plan: quiet,
     },
     Plant {
         name: "register-after-read",
-        what: "core, the look into L2: the key's mark is made when the reply is there instead of before",
+        effect: "core, the lookup in L2: the key is registered when the reply is there instead of before",
         breaks: &[Bound],
-        suit: slow_lines,
+        adapt_plan: slow_connections,
     },
     Plant {
         name: "bound-of-function-ignored",
-        what: "core, the look into L1: a function's own bound is not looked at",
+        effect: "core, the lookup in L1: a function's own bound is ignored",
         breaks: &[Bound],
-        suit: slow_lines,
+        adapt_plan: slow_connections,
     },
     Plant {
         name: "proof-ignored",
-        what: "core, the look into L1: an entry is served however old the proof is",
+        effect: "core, the lookup in L1: an entry is served however old the proof is",
         breaks: &[Bound],
-        suit: silence,
+        adapt_plan: silence,
     },
     Plant {
         name: "grace-unbounded",
-        what: "core, the look into L1: in an outage an entry is served however long that lasts",
+        effect: "core, the lookup in L1: in an outage an entry is served however long that lasts",
         breaks: &[Bound],
-        suit: silence,
+        adapt_plan: silence,
     },
     Plant {
         name: "skip-reconnect",
-        what: "core, the look into L1: entries of a lost connection count as proven by the new one",
+        effect: "core, the lookup in L1: entries of a lost connection count as proven by the new one",
         breaks: &[Bound],
-        suit: reconnects,
+        adapt_plan: reconnects,
     },
     Plant {
         name: "proof-before-drain",
-        what: "redis, the heartbeat: the line is proven when it is sent, before its reply has brought the pushes",
+        effect: "redis, the heartbeat: the feed advances when it is sent, before its reply has brought the pushes",
         breaks: &[Bound],
-        suit: silence_for_all,
+        adapt_plan: silence_for_all,
     },
     Plant {
         name: "lease-not-renewed",
-        what: "core, the load: the lease is not renewed",
+        effect: "core, the load: the lease is not renewed",
         breaks: &[OneLoad],
-        suit: long_loads,
+        adapt_plan: long_loads,
     },
     Plant {
         name: "lease-ignored",
-        what: "core, the miss: whoever finds another's lease loads as well instead of waiting",
+        effect: "core, the miss: a caller that finds another's lease loads as well instead of waiting",
         breaks: &[OneLoad],
-        suit: slow_loads,
+        adapt_plan: slow_loads,
     },
     Plant {
         name: "no-replay",
-        what: "core, the queue of untold invalidations: dropped instead of replayed",
+        effect: "core, the outbox: undelivered invalidations are dropped instead of replayed",
         breaks: &[Acknowledged],
-        suit: untold,
+        adapt_plan: undelivered,
     },
     Plant {
         name: "untold-name-read",
-        what: "core, after `NotPropagated`: the name is not distrusted, and L2 is read",
+        effect: "core, after `NotPropagated`: the name is not distrusted, and L2 is read",
         breaks: &[Acknowledged],
-        suit: untold_and_read,
+        adapt_plan: undelivered_with_reads,
     },
     Plant {
         name: "not-propagated-as-ok",
-        what: "core, `invalidate`: an error of the tier is answered with `Ok`",
+        effect: "core, `invalidate`: an error of the tier is answered with `Ok`",
         breaks: &[Fence, Bound],
-        suit: untold,
+        adapt_plan: undelivered,
     },
     Plant {
         name: "confirm-without-waiting",
-        what: "redis, `confirm`: returns when the poke was written",
+        effect: "redis, `confirm`: returns when the barrier was written",
         breaks: &[Confirmed],
-        suit: confirmations,
+        adapt_plan: confirmations,
     },
     Plant {
         name: "member-not-registered",
-        what: "redis, the heartbeat: does not register the process, so nobody waits for it",
+        effect: "redis, the heartbeat: does not register the process, so no confirmation waits for it",
         breaks: &[Confirmed],
-        suit: confirmations,
+        adapt_plan: confirmations,
     },
     Plant {
         name: "member-stays",
-        what: "redis, the end of a process: it stays in the register, and confirmations wait for it",
+        effect: "redis, the end of a process: it stays in the register, and confirmations wait for it",
         breaks: &[Deadline],
-        suit: orderly_exit,
+        adapt_plan: orderly_exit,
     },
     Plant {
         name: "proof-in-another-mode",
-        what: "redis, the echo: the key is read without `NOLOOP`, so a server that tells nothing under it is believed",
+        effect: "redis, the echo: the key is read without `NOLOOP`, so a server that pushes nothing under it is believed",
         breaks: &[Bound],
-        suit: deaf_under_noloop,
+        adapt_plan: untracked_under_noloop,
     },
     Plant {
         name: "proof-by-command",
-        what: "redis, the echo: the key is read by a command, so a server that tells nothing of what scripts read is believed",
+        effect: "redis, the echo: the key is read by a command, so a server that pushes nothing about keys that scripts read is believed",
         breaks: &[Bound],
-        suit: deaf_in_scripts,
+        adapt_plan: untracked_in_scripts,
     },
     Plant {
         name: "mark-by-type",
-        what: "core, the text of a part: a string that reads as a number is marked as one unless its type is a known string",
+        effect: "core, the text of a part: a string that reads as a number is marked as one unless its type is a known string",
         breaks: &[Fence],
-        suit: tags,
+        adapt_plan: tags,
     },
     Plant {
         name: "value-tag-unescaped",
-        what: "core, the tags of a value: their parts are not escaped, those of an invalidation are",
+        effect: "core, the tags of a value: their parts are not escaped, those of an invalidation are",
         breaks: &[Fence],
-        suit: tags,
+        adapt_plan: tags,
     },
     Plant {
         name: "tag-kept-for-load",
-        what: "core and redis: the generation of a tag is kept for as long as a lease, and not for as long as the value",
+        effect: "core and redis: the generation of a tag is kept for as long as a lease, and not for as long as the value",
         breaks: &[OneLoad],
-        suit: read_only,
+        adapt_plan: read_only,
     },
     Plant {
         name: "absence-written",
-        what: "core, the guard of a codec: `Some(None)` is passed on to JSON, which writes it as `null`",
+        effect: "core, the guard of a codec: `Some(None)` is passed on to JSON, which writes it as `null`",
         breaks: &[Answers],
-        suit: quiet,
+        adapt_plan: quiet,
     },
     Plant {
         name: "version-not-in-key",
-        what: "core, the hash of a key: without the function and its version, which share flights and entries then",
+        effect: "core, the hash of a key: without the function and its version, which share flights and entries then",
         breaks: &[Answers],
-        suit: two_versions,
+        adapt_plan: two_versions,
     },
 ];
 
 /// Short run without faults. Most keys stay unchanged for a while.
 fn quiet(plan: &mut Plan) {
     plan.operations = 50_000;
-    plan.longest = Some(Duration::from_secs(6));
+    plan.time_limit = Some(Duration::from_secs(6));
     plan.faults = FaultMix { calm: (100, 300), longest: 1_500, ..FaultMix::NONE };
     plan.settings.bound = 200;
     plan.settings.grace = 300;
@@ -302,7 +302,7 @@ fn slow_loads(plan: &mut Plan) {
 fn long_loads(plan: &mut Plan) {
     quiet(plan);
     plan.operations = u64::MAX;
-    plan.roles = Some(Roles { writes: 10, late: 0 });
+    plan.roles = Some(Roles { writes: 10, reader_delay: 0 });
     (plan.rate, plan.tasks) = (4_000, 24);
     plan.mix = Mix { very_slow: 1_000_000, slow: 0, fail: 0, panic: 0, ..plan.mix };
     plan.faults = FaultMix::NONE;
@@ -325,7 +325,7 @@ fn flushes(plan: &mut Plan) {
 }
 
 /// Plan in which replies and pushes arrive together.
-fn slow_lines(plan: &mut Plan) {
+fn slow_connections(plan: &mut Plan) {
     quiet(plan);
     plan.settings.bound = 100;
     plan.mix.write = 30_000;
@@ -340,8 +340,8 @@ fn held_loads(plan: &mut Plan) {
     quiet(plan);
     plan.operations = u64::MAX;
     plan.settings.bound = 100;
-    plan.roles = Some(Roles { writes: 25, late: 8 });
-    plan.only = Some(1);
+    plan.roles = Some(Roles { writes: 25, reader_delay: 8 });
+    plan.only_key = Some(1);
     (plan.rate, plan.tasks, plan.burst) = (2_000, 16, 1);
     // The other half is stored, so that no caller waits for long.
     plan.mix = Mix { slow: 0, very_slow: 0, fail: 0, panic: 0, held: 500_000, ..plan.mix };
@@ -351,10 +351,10 @@ fn held_loads(plan: &mut Plan) {
 /// Plan like [`held_loads`], but the server pushes no changes.
 ///
 /// Otherwise the push comes before the reply to the fill, and makes the followers start over.
-fn held_loads_untold(plan: &mut Plan) {
+fn held_loads_without_pushes(plan: &mut Plan) {
     held_loads(plan);
-    plan.roles = Some(Roles { writes: 25, late: 0 });
-    plan.usual = Mode::DropPushes;
+    plan.roles = Some(Roles { writes: 25, reader_delay: 0 });
+    plan.default_mode = Mode::DropPushes;
 }
 
 /// Plan like [`held_loads`], with a key that each process loads for itself.
@@ -362,7 +362,7 @@ fn held_loads_untold(plan: &mut Plan) {
 /// So most loads run beside the lease of another load.
 fn held_loads_beside(plan: &mut Plan) {
     held_loads(plan);
-    plan.only = Some(5);
+    plan.only_key = Some(5);
 }
 
 /// Plan in which connections go silent for longer than the grace.
@@ -380,7 +380,7 @@ fn silence(plan: &mut Plan) {
 fn silence_for_all(plan: &mut Plan) {
     quiet(plan);
     plan.operations = u64::MAX;
-    plan.longest = Some(Duration::from_secs(8));
+    plan.time_limit = Some(Duration::from_secs(8));
     plan.settings.bound = 1_000;
     plan.settings.grace = 0;
     plan.rate = 4_000;
@@ -395,13 +395,13 @@ fn reconnects(plan: &mut Plan) {
 }
 
 /// Plan in which workers are cut off and write.
-fn untold(plan: &mut Plan) {
+fn undelivered(plan: &mut Plan) {
     quiet(plan);
     plan.faults = FaultMix { refuse: 1, swallow: 1, longest: 800, ..plan.faults };
 }
 
-/// Plan like [`untold`], but the workers can read.
-fn untold_and_read(plan: &mut Plan) {
+/// Plan like [`undelivered`], but the workers can read.
+fn undelivered_with_reads(plan: &mut Plan) {
     quiet(plan);
     plan.faults = FaultMix { deny_delete: 1, longest: 800, ..plan.faults };
 }
@@ -420,7 +420,7 @@ fn confirmations(plan: &mut Plan) {
 fn orderly_exit(plan: &mut Plan) {
     quiet(plan);
     plan.operations = u64::MAX;
-    plan.longest = Some(Duration::from_millis(5_800));
+    plan.time_limit = Some(Duration::from_millis(5_800));
     plan.settings.grace = 8_000;
     plan.rate = 4_000;
     plan.mix.confirmed = 1_000_000;
@@ -429,16 +429,16 @@ fn orderly_exit(plan: &mut Plan) {
 }
 
 /// Plan in which the server pushes no changes while `NOLOOP` is on.
-fn deaf_under_noloop(plan: &mut Plan) {
+fn untracked_under_noloop(plan: &mut Plan) {
     quiet(plan);
-    plan.usual = Mode::DeafUnderNoLoop;
+    plan.default_mode = Mode::UntrackedUnderNoLoop;
     plan.faults = FaultMix::NONE;
 }
 
 /// Plan in which the server pushes no changes of keys that scripts read.
-fn deaf_in_scripts(plan: &mut Plan) {
-    deaf_under_noloop(plan);
-    plan.usual = Mode::DeafInScripts;
+fn untracked_in_scripts(plan: &mut Plan) {
+    untracked_under_noloop(plan);
+    plan.default_mode = Mode::UntrackedInScripts;
 }
 
 /// Plan in which everything is loaded once, and no other load has a cause.
@@ -453,7 +453,7 @@ fn read_only(plan: &mut Plan) {
 /// Plan with only the key that belongs to two versions of a function.
 fn two_versions(plan: &mut Plan) {
     quiet(plan);
-    (plan.keys, plan.only) = (12, Some(9));
+    (plan.keys, plan.only_key) = (12, Some(9));
     plan.rate = 4_000;
     plan.faults = FaultMix::NONE;
 }
@@ -475,7 +475,7 @@ mod tests {
 
     #[test]
     fn shared_plan_is_named_after_first_bug() {
-        let first = |name| find(name).map(Plant::first_of_its_plan);
+        let first = |name| find(name).map(Plant::first_with_same_plan);
         assert_eq!(first("fill-without-lease-compare"), Some("fill-without-lease-compare"));
         assert_eq!(first("token-per-client"), Some("fill-without-lease-compare"));
         assert_eq!(first("l1-fill-before-verdict"), Some("l1-fill-before-verdict"));

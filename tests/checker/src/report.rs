@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, process::ExitCode};
 use crate::{
     check::{Findings, Outages, Promise, Violation},
     clock::ms,
-    history::{Ack, Answer, Event, FOREIGN, History, LoadEnd, What},
+    history::{Ack, Answer, Event, EventKind, FOREIGN, History, LoadEnd},
     run::Plan,
 };
 
@@ -23,7 +23,7 @@ pub(crate) fn report(plan: &Plan, history: &History, findings: &Findings) -> Exi
     faults(history);
     promises(plan, history, findings);
     for violation in &findings.violations {
-        context(history, violation);
+        print_violation(history, violation);
     }
     println!("violations: {}", findings.total());
     if findings.total() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -44,15 +44,19 @@ fn operations(history: &History) {
 
 /// Returns the row of the table that an event belongs to, after the position of the row.
 fn row(event: &Event) -> Option<(u8, String)> {
-    Some(match event.what {
-        What::Read(answer) | What::FinalRead(answer) => (0, format!("read: {}", answer_name(answer))),
-        What::Refresh(_) => (1, "refresh".to_owned()),
-        What::Invalidate(form, strength, ack) => (2, format!("{form:?}, {strength:?}: {}", ack_name(ack))),
-        What::Set(ack) => (3, format!("set: {}", ack_name(ack))),
-        What::Load(LoadEnd::Done) => (4, "load".to_owned()),
-        What::Load(end) => (4, format!("load: {end:?}")),
-        What::Stall => (5, "witness without an answer".to_owned()),
-        What::Mark(_) => return None,
+    Some(match event.kind {
+        EventKind::Read(answer) | EventKind::FinalRead(answer) => {
+            (0, format!("read: {}", answer_name(answer)))
+        }
+        EventKind::Refresh(_) => (1, "refresh".to_owned()),
+        EventKind::Invalidate(form, strength, ack) => {
+            (2, format!("{form:?}, {strength:?}: {}", ack_name(ack)))
+        }
+        EventKind::Set(ack) => (3, format!("set: {}", ack_name(ack))),
+        EventKind::Load(LoadEnd::Done) => (4, "load".to_owned()),
+        EventKind::Load(end) => (4, format!("load: {end:?}")),
+        EventKind::Stall => (5, "witness without an answer".to_owned()),
+        EventKind::Milestone(_) => return None,
     })
 }
 
@@ -123,8 +127,8 @@ fn promises(plan: &Plan, history: &History, findings: &Findings) {
 }
 
 /// Prints a violation with the events that show it, and the faults around them.
-fn context(history: &History, violation: &Violation) {
-    println!("\nviolation of {}: {}", violation.promise.name(), violation.why);
+fn print_violation(history: &History, violation: &Violation) {
+    println!("\nviolation of {}: {}", violation.promise.name(), violation.description);
     let events: Vec<_> = violation.events.iter().map(|&index| &history.events[index]).collect();
     for event in &events {
         println!("  {}", line(history, event));
@@ -132,14 +136,14 @@ fn context(history: &History, violation: &Violation) {
     let from = events.iter().map(|event| event.start).min().unwrap_or(0);
     let to = events.iter().map(|event| event.end).max().unwrap_or(0);
     let is_near = |event: &&Event| {
-        matches!(event.what, What::Invalidate(..)) && event.start <= to && event.end + ms(20) >= from
+        matches!(event.kind, EventKind::Invalidate(..)) && event.start <= to && event.end + ms(20) >= from
     };
     let others = history.events.iter().filter(is_near).filter(|event| !events.contains(event));
     for event in others.take(NEIGHBOURS) {
         println!("  besides: {}", line(history, event));
     }
     for fault in history.faults.iter().filter(|fault| fault.from <= to && fault.to + ms(2_000) >= from) {
-        let at = |moment| span(history.origin, moment);
+        let at = |moment| format_time(history.origin, moment);
         println!(
             "  fault: {}, {:?}, {} to {}",
             fault.kind.name(),
@@ -151,14 +155,14 @@ fn context(history: &History, violation: &Violation) {
 }
 
 fn line(history: &History, event: &Event) -> String {
-    let who = match history.processes.get(usize::from(event.process)) {
+    let actor = match history.processes.get(usize::from(event.process)) {
         Some(process) => format!("worker {} (process {})", process.slot, event.process),
         None if event.process == FOREIGN => "another program".to_owned(),
-        None => "nobody".to_owned(),
+        None => "an unknown process".to_owned(),
     };
-    let at = |moment| span(history.origin, moment);
-    let Event { what, key, start, end, version, began, load, .. } = *event;
-    let text = format!("{who}: {what:?} of key {key}, {} to {}", at(start), at(end));
+    let at = |moment| format_time(history.origin, moment);
+    let Event { kind, key, start, end, version, began, load, .. } = *event;
+    let text = format!("{actor}: {kind:?} of key {key}, {} to {}", at(start), at(end));
     match (version, load) {
         (0, 0) => text,
         (_, 0) => format!("{text}, version {version}"),
@@ -177,7 +181,7 @@ fn lines(history: &History) -> String {
 }
 
 /// Formats the time since the start of the run, in milliseconds and microseconds.
-fn span(origin: u64, moment: u64) -> String {
+fn format_time(origin: u64, moment: u64) -> String {
     let micros = moment.saturating_sub(origin) / 1_000;
     format!("{}.{:03} ms", micros / 1_000, micros % 1_000)
 }

@@ -93,8 +93,8 @@ pub(crate) fn reaches(form: Form, of: u32, key: u32) -> bool {
 /// Returns `None` for a key of the keyspace: its name is a digest.
 pub(crate) fn name(key: u32) -> Option<String> {
     let group = label(group(key)).replace(' ', "%20");
-    let mark = if group.parse::<u32>().is_ok() { "%S" } else { "" };
-    let group = format!("{mark}{group}");
+    let type_mark = if group.parse::<u32>().is_ok() { "%S" } else { "" };
+    let group = format!("{type_mark}{group}");
     Some(match flavor(key) {
         Flavor::Tagged => format!("k:{group}:tagged:{key}"),
         Flavor::Plain => format!("k:{group}:plain:{key}"),
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(reached(Form::Clear, 3).len(), 8);
     }
     #[test]
-    fn names_are_those_of_redis() {
+    fn names_are_those_in_redis() {
         assert_eq!(name(2).as_deref(), Some("k:group%200:checked:2"));
         assert_eq!(name(5).as_deref(), Some("k:%S1:own:5"));
         assert_eq!(name(7), None);

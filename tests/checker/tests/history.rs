@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// Prefix of a line in which a process reports the state of its tier.
-const STANDING: &str = "cached-aside: the shared tier of ";
+const STATUS_PREFIX: &str = "cached-aside: the shared tier of ";
 
 #[test]
 fn a_million_operations_break_no_promise() {
@@ -11,14 +11,14 @@ fn a_million_operations_break_no_promise() {
         .args(["--ops", "1_000_000"])
         .output()
         .expect("the checker starts");
-    let told = String::from_utf8_lossy(&checker.stdout);
+    let stdout = String::from_utf8_lossy(&checker.stdout);
     let errors = String::from_utf8_lossy(&checker.stderr);
     // In a run with faults, the caches report the state of their tier to stderr, unless a feature sends it
     // elsewhere.
-    let errors: Vec<_> = errors.lines().filter(|line| !line.starts_with(STANDING)).collect();
-    for seed in told.lines().filter_map(|line| line.strip_prefix("seed: ")) {
+    let errors: Vec<_> = errors.lines().filter(|line| !line.starts_with(STATUS_PREFIX)).collect();
+    for seed in stdout.lines().filter_map(|line| line.strip_prefix("seed: ")) {
         println!("again: cargo run -p checker -- --ops 1_000_000 --seed {seed}");
     }
-    assert!(checker.status.success() && errors.is_empty(), "{told}\n{}", errors.join("\n"));
-    assert!(told.lines().any(|line| line == "violations: 0"), "{told}");
+    assert!(checker.status.success() && errors.is_empty(), "{stdout}\n{}", errors.join("\n"));
+    assert!(stdout.lines().any(|line| line == "violations: 0"), "{stdout}");
 }

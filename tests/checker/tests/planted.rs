@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Number of runs at a time. More would starve each other, and a starved worker is excused from much.
-const TOGETHER: usize = 2;
+const CONCURRENCY: usize = 2;
 
 /// Number of seeds with which a bug is looked for, one after the other, until it is found.
 ///
@@ -29,20 +29,20 @@ fn checker(arguments: &[&str]) -> Output {
 }
 
 /// Returns the output of a run, without the log of each worker.
-fn told(run: &Output) -> String {
+fn output_of(run: &Output) -> String {
     let out = String::from_utf8_lossy(&run.stdout);
     let lines: Vec<_> = out.lines().filter(|line| !line.starts_with("  worker")).collect();
     format!("({})\n{}\n{}", run.status, lines.join("\n"), String::from_utf8_lossy(&run.stderr))
 }
 
 /// Returns the command that repeats a run.
-fn again(how: &str, name: &str, seed: u64) -> String {
-    format!("again: cargo run -p checker --features planted -- {how} {name} --seed {seed}")
+fn repeat_command(option: &str, name: &str, seed: u64) -> String {
+    format!("again: cargo run -p checker --features planted -- {option} {name} --seed {seed}")
 }
 
 /// One run without a bug, or runs one after the other until the bug is found.
 #[derive(Clone, Copy)]
-enum Look<'a> {
+enum Check<'a> {
     /// Run of the plan of this bug, without the bug.
     Without(&'a str),
     With {
@@ -52,34 +52,34 @@ enum Look<'a> {
 }
 
 /// Returns a description of the failure, if there is one.
-fn fault(look: Look<'_>, seed: u64) -> Option<String> {
-    match look {
-        Look::Without(name) => {
+fn failure(check: Check<'_>, seed: u64) -> Option<String> {
+    match check {
+        Check::Without(name) => {
             let without = checker(&["--plan-of", name, "--seed", &seed.to_string()]);
-            let (told, again) = (told(&without), again("--plan-of", name, seed));
-            let fault = format!("the plan of {name} breaks a promise without the bug {told}\n{again}");
-            (!without.status.success()).then_some(fault)
+            let (output, command) = (output_of(&without), repeat_command("--plan-of", name, seed));
+            let failure = format!("the plan of {name} breaks a promise without the bug {output}\n{command}");
+            (!without.status.success()).then_some(failure)
         }
-        Look::With { name, promises } => fault_with(name, promises, seed),
+        Check::With { name, promises } => failure_with_bug(name, promises, seed),
     }
 }
 
-fn fault_with(name: &str, promises: &str, seed: u64) -> Option<String> {
+fn failure_with_bug(name: &str, promises: &str, seed: u64) -> Option<String> {
     let mut missed = Vec::new();
     for seed in seed..seed + SEEDS {
         let with = checker(&["--plant", name, "--seed", &seed.to_string()]);
         if is_found(&with, promises) {
             return None;
         }
-        missed.push(format!("{}\n{}", told(&with), again("--plant", name, seed)));
+        missed.push(format!("{}\n{}", output_of(&with), repeat_command("--plant", name, seed)));
     }
     Some(format!("{name} was not found as {promises} {}", missed.join("\n")))
 }
 
 fn is_found(run: &Output, promises: &str) -> bool {
     let out = String::from_utf8_lossy(&run.stdout);
-    let is_told = |promise| out.contains(&format!("\nviolation of {promise}:"));
-    run.status.code() == Some(1) && promises.split(',').any(is_told)
+    let is_reported = |promise| out.contains(&format!("\nviolation of {promise}:"));
+    run.status.code() == Some(1) && promises.split(',').any(is_reported)
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn planted_bugs_are_found_and_plans_are_clean() {
     let only = env::var(PLANT).ok();
     let plants = list.lines().map(|line| {
         let mut words = line.split_whitespace();
-        let mut word = |what| words.next().expect(what);
+        let mut word = |description| words.next().expect(description);
         (word("a name"), word("promises"), word("the first bug of its plan"))
     });
     let plants: Vec<_> = plants.filter(|(name, ..)| only.as_ref().is_none_or(|only| only == name)).collect();
@@ -99,16 +99,16 @@ fn planted_bugs_are_found_and_plans_are_clean() {
     println!("again: {SEED}={seed}");
 
     let shared: HashSet<_> = plants.iter().map(|&(_, _, plan)| plan).collect();
-    let with = plants.iter().map(|&(name, promises, _)| Look::With { name, promises });
-    let looks: Vec<_> = shared.into_iter().map(Look::Without).chain(with).collect();
-    let (next, wrong) = (Mutex::new(looks.into_iter()), Mutex::new(Vec::new()));
+    let with = plants.iter().map(|&(name, promises, _)| Check::With { name, promises });
+    let checks: Vec<_> = shared.into_iter().map(Check::Without).chain(with).collect();
+    let (next, wrong) = (Mutex::new(checks.into_iter()), Mutex::new(Vec::new()));
     let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
     thread::scope(|scope| {
-        for _ in 0..TOGETHER {
+        for _ in 0..CONCURRENCY {
             scope.spawn(|| {
-                while let Some(look) = take() {
-                    let fault = fault(look, seed);
-                    wrong.lock().unwrap_or_else(PoisonError::into_inner).extend(fault);
+                while let Some(check) = take() {
+                    let failure = failure(check, seed);
+                    wrong.lock().unwrap_or_else(PoisonError::into_inner).extend(failure);
                 }
             });
         }

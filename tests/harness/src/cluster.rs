@@ -52,7 +52,7 @@ impl RedisCluster {
     /// See [`RedisServer::start`].
     #[must_use]
     pub fn start_sharing(options: &[&str], shares: &[Option<RangeInclusive<u16>>]) -> Self {
-        Self::of(shares.iter().map(|_| server(options)).collect(), shares)
+        Self::from_servers(shares.iter().map(|_| server(options)).collect(), shares)
     }
 
     /// Starts three primaries that announce these ports instead of their own, as behind NAT.
@@ -67,12 +67,12 @@ impl RedisCluster {
         let bus = if RedisServer::major_version() < 7 { &bus[..] } else { &bus[..0] };
         let options = ports.map(|port| [&["--cluster-announce-port", port], bus].concat());
         let servers = options.iter().map(|options| server(options)).collect();
-        Self::of(servers, &thirds().map(Some).collect::<Vec<_>>())
+        Self::from_servers(servers, &thirds().map(Some).collect::<Vec<_>>())
     }
 
-    fn of(servers: Vec<RedisServer>, shares: &[Option<RangeInclusive<u16>>]) -> Self {
+    fn from_servers(servers: Vec<RedisServer>, shares: &[Option<RangeInclusive<u16>>]) -> Self {
         let cluster = Self { servers, moves: AtomicU64::new(0) };
-        cluster.form(shares);
+        cluster.distribute_slots(shares);
         cluster
     }
 
@@ -83,15 +83,15 @@ impl RedisCluster {
     ///
     /// # Panics
     /// Panics if a server refuses a command.
-    pub fn form_anew(&self, shares: &[Option<RangeInclusive<u16>>]) {
+    pub fn redistribute_slots(&self, shares: &[Option<RangeInclusive<u16>>]) {
         for server in &self.servers {
             server.cli(&["FLUSHALL"]);
             server.cli(&["CLUSTER", "RESET", "HARD"]);
         }
-        self.form(shares);
+        self.distribute_slots(shares);
     }
 
-    fn form(&self, shares: &[Option<RangeInclusive<u16>>]) {
+    fn distribute_slots(&self, shares: &[Option<RangeInclusive<u16>>]) {
         for ((number, server), slots) in (1..).zip(&self.servers).zip(shares) {
             if let Some(slots) = slots {
                 // Redis 6 does not support ranges.
@@ -102,7 +102,7 @@ impl RedisCluster {
             server.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &format!("{number}")]);
         }
         for server in &self.servers[1..] {
-            self.introduce(server);
+            self.meet(server);
         }
         self.settle(self.servers.len());
     }
@@ -118,7 +118,7 @@ impl RedisCluster {
         let mut cluster = Self::start_with(&options);
         for number in 0..3 {
             let replica = server(&options);
-            cluster.introduce(&replica);
+            cluster.meet(&replica);
             let primary = &cluster.servers[number];
             let id = primary.cli(&["CLUSTER", "MYID"]);
             eventually("a replica knows its primary", || replica.cli(&["CLUSTER", "NODES"]).contains(&id));
@@ -155,7 +155,7 @@ impl RedisCluster {
         let holds = |server: &RedisServer| server.is_running() && owns(server, slot);
         let mut owner = None;
         // After a move, the servers may not agree on the holder yet.
-        eventually("somebody holds the slot", || {
+        eventually("a server holds the slot", || {
             owner = self.servers.iter().position(holds);
             owner.is_some()
         });
@@ -191,7 +191,7 @@ impl RedisCluster {
     pub fn begin_move(&self, slot: u16, to: usize) {
         // A server takes a slot with a higher configuration epoch than the others, so it must know their
         // epochs. Otherwise no server holds the slot in the end.
-        eventually("the servers are of one mind", || self.is_of_one_mind());
+        eventually("the servers agree on the epoch", || self.servers_agree_on_epoch());
         let from = self.owner_of(slot);
         let [source, target] = [from, to].map(|server| self.servers[server].cli(&["CLUSTER", "MYID"]));
         let slot = slot.to_string();
@@ -242,7 +242,7 @@ impl RedisCluster {
     pub fn move_slot(&self, slot: u16, to: usize) {
         self.begin_move(slot, to);
         // A concurrent client may have written to the old holder just before its last key was moved.
-        while self.move_keys(slot, to, 10) || self.count(slot) > 0 {}
+        while self.move_keys(slot, to, 10) || self.keys_in_slot(slot) > 0 {}
         self.end_move(slot, to);
     }
 
@@ -251,7 +251,7 @@ impl RedisCluster {
         self.moves.load(Ordering::Relaxed)
     }
 
-    fn is_of_one_mind(&self) -> bool {
+    fn servers_agree_on_epoch(&self) -> bool {
         let running = self.servers.iter().filter(|server| server.is_running());
         let mut views = running.map(|server| {
             let info = server.cli(&["CLUSTER", "INFO"]);
@@ -261,12 +261,12 @@ impl RedisCluster {
         views.all(|view| Some(view) == first)
     }
 
-    fn count(&self, slot: u16) -> usize {
+    fn keys_in_slot(&self, slot: u16) -> usize {
         let source = &self.servers[self.owner_of(slot)];
         source.cli(&["CLUSTER", "COUNTKEYSINSLOT", &slot.to_string()]).parse().expect("a count is a number")
     }
 
-    fn introduce(&self, server: &RedisServer) {
+    fn meet(&self, server: &RedisServer) {
         let bus = server.bus_port().to_string();
         self.servers[0].cli(&["CLUSTER", "MEET", "127.0.0.1", &server.port().to_string(), &bus]);
     }

@@ -4,9 +4,9 @@
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
     /// Elements of the current frame still to come.
-    missing: usize,
+    remaining_elements: usize,
     /// Bytes of the current string still to come, including the line end after it.
-    string: usize,
+    remaining_bytes: usize,
     /// Received part of an incomplete line.
     line: Vec<u8>,
     is_push: bool,
@@ -14,20 +14,20 @@ pub(crate) struct Frames {
 
 impl Frames {
     /// Returns whether the next byte begins a frame.
-    pub(crate) fn is_between(&self) -> bool {
-        self.missing == 0 && self.string == 0 && self.line.is_empty()
+    pub(crate) fn is_at_boundary(&self) -> bool {
+        self.remaining_elements == 0 && self.remaining_bytes == 0 && self.line.is_empty()
     }
 
     /// Consumes bytes of one frame, and returns how many, and whether the frame is a push.
     ///
     /// `bytes` must not be empty.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
-        if self.is_between() {
-            (self.missing, self.is_push) = (1, bytes[0] == b'>');
+        if self.is_at_boundary() {
+            (self.remaining_elements, self.is_push) = (1, bytes[0] == b'>');
         }
-        if self.string > 0 {
-            let length = self.string.min(bytes.len());
-            self.string -= length;
+        if self.remaining_bytes > 0 {
+            let length = self.remaining_bytes.min(bytes.len());
+            self.remaining_bytes -= length;
             return (length, self.is_push);
         }
         let length = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
@@ -42,13 +42,13 @@ impl Frames {
         let line = std::mem::take(&mut self.line);
         // The count is negative for a nil of RESP2.
         let count = String::from_utf8_lossy(&line[1..]).trim_end().parse().unwrap_or(0);
-        self.missing = self.missing.saturating_sub(1);
+        self.remaining_elements = self.remaining_elements.saturating_sub(1);
         match line[0] {
-            b'$' | b'=' | b'!' if !line.contains(&b'-') => self.string = count + 2,
-            b'*' | b'~' | b'>' => self.missing += count,
-            b'%' => self.missing += 2 * count,
+            b'$' | b'=' | b'!' if !line.contains(&b'-') => self.remaining_bytes = count + 2,
+            b'*' | b'~' | b'>' => self.remaining_elements += count,
+            b'%' => self.remaining_elements += 2 * count,
             // Attributes precede the value that they describe.
-            b'|' => self.missing += 2 * count + 1,
+            b'|' => self.remaining_elements += 2 * count + 1,
             _ => {}
         }
     }
@@ -87,7 +87,7 @@ mod tests {
                 frames.map(|(bytes, _)| *bytes).collect::<Vec<_>>().concat()
             };
             assert_eq!((pushes, others), (expected(true), expected(false)), "pieces of {piece}");
-            assert!(frames.is_between());
+            assert!(frames.is_at_boundary());
         }
     }
 }

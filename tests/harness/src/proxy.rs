@@ -17,7 +17,7 @@ use socket2::SockRef;
 use crate::{
     frames::Frames,
     port::Port,
-    requests::{Lack, Requests},
+    requests::{MissingCapability, Requests},
 };
 
 /// Behaviour of a [`Proxy`] towards its connections, both open and future ones.
@@ -40,9 +40,9 @@ pub enum Mode {
     /// A push that began before this mode is cut at this point, which a client cannot parse.
     DropPushes,
     /// Makes the server track nothing while `NOLOOP` is on, as Dragonfly does.
-    DeafUnderNoLoop,
+    UntrackedUnderNoLoop,
     /// Makes the server track nothing that a script reads.
-    DeafInScripts,
+    UntrackedInScripts,
     /// Rejects each script, as a server that is too old does.
     ///
     /// Before Redis 5, servers reject a script that reads the time and then writes.
@@ -81,11 +81,11 @@ impl Mode {
         }
     }
 
-    fn lack(self) -> Option<Lack> {
+    fn missing_capability(self) -> Option<MissingCapability> {
         match self {
-            Self::DeafUnderNoLoop => Some(Lack::NoLoop),
-            Self::DeafInScripts => Some(Lack::Scripts),
-            Self::OldScripts => Some(Lack::Writes),
+            Self::UntrackedUnderNoLoop => Some(MissingCapability::NoLoop),
+            Self::UntrackedInScripts => Some(MissingCapability::Scripts),
+            Self::OldScripts => Some(MissingCapability::Writes),
             _ => None,
         }
     }
@@ -100,10 +100,10 @@ impl Mode {
 }
 
 /// Pause between two pieces, so that they arrive one by one.
-const PIECES_APART: Duration = Duration::from_micros(50);
+const PIECE_PAUSE: Duration = Duration::from_micros(50);
 
 /// Maximum number of chunks of replies in transit, per connection.
-const UNDER_WAY: usize = 256;
+const MAX_IN_TRANSIT: usize = 256;
 
 /// TCP proxy on 127.0.0.1 in front of a port, with faults and counters.
 ///
@@ -258,14 +258,14 @@ impl Inner {
     }
 
     /// Waits until these bytes have been carried at this rate, after all bytes given before.
-    fn carry(&self, bytes: usize, rate: u32) {
+    fn throttle(&self, bytes: usize, rate: u32) {
         /// Delay that a thread makes up for if it wakes up late.
-        const LATE: Duration = Duration::from_millis(5);
+        const CATCH_UP: Duration = Duration::from_millis(5);
 
         let until = {
             let mut free_from = lock(&self.free_from);
             let now = Instant::now();
-            let begin = (*free_from).max(now.checked_sub(LATE).unwrap_or(now));
+            let begin = (*free_from).max(now.checked_sub(CATCH_UP).unwrap_or(now));
             *free_from = begin + Duration::from_secs(bytes as u64) / rate.max(1);
             *free_from
         };
@@ -305,11 +305,11 @@ impl Inner {
 
         let (proxy, other) = (Arc::clone(self), Arc::clone(&link));
         thread::spawn(move || other.pump_requests(&proxy));
-        let (answers, under_way) = sync_channel(UNDER_WAY);
+        let (answers, scheduled) = sync_channel(MAX_IN_TRANSIT);
         let (proxy, other) = (Arc::clone(self), Arc::clone(&link));
         thread::spawn(move || other.pump_answers(&proxy, &answers));
         let proxy = Arc::clone(self);
-        thread::spawn(move || link.forward_answers(&proxy, &under_way));
+        thread::spawn(move || link.forward_answers(&proxy, &scheduled));
         true
     }
 }
@@ -358,7 +358,7 @@ impl Link {
                 }
                 _ => {}
             }
-            let request = requests.edit(chunk, mode.lack());
+            let request = requests.edit(chunk, mode.missing_capability());
             if !self.mute.load(Ordering::SeqCst) && (&self.upstream).write_all(&request).is_err() {
                 break;
             }
@@ -377,7 +377,7 @@ impl Link {
             let mode = proxy.mode();
             let due = Instant::now() + mode.delay(&mut random);
             if let Mode::Rate(rate) = mode {
-                proxy.carry(chunk.len(), rate);
+                proxy.throttle(chunk.len(), rate);
             }
             if answers.send(Answer { due, mode, chunk: chunk.to_vec() }).is_err() {
                 break;
@@ -421,7 +421,7 @@ impl Link {
         let mut injected = lock(&self.injected);
         let mut edited = Vec::with_capacity(chunk.len() + injected.len());
         while !chunk.is_empty() {
-            if frames.is_between() {
+            if frames.is_at_boundary() {
                 edited.append(&mut injected);
             }
             let (length, is_push) = frames.take(chunk);
@@ -438,7 +438,7 @@ impl Link {
         for piece in answer.chunks(length.max(1)) {
             (&self.client).write_all(piece)?;
             counts.pieces.fetch_add(1, Ordering::SeqCst);
-            thread::sleep(PIECES_APART);
+            thread::sleep(PIECE_PAUSE);
         }
         Ok(())
     }

@@ -11,15 +11,15 @@ use std::{
 use crate::RedisServer;
 
 /// Pause between two pings.
-const APART: Duration = Duration::from_millis(2);
+const PING_PAUSE: Duration = Duration::from_millis(2);
 
 /// Gap between two replies that counts as late: about twice the gap on an idle machine.
 ///
 /// A call may wait for the machine several times, so small delays count as well.
-const LATE: Duration = Duration::from_millis(5);
+const LATE_GAP: Duration = Duration::from_millis(5);
 
 /// Delay of the machine after which Redis may count as slow: a read may have exceeded its budget.
-const SLOW: Duration = Duration::from_millis(25);
+const SLOW_DELAY: Duration = Duration::from_millis(25);
 
 /// Time after such a delay during which a client may still avoid Redis: until its breaker has closed, or its
 /// connection is replaced.
@@ -41,7 +41,7 @@ const RECOVERY: Duration = Duration::from_secs(3);
 /// let pulse = Pulse::start();
 /// let began = Instant::now();
 /// // ..something that is to be quick
-/// assert!(pulse.took_since(began).as_millis() < 50);
+/// assert!(pulse.elapsed_since(began).as_millis() < 50);
 /// ```
 ///
 /// Dropping the pulse ends it and its server.
@@ -68,10 +68,11 @@ impl Pulse {
     #[must_use]
     pub fn start() -> Self {
         let server = RedisServer::start();
-        let beats = Beats::begin();
+        let beats = Beats::start();
         let connection = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port()));
-        let (connection, noted) = (connection.expect("connecting to a server that runs"), beats.clone());
-        thread::spawn(move || beat(connection, &noted));
+        let (connection, thread_beats) =
+            (connection.expect("connecting to a server that runs"), beats.clone());
+        thread::spawn(move || record_pings(connection, &thread_beats));
         Self { beats, runtime: OnceLock::new(), _server: server }
     }
 
@@ -83,20 +84,20 @@ impl Pulse {
     /// Panics outside of a tokio runtime.
     pub fn watch_runtime(&self) {
         self.runtime.get_or_init(|| {
-            let beats = Beats::begin();
-            tokio::spawn(beat_in_runtime(Arc::downgrade(&beats)));
+            let beats = Beats::start();
+            tokio::spawn(record_runtime_beats(Arc::downgrade(&beats)));
             beats
         });
     }
 
     /// Returns the time since `began`, without the delays of the machine.
-    pub fn took_since(&self, began: Instant) -> Duration {
+    pub fn elapsed_since(&self, began: Instant) -> Duration {
         let now = Instant::now();
-        now.duration_since(began).saturating_sub(self.late(began, now))
+        now.duration_since(began).saturating_sub(self.delay_between(began, now))
     }
 
     /// Returns the total delay of the machine between these two moments.
-    pub fn late(&self, from: Instant, to: Instant) -> Duration {
+    pub fn delay_between(&self, from: Instant, to: Instant) -> Duration {
         let overlap =
             |(begin, end): (Instant, Instant)| end.min(to).saturating_duration_since(begin.max(from));
         lock(&self.beats).since(from).map(overlap).sum()
@@ -109,17 +110,17 @@ impl Pulse {
     pub fn was_slow(&self, from: Instant) -> bool {
         let from = from.checked_sub(RECOVERY).unwrap_or(from);
         let mut all = [Some(&self.beats), self.runtime.get()].into_iter().flatten();
-        all.any(|beats| lock(beats).since(from).any(|(begin, end)| end.duration_since(begin) >= SLOW))
+        all.any(|beats| lock(beats).since(from).any(|(begin, end)| end.duration_since(begin) >= SLOW_DELAY))
     }
 }
 
 impl Beats {
-    fn begin() -> Arc<Mutex<Self>> {
+    fn start() -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(Self { last: Instant::now(), late: Vec::new() }))
     }
 
-    fn note(&mut self, now: Instant) {
-        if now.duration_since(self.last) >= LATE {
+    fn record(&mut self, now: Instant) {
+        if now.duration_since(self.last) >= LATE_GAP {
             self.late.push((self.last, now));
         }
         self.last = now;
@@ -128,27 +129,27 @@ impl Beats {
     /// Returns the late intervals that end after `from`, latest first, including one that has not ended.
     fn since(&self, from: Instant) -> impl Iterator<Item = (Instant, Instant)> {
         let now = Instant::now();
-        let open = (now.duration_since(self.last) >= LATE).then_some((self.last, now));
+        let open = (now.duration_since(self.last) >= LATE_GAP).then_some((self.last, now));
         let is_in = move |(_, end): &(Instant, Instant)| *end > from;
         open.into_iter().chain(self.late.iter().rev().copied().take_while(is_in))
     }
 }
 
 /// Pings until the server is gone.
-fn beat(mut connection: TcpStream, beats: &Mutex<Beats>) {
+fn record_pings(mut connection: TcpStream, beats: &Mutex<Beats>) {
     let mut answer = [0; 7];
     while connection.write_all(b"PING\r\n").is_ok() && connection.read_exact(&mut answer).is_ok() {
-        lock(beats).note(Instant::now());
-        thread::sleep(APART);
+        lock(beats).record(Instant::now());
+        thread::sleep(PING_PAUSE);
     }
 }
 
 /// Records beats of the runtime until the pulse is dropped.
-async fn beat_in_runtime(beats: Weak<Mutex<Beats>>) {
+async fn record_runtime_beats(beats: Weak<Mutex<Beats>>) {
     while let Some(beats) = beats.upgrade() {
-        lock(&beats).note(Instant::now());
+        lock(&beats).record(Instant::now());
         drop(beats);
-        tokio::time::sleep(APART).await;
+        tokio::time::sleep(PING_PAUSE).await;
     }
 }
 
@@ -166,7 +167,7 @@ mod tests {
         let at = |millis| began + Duration::from_millis(millis);
         let mut beats = Beats { last: at(0), late: Vec::new() };
         for millis in [3, 6, 46, 49, 69] {
-            beats.note(at(millis));
+            beats.record(at(millis));
         }
         assert_eq!(beats.late, [(at(6), at(46)), (at(49), at(69))]);
         let ended: Vec<_> = beats.since(at(47)).skip(1).collect();

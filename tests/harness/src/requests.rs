@@ -6,7 +6,7 @@ use crate::frames::Frames;
 
 /// Capability of Redis that a server lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lack {
+pub(crate) enum MissingCapability {
     /// Tracking of any key while `NOLOOP` is on.
     NoLoop,
     /// Tracking of keys that a script reads.
@@ -15,7 +15,7 @@ pub(crate) enum Lack {
     Writes,
 }
 
-/// Error reply of a server with the lack `Writes`.
+/// Error reply of a server without the capability `Writes`.
 const NO_WRITES: &str = "ERR Error running script (call to f_0): @user_script:1: @user_script: 1: \
                          Write commands not allowed after non deterministic commands.";
 
@@ -34,34 +34,34 @@ impl Requests {
     ///
     /// Whole commands are rewritten, so the end of a chunk may be held back until the rest of its command
     /// arrives.
-    pub(crate) fn edit(&mut self, mut chunk: &[u8], lack: Option<Lack>) -> Vec<u8> {
+    pub(crate) fn edit(&mut self, mut chunk: &[u8], missing: Option<MissingCapability>) -> Vec<u8> {
         let mut edited = Vec::with_capacity(chunk.len());
         while !chunk.is_empty() {
             let (length, _) = self.frames.take(chunk);
             self.command.extend_from_slice(&chunk[..length]);
             chunk = &chunk[length..];
-            if self.frames.is_between() {
+            if self.frames.is_at_boundary() {
                 let command = std::mem::take(&mut self.command);
-                self.rewrite(command, lack, &mut edited);
+                self.rewrite(command, missing, &mut edited);
             }
         }
         // Nothing is rewritten, so nothing is held back.
-        if lack.is_none() {
+        if missing.is_none() {
             edited.append(&mut self.command);
         }
         edited
     }
 
-    fn rewrite(&mut self, command: Vec<u8>, lack: Option<Lack>, edited: &mut Vec<u8>) {
+    fn rewrite(&mut self, command: Vec<u8>, missing: Option<MissingCapability>, edited: &mut Vec<u8>) {
         let words = words(&command);
         let is_tracking = is(&words, &["CLIENT", "TRACKING"]);
         let is_script = is(&words, &["EVAL"]) || is(&words, &["EVALSHA"]);
         let has_noloop = words.iter().any(|word| word.eq_ignore_ascii_case(b"NOLOOP"));
-        match lack {
-            Some(Lack::NoLoop) if is_tracking && has_noloop => {
+        match missing {
+            Some(MissingCapability::NoLoop) if is_tracking && has_noloop => {
                 edited.extend(encode(&["CLIENT", "TRACKING", "OFF"]));
             }
-            Some(Lack::Scripts) if is_script && !self.tracking.is_empty() => {
+            Some(MissingCapability::Scripts) if is_script && !self.tracking.is_empty() => {
                 // `SKIP` suppresses its own reply and the next one.
                 edited.extend(encode(&["CLIENT", "REPLY", "SKIP"]));
                 edited.extend(encode(&["CLIENT", "TRACKING", "OFF"]));
@@ -69,7 +69,7 @@ impl Requests {
                 edited.extend(encode(&["CLIENT", "REPLY", "SKIP"]));
                 edited.extend_from_slice(&self.tracking);
             }
-            Some(Lack::Writes) if is_script => {
+            Some(MissingCapability::Writes) if is_script => {
                 let refusal = format!("return redis.error_reply('{NO_WRITES}')");
                 edited.extend(encode(&["EVAL", &refusal, "0"]));
             }
@@ -117,11 +117,11 @@ fn encode(words: &[&str]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn edited(lack: Option<Lack>, piece: usize) -> String {
+    fn edited(missing: Option<MissingCapability>, piece: usize) -> String {
         let mut requests = Requests::default();
         let on = encode(&["CLIENT", "TRACKING", "ON", "NOLOOP"]);
         let sent = [on, encode(&["GET", "NOLOOP\r\n"]), encode(&["evalsha", "x", "0"])].concat();
-        let edited: Vec<_> = sent.chunks(piece).flat_map(|chunk| requests.edit(chunk, lack)).collect();
+        let edited: Vec<_> = sent.chunks(piece).flat_map(|chunk| requests.edit(chunk, missing)).collect();
         let words = words(&edited).into_iter().map(String::from_utf8_lossy);
         words.collect::<Vec<_>>().join(" ").replace("\r\n", "")
     }
@@ -130,9 +130,12 @@ mod tests {
     fn commands_are_rewritten_however_they_arrive() {
         for piece in [1, 2, 7, 1000] {
             assert_eq!(edited(None, piece), "CLIENT TRACKING ON NOLOOP GET NOLOOP evalsha x 0");
-            assert_eq!(edited(Some(Lack::NoLoop), piece), "CLIENT TRACKING OFF GET NOLOOP evalsha x 0");
             assert_eq!(
-                edited(Some(Lack::Scripts), piece),
+                edited(Some(MissingCapability::NoLoop), piece),
+                "CLIENT TRACKING OFF GET NOLOOP evalsha x 0"
+            );
+            assert_eq!(
+                edited(Some(MissingCapability::Scripts), piece),
                 "CLIENT TRACKING ON NOLOOP GET NOLOOP CLIENT REPLY SKIP CLIENT TRACKING OFF evalsha x 0 \
                  CLIENT REPLY SKIP CLIENT TRACKING ON NOLOOP"
             );

@@ -142,9 +142,9 @@ impl RedisServer {
     /// Panics if the program cannot be run or does not print its version.
     pub fn major_version() -> u32 {
         static VERSION: LazyLock<u32> = LazyLock::new(|| {
-            let said = Command::new(binary()).arg("--version").output().expect(MISSING).stdout;
-            let said = String::from_utf8_lossy(&said).into_owned();
-            let version = said.split_once("v=").and_then(|(_, rest)| rest.split_once('.'));
+            let stdout = Command::new(binary()).arg("--version").output().expect(MISSING).stdout;
+            let text = String::from_utf8_lossy(&stdout).into_owned();
+            let version = text.split_once("v=").and_then(|(_, rest)| rest.split_once('.'));
             version.and_then(|(major, _)| major.parse().ok()).expect("a server says its version")
         });
         *VERSION
@@ -185,7 +185,7 @@ impl RedisServer {
     /// # Panics
     /// Panics if the reply is an error, or does not arrive within [`PATIENCE`](crate::PATIENCE).
     pub fn cli(&self, args: &[&str]) -> String {
-        self.cli_unless_cut_off(args)
+        self.cli_unless_disconnected(args)
             .unwrap_or_else(|| panic!("redis-cli {args:?}: the server closed the connection"))
     }
 
@@ -196,7 +196,7 @@ impl RedisServer {
     ///
     /// # Panics
     /// Panics like [`cli`](Self::cli) in all other cases.
-    pub fn cli_unless_cut_off(&self, args: &[&str]) -> Option<String> {
+    pub fn cli_unless_disconnected(&self, args: &[&str]) -> Option<String> {
         match cli::run(&self.url(), args) {
             Ok(answer) => Some(answer),
             Err(error) if error.is_connection_dropped() => None,

@@ -16,11 +16,11 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Blocks until `condition` is true.
 ///
 /// # Panics
-/// Panics if it is still false after [`PATIENCE`]; the message names `what`.
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+/// Panics if it is still false after [`PATIENCE`]; the message names `description`.
+pub fn eventually(description: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < deadline, "still not true after {PATIENCE:?}: {what}");
+        assert!(Instant::now() < deadline, "still not true after {PATIENCE:?}: {description}");
         thread::sleep(PAUSE);
     }
 }
@@ -28,11 +28,11 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 /// Waits until `condition` is true, without blocking the tokio runtime.
 ///
 /// # Panics
-/// Panics if it is still false after [`PATIENCE`]; the message names `what`.
-pub async fn eventually_async(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+/// Panics if it is still false after [`PATIENCE`]; the message names `description`.
+pub async fn eventually_async(description: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition().await {
-        assert!(Instant::now() < deadline, "still not true after {PATIENCE:?}: {what}");
+        assert!(Instant::now() < deadline, "still not true after {PATIENCE:?}: {description}");
         tokio::time::sleep(PAUSE).await;
     }
 }

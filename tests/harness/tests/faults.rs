@@ -17,7 +17,7 @@ fn connect(proxy: &Proxy) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn ask(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+fn ping(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     stream.write_all(PING)?;
     let mut answer = vec![0; PONG.len()];
     let mut length = 0;
@@ -32,12 +32,12 @@ fn ask(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
 }
 
 #[test]
-fn it_passes_on_and_counts() {
+fn proxy_forwards_requests_and_counts_them() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let mut client = connect(&proxy).unwrap();
     for _ in 0..3 {
-        assert_eq!(ask(&mut client).unwrap(), PONG);
+        assert_eq!(ping(&mut client).unwrap(), PONG);
     }
     assert_eq!(proxy.connections(), 1);
     assert_eq!(proxy.bytes_sent(), 3 * PING.len() as u64);
@@ -54,7 +54,7 @@ fn a_delay_delays() {
     let delay = Duration::from_millis(50);
     proxy.set_mode(Mode::Delay(delay));
     let begin = Instant::now();
-    assert_eq!(ask(&mut client).unwrap(), PONG);
+    assert_eq!(ping(&mut client).unwrap(), PONG);
     assert!(begin.elapsed() >= delay);
 }
 
@@ -63,27 +63,27 @@ fn a_swallowed_request_is_never_answered() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let mut client = connect(&proxy).unwrap();
-    assert_eq!(ask(&mut client).unwrap(), PONG);
+    assert_eq!(ping(&mut client).unwrap(), PONG);
     proxy.set_mode(Mode::Swallow);
     proxy.set_mode(Mode::Pass);
     client.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    let error = ask(&mut client).unwrap_err();
+    let error = ping(&mut client).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
     eventually("the request was read", || proxy.bytes_sent() == 2 * PING.len() as u64);
-    assert_eq!(ask(&mut connect(&proxy).unwrap()).unwrap(), PONG);
+    assert_eq!(ping(&mut connect(&proxy).unwrap()).unwrap(), PONG);
 }
 
 #[test]
-fn a_reset_is_a_reset() {
+fn client_sees_a_connection_reset() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let mut old = connect(&proxy).unwrap();
-    assert_eq!(ask(&mut old).unwrap(), PONG);
+    assert_eq!(ping(&mut old).unwrap(), PONG);
     proxy.set_mode(Mode::Reset);
     let error = old.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 
-    let error = ask(&mut connect(&proxy).unwrap()).unwrap_err();
+    let error = ping(&mut connect(&proxy).unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
@@ -93,7 +93,7 @@ fn a_cut_answer_ends_where_it_was_cut() {
     let proxy = Proxy::start(server.port());
     let mut client = connect(&proxy).unwrap();
     proxy.set_mode(Mode::Truncate(3));
-    assert_eq!(ask(&mut client).unwrap(), PONG[..3]);
+    assert_eq!(ping(&mut client).unwrap(), PONG[..3]);
 }
 
 #[test]
@@ -101,22 +101,22 @@ fn a_refused_connection_is_refused_until_the_mode_changes() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let mut old = connect(&proxy).unwrap();
-    assert_eq!(ask(&mut old).unwrap(), PONG);
+    assert_eq!(ping(&mut old).unwrap(), PONG);
     proxy.set_mode(Mode::Refuse);
     assert_eq!(old.read(&mut [0]).unwrap(), 0);
     assert_eq!(connect(&proxy).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     proxy.set_mode(Mode::Pass);
-    assert_eq!(ask(&mut connect(&proxy).unwrap()).unwrap(), PONG);
+    assert_eq!(ping(&mut connect(&proxy).unwrap()).unwrap(), PONG);
 }
 
 #[test]
 fn a_server_can_be_frozen_and_thawed() {
     let server = RedisServer::start();
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port())).unwrap();
-    assert_eq!(ask(&mut client).unwrap(), PONG);
+    assert_eq!(ping(&mut client).unwrap(), PONG);
     server.freeze();
     client.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    assert!(ask(&mut client).is_err());
+    assert!(ping(&mut client).is_err());
     server.thaw();
     assert_eq!(server.cli(&["PING"]), "PONG");
 }
@@ -140,7 +140,7 @@ fn jitter_delays_differently_and_within_its_limits() {
     let took: Vec<_> = (0..10)
         .map(|_| {
             let begin = Instant::now();
-            assert_eq!(ask(&mut client).unwrap(), PONG);
+            assert_eq!(ping(&mut client).unwrap(), PONG);
             begin.elapsed()
         })
         .collect();
@@ -151,13 +151,13 @@ fn jitter_delays_differently_and_within_its_limits() {
 }
 
 #[test]
-fn pieces_are_the_whole_answer() {
+fn pieces_add_up_to_the_whole_reply() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let mut client = connect(&proxy).unwrap();
     proxy.set_mode(Mode::Pieces(2));
     // The system may hand over several pieces at once.
-    assert_eq!(ask(&mut client).unwrap(), PONG);
+    assert_eq!(ping(&mut client).unwrap(), PONG);
     eventually("each was one", || proxy.pieces() == PONG.len().div_ceil(2));
 }
 
@@ -197,16 +197,16 @@ fn read_until(client: &mut TcpStream, end: &str) -> String {
 fn pushes_are_dropped_and_nothing_else() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
-    let ask = |proxy: &Proxy| {
+    let delete_and_read = |proxy: &Proxy| {
         let mut client = tracking(proxy, &server);
         client.write_all(PING).unwrap();
         let text = read_until(&mut client, "+PONG\r\n");
         server.cli(&["DEL", "key"]);
         text
     };
-    assert_eq!(ask(&proxy), ">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n+PONG\r\n");
+    assert_eq!(delete_and_read(&proxy), ">2\r\n$10\r\ninvalidate\r\n*1\r\n$3\r\nkey\r\n+PONG\r\n");
     proxy.set_mode(Mode::DropPushes);
-    assert_eq!(ask(&proxy), "+PONG\r\n");
+    assert_eq!(delete_and_read(&proxy), "+PONG\r\n");
 }
 
 #[test]
@@ -214,9 +214,9 @@ fn injected_bytes_arrive_between_two_frames() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let mut client = connect(&proxy).unwrap();
-    assert_eq!(ask(&mut client).unwrap(), PONG);
+    assert_eq!(ping(&mut client).unwrap(), PONG);
     proxy.inject(b">0\r\n");
     client.write_all(PING).unwrap();
     assert_eq!(read_until(&mut client, "+PONG\r\n"), ">0\r\n+PONG\r\n");
-    assert_eq!(ask(&mut client).unwrap(), PONG);
+    assert_eq!(ping(&mut client).unwrap(), PONG);
 }

@@ -38,14 +38,14 @@ async fn prompt(text: &str) -> u64 {
 }
 
 /// Levels of `fib` that store the addresses of their frames in `FRAMES`.
-const NOTED: [u64; 2] = [100, 200];
+const MEASURED_LEVELS: [u64; 2] = [100, 200];
 static FRAMES: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
 #[cached("fib", ttl = "1h", local)]
 fn fib(n: u64) -> u64 {
-    if let Some(level) = NOTED.iter().position(|noted| *noted == n) {
-        let here = 0_u8;
-        FRAMES[level].store(std::ptr::from_ref(black_box(&here)).addr(), Ordering::SeqCst);
+    if let Some(level) = MEASURED_LEVELS.iter().position(|level| *level == n) {
+        let frame = 0_u8;
+        FRAMES[level].store(std::ptr::from_ref(black_box(&frame)).addr(), Ordering::SeqCst);
     }
     if n < 2 { n } else { fib(n - 1).wrapping_add(fib(n - 2)) }
 }
@@ -67,11 +67,11 @@ fn main() -> ExitCode {
     let name = |n: u64| &*names[usize::try_from(n).unwrap_or(0)];
     let text = |n: u64| &*long[usize::try_from(n).unwrap_or(0)];
     match &*function {
-        "number" => ask(hits, |n| now(by_number(n))),
-        "name" => ask(hits, |n| now(by_name(name(n), 7))),
-        "square" => ask(hits, square),
-        "prompt" => ask(hits, |n| now(prompt(text(n)))),
-        "fib" => return descend(hits),
+        "number" => call_keys(hits, |n| poll_until_ready(by_number(n))),
+        "name" => call_keys(hits, |n| poll_until_ready(by_name(name(n), 7))),
+        "square" => call_keys(hits, square),
+        "prompt" => call_keys(hits, |n| poll_until_ready(prompt(text(n)))),
+        "fib" => return measure_stack(hits),
         _ => {
             eprintln!("there is no function `{function}`");
             return ExitCode::FAILURE;
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
 /// Runs `fib` in a thread with 2 MiB of stack, the default of the standard library.
 ///
 /// Prints the bytes of stack per level.
-fn descend(depth: u64) -> ExitCode {
+fn measure_stack(depth: u64) -> ExitCode {
     let thread = thread::Builder::new().stack_size(2 << 20).spawn(move || fib(depth));
     if thread.is_ok_and(|thread| thread.join().is_ok()) {
         let [low, high] = FRAMES.each_ref().map(|frame| frame.load(Ordering::SeqCst));
@@ -94,14 +94,14 @@ fn descend(depth: u64) -> ExitCode {
 }
 
 /// Calls each key once to load it and a few times to bring it into the thread cache. Then makes the hits.
-fn ask(hits: u64, call: impl Fn(u64) -> u64) {
+fn call_keys(hits: u64, call: impl Fn(u64) -> u64) {
     for n in (0..10 * KEYS).chain(0..hits) {
         black_box(call(black_box(n % KEYS)));
     }
 }
 
 /// Polls a call until it is ready. A hit, and a load that does not wait, are ready at the first poll.
-fn now<T>(call: impl Future<Output = T>) -> T {
+fn poll_until_ready<T>(call: impl Future<Output = T>) -> T {
     let mut call = pin!(call);
     loop {
         if let Poll::Ready(value) = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

@@ -96,6 +96,6 @@ pub use tier::{
     cause::{CertificateFault, TierCause},
     feed::ChangeFeed,
     health::{TierHealth, TierState},
-    none::NoTier,
+    no_tier::NoTier,
 };
 pub use value::codec::{Codec, Format, Target, erased_serde};

@@ -30,13 +30,13 @@ use crate::{
 const JOURNAL: &str = "cached-aside:%tags";
 
 /// Listener for the messages of a connection, once there is one.
-type Ears = Arc<OnceLock<Arc<dyn ChangeListener>>>;
+type ListenerSlot = Arc<OnceLock<Arc<dyn ChangeListener>>>;
 
 /// The server.
 #[derive(Default)]
 pub(crate) struct Redis {
     data: Mutex<Data>,
-    said: Condvar,
+    message_queued: Condvar,
 }
 
 #[derive(Default)]
@@ -44,7 +44,7 @@ struct Data {
     entries: BTreeMap<String, Entry>,
     /// Connections that have read a key, by key.
     readers: BTreeMap<String, BTreeSet<usize>>,
-    watchers: Vec<Ears>,
+    listeners: Vec<ListenerSlot>,
     messages: VecDeque<(usize, String)>,
     is_closed: bool,
     last_generation: u64,
@@ -66,14 +66,14 @@ struct Entry {
 pub(crate) struct Connection {
     redis: Arc<Redis>,
     number: usize,
-    line: Arc<ChangeFeed>,
+    feed: Arc<ChangeFeed>,
 }
 
 impl Redis {
     pub(crate) fn connect(self: &Arc<Self>) -> Connection {
         let mut data = self.data();
-        data.watchers.push(Arc::default());
-        Connection { redis: self.clone(), number: data.watchers.len() - 1, line: ChangeFeed::certain() }
+        data.listeners.push(Arc::default());
+        Connection { redis: self.clone(), number: data.listeners.len() - 1, feed: ChangeFeed::local() }
     }
 
     /// Makes the next `writes` operations that write fail.
@@ -82,39 +82,39 @@ impl Redis {
     }
 
     /// Delivers messages as they come, until the server is [closed](Self::close).
-    pub(crate) fn hand_on(&self) {
+    pub(crate) fn deliver_until_closed(&self) {
         loop {
             let mut data = self.data();
             while data.messages.is_empty() && !data.is_closed {
-                data = self.said.wait(data).expect("loom's locks are not poisoned");
+                data = self.message_queued.wait(data).expect("loom's locks are not poisoned");
             }
             if data.messages.is_empty() {
                 return;
             }
             drop(data);
-            self.hand_on_now();
+            self.deliver_queued();
         }
     }
 
     /// Delivers the queued messages.
-    pub(crate) fn hand_on_now(&self) {
-        while let Some((watcher, key)) = self.next_message() {
-            if let Some(watcher) = watcher.get() {
-                watcher.changed(key.as_bytes());
+    pub(crate) fn deliver_queued(&self) {
+        while let Some((listener, key)) = self.next_message() {
+            if let Some(listener) = listener.get() {
+                listener.changed(key.as_bytes());
             }
         }
     }
 
-    fn next_message(&self) -> Option<(Ears, String)> {
+    fn next_message(&self) -> Option<(ListenerSlot, String)> {
         let mut data = self.data();
         let (to, key) = data.messages.pop_front()?;
-        Some((data.watchers[to].clone(), key))
+        Some((data.listeners[to].clone(), key))
     }
 
     /// Closes the server: only messages that are queued already are still delivered.
     pub(crate) fn close(&self) {
         self.data().is_closed = true;
-        self.said.notify_all();
+        self.message_queued.notify_all();
     }
 
     /// Returns whether there is neither a value nor a lease under any key that is no tag.
@@ -134,23 +134,26 @@ impl Entry {
 }
 
 impl Data {
-    fn read(&mut self, key: &str, by: usize) {
-        self.readers.entry(key.to_owned()).or_default().insert(by);
+    fn read(&mut self, key: &str, connection: usize) {
+        self.readers.entry(key.to_owned()).or_default().insert(connection);
     }
 
-    fn changed(&mut self, key: &str, by: usize) {
+    fn report_change(&mut self, key: &str, connection: usize) {
         let readers = self.readers.remove(key).unwrap_or_default();
-        self.messages
-            .extend(readers.into_iter().filter(|reader| *reader != by).map(|to| (to, key.to_owned())));
+        self.messages.extend(
+            readers.into_iter().filter(|reader| *reader != connection).map(|to| (to, key.to_owned())),
+        );
     }
 
-    fn record(&self, ask: &Lookup<'_>) -> Record {
+    fn record(&self, lookup: &Lookup<'_>) -> Record {
         let long = Duration::from_secs(3600);
-        match self.entries.get(ask.key) {
-            Some(Entry { value: Some((_, stamp)), .. }) if ask.known == Some(*stamp) => Record::Unchanged,
-            _ if ask.known.is_some() => Record::Changed,
-            Some(Entry { value: Some((bytes, stamp)), .. }) => {
-                Record::Value(Stored { bytes: bytes.clone(), remaining: None, stamp: *stamp })
+        match self.entries.get(lookup.key) {
+            Some(Entry { value: Some((_, revision)), .. }) if lookup.known_revision == Some(*revision) => {
+                Record::Unchanged
+            }
+            _ if lookup.known_revision.is_some() => Record::Changed,
+            Some(Entry { value: Some((bytes, revision)), .. }) => {
+                Record::Value(Stored { bytes: bytes.clone(), remaining: None, revision: *revision })
             }
             Some(Entry { lease: Some(_), has_failed, .. }) => {
                 Record::Leased { left: long, is_retry: *has_failed }
@@ -161,19 +164,19 @@ impl Data {
         }
     }
 
-    fn grant(&mut self, claim: &LeaseRequest<'_>) -> LeaseReply {
-        let entry = self.entries.entry(claim.key.to_owned()).or_default();
-        if entry.lease.is_some() && claim.take != LeaseMode::Always {
+    fn grant(&mut self, request: &LeaseRequest<'_>) -> LeaseReply {
+        let entry = self.entries.entry(request.key.to_owned()).or_default();
+        if entry.lease.is_some() && request.mode != LeaseMode::Always {
             return LeaseReply::HeldElsewhere(Duration::from_secs(3600));
         }
-        match (&entry.value, claim.take) {
+        match (&entry.value, request.mode) {
             (Some(_), LeaseMode::IfAbsent) => return LeaseReply::ValueChanged,
-            (Some((_, stamp)), LeaseMode::IfRevision(seen)) if *stamp != seen => {
+            (Some((_, revision)), LeaseMode::IfRevision(seen)) if *revision != seen => {
                 return LeaseReply::ValueChanged;
             }
             _ => {}
         }
-        (entry.lease, entry.error) = (Some(claim.token), None);
+        (entry.lease, entry.error) = (Some(request.token), None);
         LeaseReply::Granted
     }
 
@@ -186,53 +189,53 @@ impl Data {
         entry.value.as_ref().map_or(0, |(_, generation)| *generation)
     }
 
-    fn delete(&mut self, key: &str, by: usize) -> u64 {
+    fn delete(&mut self, key: &str, connection: usize) -> u64 {
         let count = u64::from(self.entries.remove(key).is_some());
-        self.changed(key, by);
+        self.report_change(key, connection);
         count
     }
 }
 
 impl Connection {
     /// Performs one step, and wakes the delivery if there are messages.
-    fn step<T>(&self, act: impl FnOnce(&mut Data) -> T) -> T {
+    fn step<T>(&self, operation: impl FnOnce(&mut Data) -> T) -> T {
         let mut data = self.redis.data();
-        let result = act(&mut data);
+        let result = operation(&mut data);
         let has_message = !data.messages.is_empty();
         drop(data);
         if has_message {
-            self.redis.said.notify_all();
+            self.redis.message_queued.notify_all();
         }
         result
     }
 
     /// Ends a lease. Returns whether it was held.
-    fn give_back(
+    fn end_lease(
         &self,
         key: &str,
         token: LeaseToken,
-        leave: impl FnOnce(&mut Entry),
+        update: impl FnOnce(&mut Entry),
     ) -> Result<bool, TierError> {
-        let by = self.number;
+        let connection = self.number;
         self.write(|data| {
             let held = data.entries.get_mut(key).filter(|entry| entry.lease == Some(token));
             let is_held = held.is_some();
             if let Some(entry) = held {
                 entry.lease = None;
-                leave(entry);
-                data.changed(key, by);
+                update(entry);
+                data.report_change(key, connection);
             }
             is_held
         })
     }
 
-    fn write<T>(&self, act: impl FnOnce(&mut Data) -> T) -> Result<T, TierError> {
+    fn write<T>(&self, operation: impl FnOnce(&mut Data) -> T) -> Result<T, TierError> {
         self.step(|data| {
             if data.refusals > 0 {
                 data.refusals -= 1;
                 return Err(TierError::Unavailable);
             }
-            Ok(act(data))
+            Ok(operation(data))
         })
     }
 }
@@ -240,79 +243,83 @@ impl Connection {
 #[async_trait]
 impl Tier for Connection {
     fn attach(&self, attachment: Attachment) {
-        let watcher = self.redis.data().watchers[self.number].clone();
-        let _ = watcher.set(attachment.watcher);
+        let listener = self.redis.data().listeners[self.number].clone();
+        let _ = listener.set(attachment.listener);
     }
 
-    async fn look(&self, asks: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
-        let by = self.number;
+    async fn lookup(&self, lookups: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
+        let connection = self.number;
         Ok(self.step(|data| {
-            asks.iter().for_each(|ask| data.read(ask.key, by));
-            tags.iter().for_each(|tag| data.read(tag, by));
+            lookups.iter().for_each(|lookup| data.read(lookup.key, connection));
+            tags.iter().for_each(|tag| data.read(tag, connection));
             let generation = |tag: &String| Some(data.entries.get(tag)?.value.as_ref()?.1);
             Found {
-                records: asks.iter().map(|ask| data.record(ask)).collect(),
+                records: lookups.iter().map(|lookup| data.record(lookup)).collect(),
                 generations: tags.iter().map(generation).collect(),
-                line: self.line.clone(),
+                feed: self.feed.clone(),
             }
         }))
     }
 
-    async fn lease(&self, claims: &[LeaseRequest<'_>], ask: TagRequest<'_>) -> Result<Leased, TierError> {
-        let (by, tags) = (self.number, ask.keys);
+    async fn lease(
+        &self,
+        requests: &[LeaseRequest<'_>],
+        tag_request: TagRequest<'_>,
+    ) -> Result<Leased, TierError> {
+        let (connection, tags) = (self.number, tag_request.keys);
         self.write(|data| {
-            let mut grants = Vec::new();
-            for claim in claims {
-                let grant = data.grant(claim);
-                if grant == LeaseReply::Granted {
-                    data.changed(claim.key, by);
+            let mut replies = Vec::new();
+            for request in requests {
+                let reply = data.grant(request);
+                if reply == LeaseReply::Granted {
+                    data.report_change(request.key, connection);
                 }
-                data.read(claim.key, by);
-                grants.push(grant);
+                data.read(request.key, connection);
+                replies.push(reply);
             }
             let mut generations = Vec::new();
             for tag in tags {
                 generations.push(data.generation(tag));
-                data.read(tag, by);
+                data.read(tag, connection);
             }
-            if ask.more {
-                data.read(JOURNAL, by);
+            if tag_request.needs_position {
+                data.read(JOURNAL, connection);
             }
-            let number = data.invalidated.len() as u64;
-            let moment = ask.more.then_some(JournalPosition { count: 1, number });
-            Leased { grants, generations, moment, line: self.line.clone() }
+            let offset = data.invalidated.len() as u64;
+            let position = tag_request.needs_position.then_some(JournalPosition { journal_id: 1, offset });
+            Leased { replies, generations, position, feed: self.feed.clone() }
         })
     }
 
-    async fn adopt(
+    async fn claim_tags(
         &self,
         tags: &[String],
         keep: Duration,
         since: JournalPosition,
     ) -> Result<TagsClaimed, TierError> {
         // Two steps, as in the Redis tier.
-        let leased = self.lease(&[], TagRequest { keys: tags, keep, more: false }).await?;
+        let leased = self.lease(&[], TagRequest { keys: tags, keep, needs_position: false }).await?;
         let is_current = self.step(|data| {
-            let mut later = data.invalidated.iter().skip(since.number as usize);
+            let mut later = data.invalidated.iter().skip(since.offset as usize);
             !later.any(|tag| tags.contains(tag))
         });
-        Ok(TagsClaimed { generations: is_current.then_some(leased.generations), line: leased.line })
+        Ok(TagsClaimed { generations: is_current.then_some(leased.generations), feed: leased.feed })
     }
 
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
-        let by = self.number;
+        let connection = self.number;
         self.write(|data| {
             let mut stored = Vec::new();
             for fill in fills {
                 let held = data.entries.get_mut(&fill.key).filter(|entry| entry.lease == Some(fill.token));
                 stored.push(held.is_some());
                 if let Some(entry) = held {
-                    *entry = Entry { value: Some((fill.bytes, fill.token.stamp())), ..Entry::default() };
-                    data.changed(&fill.key, by);
-                    data.read(&fill.key, by);
+                    *entry = Entry { value: Some((fill.bytes, fill.token.revision())), ..Entry::default() };
+                    data.report_change(&fill.key, connection);
+                    data.read(&fill.key, connection);
                 }
             }
-            Filled { stored, line: self.line.clone() }
+            Filled { stored, feed: self.feed.clone() }
         })
     }
 
@@ -321,11 +328,11 @@ impl Tier for Connection {
     }
 
     async fn release(&self, key: &str, token: LeaseToken, is_failed: bool) -> Result<bool, TierError> {
-        self.give_back(key, token, |entry| entry.has_failed = is_failed && entry.value.is_none())
+        self.end_lease(key, token, |entry| entry.has_failed = is_failed && entry.value.is_none())
     }
 
     async fn fail(&self, key: &str, token: LeaseToken, note: &Note) -> Result<bool, TierError> {
-        self.give_back(key, token, |entry| {
+        self.end_lease(key, token, |entry| {
             if entry.value.is_none() {
                 (entry.has_failed, entry.error) = (false, Some(note.clone()));
             }
@@ -337,7 +344,7 @@ impl Tier for Connection {
         if !tags.is_empty() {
             self.write(|data| {
                 data.invalidated.extend_from_slice(tags);
-                data.changed(JOURNAL, self.number);
+                data.report_change(JOURNAL, self.number);
             })?;
         }
         self.write(|data| tags.iter().chain(keys).for_each(|key| _ = data.delete(key, self.number)))

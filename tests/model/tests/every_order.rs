@@ -18,13 +18,13 @@ models! {
         panicked_load_is_retried_once
         dropped_follower_leaves_nothing_behind
         circular_wait_of_loads_is_refused;
-    marks:
+    epochs:
         entry_read_before_invalidation_is_invalid
         load_sees_invalidation_or_is_superseded
         dropped_epoch_keeps_the_next_one
         reader_that_listens_first_is_woken
         end_of_change_feed_wakes_waiter;
-    pending:
+    outbox:
         undelivered_name_is_not_read;
     coherence:
         two_processes_share_one_load
@@ -53,7 +53,7 @@ fn planted_bugs_are_found() {
         ("tag-generation-after-load", "coherence::an_invalidated_tag_holds"),
         ("tag-adopted-unasked", "coherence::invalidated_value_tag_holds"),
         ("no-replay", "coherence::refused_invalidations_are_resent"),
-        ("untold-name-read", "pending::undelivered_name_is_not_read"),
+        ("untold-name-read", "outbox::undelivered_name_is_not_read"),
     ] {
         let itself = std::env::current_exe().expect("a test has a path");
         let run = std::process::Command::new(itself)

@@ -59,7 +59,7 @@ async fn burst(key: &str, callers: usize, takes: Duration) -> String {
     format!("{} {loads} {longest}", values.len())
 }
 
-fn be_patient(url: &str) -> Result<(), Error> {
+fn install_patient_cache(url: &str) -> Result<(), Error> {
     const PATIENCE: Duration = Duration::from_secs(20);
     let tier = RedisTier::builder(url).operation_timeout(PATIENCE).write_timeout(PATIENCE).build()?;
     let lease = env::var("LEASE_MS").ok().and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
@@ -75,7 +75,7 @@ fn be_patient(url: &str) -> Result<(), Error> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Ok(url) = env::var("PATIENT_REDIS_URL") {
-        be_patient(&url)?;
+        install_patient_cache(&url)?;
     }
     let mut lines = BufReader::new(stdin()).lines();
     while let Some(line) = lines.next_line().await? {

@@ -37,47 +37,47 @@ impl Worker {
         Self { child, stdin, stdout }
     }
 
-    fn on(redis: &RedisServer) -> Self {
+    fn with_redis(redis: &RedisServer) -> Self {
         Self::start(&[("REDIS_URL", &redis.url()), ("CACHED_ASIDE_NAMESPACE", "fleet")])
     }
 
-    fn say(&mut self, line: &str) -> String {
-        self.tell(line);
-        self.hear()
+    fn request(&mut self, line: &str) -> String {
+        self.send(line);
+        self.receive()
     }
 
-    fn tell(&mut self, line: &str) {
+    fn send(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("it is open");
         writeln!(stdin, "{line}").expect("the worker reads");
     }
 
-    fn hear(&mut self) -> String {
+    fn receive(&mut self) -> String {
         let mut answer = String::new();
         self.stdout.read_line(&mut answer).expect("the worker answers");
         answer.trim_end().to_owned()
     }
 
     /// Returns the result of a burst: different values, loads, and the longest call in ms.
-    fn hear_burst(&mut self) -> (u64, u64, u64) {
-        let mut line = self.hear();
+    fn receive_burst(&mut self) -> (u64, u64, u64) {
+        let mut line = self.receive();
         while line == "loading" {
-            line = self.hear();
+            line = self.receive();
         }
         let mut numbers = line.split(' ').map(|number| number.parse().expect("it is a number"));
         let mut number = || numbers.next().expect("there are three");
         (number(), number(), number())
     }
 
-    fn own(&self, key: &str) -> String {
+    fn own_value(&self, key: &str) -> String {
         format!("{key}-of-{}", self.child.id())
     }
 
     /// Ends the worker. Returns its output on stderr.
     fn end(mut self) -> String {
         self.stdin = None;
-        let mut said = String::new();
-        self.child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
-        said
+        let mut stderr = String::new();
+        self.child.stderr.take().expect("it is piped").read_to_string(&mut stderr).expect("it is text");
+        stderr
     }
 }
 
@@ -93,14 +93,14 @@ fn two_processes_share_values_and_invalidations_reach_redis() {
     let redis = RedisServer::start();
     let patient = || Worker::start(&[("PATIENT_REDIS_URL", &redis.url())]);
     let (mut a, mut b) = (patient(), patient());
-    assert_eq!(a.say("ask x"), format!("{} Miss", a.own("x")));
+    assert_eq!(a.request("ask x"), format!("{} Miss", a.own_value("x")));
     assert_eq!(redis.cli(&["EXISTS", "fleet:answer:x"]).trim(), "1");
-    let shared = b.say("ask x");
-    assert!(shared.starts_with(&format!("{} Hit {{ tier: L2", a.own("x"))), "{shared}");
-    assert!(b.say("ask x").contains("tier: L1"));
-    assert_eq!(b.say("invalidate x"), "done");
+    let shared = b.request("ask x");
+    assert!(shared.starts_with(&format!("{} Hit {{ tier: L2", a.own_value("x"))), "{shared}");
+    assert!(b.request("ask x").contains("tier: L1"));
+    assert_eq!(b.request("invalidate x"), "done");
     assert_eq!(redis.cli(&["EXISTS", "fleet:answer:x"]).trim(), "0");
-    assert_eq!(b.say("ask x"), format!("{} Miss", b.own("x")));
+    assert_eq!(b.request("ask x"), format!("{} Miss", b.own_value("x")));
 }
 
 #[test]
@@ -109,14 +109,14 @@ fn four_processes_with_2500_callers_each_load_a_cold_key_once() {
     let mut workers = [(); 4].map(|()| Worker::start(&[("PATIENT_REDIS_URL", &redis.url())]));
     for worker in &mut workers {
         // Connects the worker.
-        worker.say("ask warm");
+        worker.request("ask warm");
     }
     for worker in &mut workers {
-        worker.tell("burst cold 2500 300");
+        worker.send("burst cold 2500 300");
     }
-    let ends = workers.each_mut().map(Worker::hear_burst);
-    assert_eq!(ends.map(|(values, ..)| values), [1; 4], "each process has one answer for all");
-    assert_eq!(ends.iter().map(|(_, loads, _)| loads).sum::<u64>(), 1, "{ends:?}");
+    let bursts = workers.each_mut().map(Worker::receive_burst);
+    assert_eq!(bursts.map(|(values, ..)| values), [1; 4], "each process has one answer for all");
+    assert_eq!(bursts.iter().map(|(_, loads, _)| loads).sum::<u64>(), 1, "{bursts:?}");
 }
 
 #[test]
@@ -130,59 +130,60 @@ fn killed_leader_is_replaced_within_the_lease() {
     let (mut holder, mut others) =
         (Worker::start(&environment), [(); 3].map(|()| Worker::start(&environment)));
     for worker in &mut others {
-        worker.say("ask warm");
+        worker.request("ask warm");
     }
-    holder.tell("burst cold 100 60000");
-    assert_eq!(holder.hear(), "loading");
+    holder.send("burst cold 100 60000");
+    assert_eq!(holder.receive(), "loading");
     for worker in &mut others {
-        worker.tell(&format!("burst cold 100 {LOAD}"));
+        worker.send(&format!("burst cold 100 {LOAD}"));
     }
     let (pulse, killed) = (Pulse::start(), Instant::now());
     holder.child.kill().expect("it runs");
-    let ends = others.each_mut().map(Worker::hear_burst);
-    assert_eq!(ends.iter().map(|(_, loads, _)| loads).sum::<u64>(), 1, "{ends:?}");
+    let bursts = others.each_mut().map(Worker::receive_burst);
+    assert_eq!(bursts.iter().map(|(_, loads, _)| loads).sum::<u64>(), 1, "{bursts:?}");
     // The holder renewed its lease for the last time before the kill, so the lease ends within `LEASE`. The
     // additional second is for the work of 100 callers.
-    let longest = ends.iter().map(|(.., longest)| *longest).max();
-    let late = u64::try_from(pulse.late(killed, Instant::now()).as_millis()).expect("it is not long");
-    assert!(longest <= Some(LEASE + LOAD + 1000 + late), "{ends:?}, and {late} ms late");
+    let longest = bursts.iter().map(|(.., longest)| *longest).max();
+    let late =
+        u64::try_from(pulse.delay_between(killed, Instant::now()).as_millis()).expect("it is not long");
+    assert!(longest <= Some(LEASE + LOAD + 1000 + late), "{bursts:?}, and {late} ms late");
 }
 
 #[test]
-fn a_process_that_starts_without_redis_works_and_shares_when_it_comes() {
+fn process_started_without_redis_shares_once_redis_is_up() {
     let mut redis = RedisServer::start();
     redis.stop();
-    let (mut a, mut b) = (Worker::on(&redis), Worker::on(&redis));
-    assert_eq!(a.say("ask x"), format!("{} Miss", a.own("x")));
-    assert_eq!(b.say("ask x"), format!("{} Miss", b.own("x")));
-    assert!(a.say("ask x").contains("tier: L1"));
-    assert!(a.say("invalidate x").contains("other processes could not be told"));
+    let (mut a, mut b) = (Worker::with_redis(&redis), Worker::with_redis(&redis));
+    assert_eq!(a.request("ask x"), format!("{} Miss", a.own_value("x")));
+    assert_eq!(b.request("ask x"), format!("{} Miss", b.own_value("x")));
+    assert!(a.request("ask x").contains("tier: L1"));
+    assert!(a.request("invalidate x").contains("not yet in the shared tier"));
     redis.restart();
     let mut number = 0;
     eventually("the processes share again", || {
         number += 1;
-        let loaded = a.say(&format!("ask {number}"));
-        let seen = b.say(&format!("ask {number}"));
-        loaded.ends_with(" Miss") && seen.contains("tier: L2")
+        let loaded = a.request(&format!("ask {number}"));
+        let shared = b.request(&format!("ask {number}"));
+        loaded.ends_with(" Miss") && shared.contains("tier: L2")
     });
 }
 
 #[test]
-fn a_redis_that_is_killed_costs_nothing_but_sharing() {
+fn only_sharing_is_lost_when_redis_is_killed() {
     let mut redis = RedisServer::start();
-    let mut a = Worker::on(&redis);
-    assert!(a.say("ask x").ends_with("Miss"));
+    let mut a = Worker::with_redis(&redis);
+    assert!(a.request("ask x").ends_with("Miss"));
     redis.kill();
-    assert!(a.say("ask x").contains("tier: L1"));
+    assert!(a.request("ask x").contains("tier: L1"));
     for key in ["y", "z"] {
-        assert!(a.say(&format!("ask {key}")).ends_with("Miss"));
-        assert!(a.say(&format!("ask {key}")).contains("tier: L1"));
+        assert!(a.request(&format!("ask {key}")).ends_with("Miss"));
+        assert!(a.request(&format!("ask {key}")).contains("tier: L1"));
     }
     redis.restart();
     let mut number = 0;
     eventually("Redis is filled again", || {
         number += 1;
-        a.say(&format!("ask n{number}"));
+        a.request(&format!("ask n{number}"));
         redis.cli(&["EXISTS", &format!("fleet:answer:n{number}")]).trim() == "1"
     });
 }
@@ -190,9 +191,9 @@ fn a_redis_that_is_killed_costs_nothing_but_sharing() {
 #[test]
 fn without_redis_each_process_caches_alone() {
     let (mut a, mut b) = (Worker::start(&[]), Worker::start(&[]));
-    assert_eq!(a.say("ask x"), format!("{} Miss", a.own("x")));
-    assert!(a.say("ask x").contains("tier: L1"));
-    assert_eq!(b.say("ask x"), format!("{} Miss", b.own("x")));
+    assert_eq!(a.request("ask x"), format!("{} Miss", a.own_value("x")));
+    assert!(a.request("ask x").contains("tier: L1"));
+    assert_eq!(b.request("ask x"), format!("{} Miss", b.own_value("x")));
     assert_eq!(a.end(), "");
 }
 
@@ -203,19 +204,19 @@ fn environment_can_turn_caching_off() {
     let mut off = Worker::start(&[("REDIS_URL", &url), ("CACHED_ASIDE", "off")]);
     let mut local = Worker::start(&[("REDIS_URL", &url), ("CACHED_ASIDE", "local")]);
     for _ in 0..2 {
-        assert!(off.say("ask x").contains("Bypass(Off)"));
+        assert!(off.request("ask x").contains("Bypass(Off)"));
     }
-    assert!(local.say("ask x").ends_with("Miss"));
-    assert!(local.say("ask x").contains("tier: L1"));
+    assert!(local.request("ask x").ends_with("Miss"));
+    assert!(local.request("ask x").contains("tier: L1"));
     assert_eq!(redis.cli(&["DBSIZE"]).trim(), "0");
 }
 
 #[test]
 fn bad_environment_is_reported_once_without_secrets() {
-    let said_once = |worker: Worker, begin: &str| {
-        let said = worker.end();
-        assert!(said.starts_with(begin) && said.lines().count() == 1, "{said}");
-        assert!(!said.contains("canary"), "{said}");
+    let reports_once = |worker: Worker, begin: &str| {
+        let stderr = worker.end();
+        assert!(stderr.starts_with(begin) && stderr.lines().count() == 1, "{stderr}");
+        assert!(!stderr.contains("canary"), "{stderr}");
     };
     // If a Redis was intended, a cache without it would get no invalidations, so caching is off. It is off as
     // well for an unknown mode, which may have been meant to turn it off.
@@ -230,15 +231,15 @@ fn bad_environment_is_reported_once_without_secrets() {
     ] {
         let mut worker = Worker::start(environment);
         for _ in 0..2 {
-            assert!(worker.say("ask x").contains("Bypass(Off)"), "{environment:?}");
+            assert!(worker.request("ask x").contains("Bypass(Off)"), "{environment:?}");
         }
-        said_once(worker, "cached-aside: CACHING IS OFF: ");
+        reports_once(worker, "cached-aside: CACHING IS OFF: ");
     }
     // Without Redis, nothing is shared in any case, so the cache works.
     let mut worker = Worker::start(&[("CACHED_ASIDE_NAMESPACE", "can ary")]);
-    assert!(worker.say("ask x").ends_with("Miss"));
-    assert!(worker.say("ask x").contains("tier: L1"));
-    said_once(worker, "cached-aside: ");
+    assert!(worker.request("ask x").ends_with("Miss"));
+    assert!(worker.request("ask x").contains("tier: L1"));
+    reports_once(worker, "cached-aside: ");
 }
 
 #[test]
@@ -256,13 +257,13 @@ fn replaced_program_shares_with_its_successor() {
     };
     let mut old = start();
     // The answer shows that the worker runs. The worker has not looked up the name of its program yet.
-    old.tell("stats off");
-    assert!(old.hear().starts_with("no "));
+    old.send("stats off");
+    assert!(old.receive().starts_with("no "));
     fs::remove_file(&program).expect("the program can be removed");
     let mut new = start();
     for (worker, key) in [(&mut old, "x"), (&mut new, "y")] {
-        let asked = format!("ask {key}");
-        assert_eq!(worker.say(&asked), format!("{} Miss", worker.own(key)));
+        let command = format!("ask {key}");
+        assert_eq!(worker.request(&command), format!("{} Miss", worker.own_value(key)));
         assert_eq!(
             redis.cli(&["EXISTS", &format!("shop:answer:{key}")]),
             "1",

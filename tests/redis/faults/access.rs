@@ -7,7 +7,7 @@ use redis_harness::{RedisServer, eventually_async};
 
 use crate::{
     episode::{Episode, Limits},
-    table::Row,
+    table::TableRow,
     world::World,
 };
 
@@ -18,7 +18,7 @@ async fn world() -> (RedisServer, World) {
     let redis = RedisServer::start();
     redis.cli(&[&USER[..], &["&*"]].concat());
     let url = format!("redis://app:first@127.0.0.1:{}/", redis.port());
-    let world = World::on([&url, &url]).connected().await;
+    let world = World::new([&url, &url]).connect().await;
     (redis, world)
 }
 
@@ -26,9 +26,9 @@ fn state(cache: &Cache) -> TierState {
     cache.health().tier.expect("there is a tier").state
 }
 
-async fn noticed(world: &World, states: &[TierState]) {
+async fn wait_for_states(world: &World, states: &[TierState]) {
     eventually_async("it was noticed", async || {
-        world.sides.iter().all(|side| states.contains(&state(&side.cache)))
+        world.processes.iter().all(|process| states.contains(&state(&process.cache)))
     })
     .await;
 }
@@ -36,23 +36,23 @@ async fn noticed(world: &World, states: &[TierState]) {
 /// Rotates the password.
 ///
 /// Open connections survive a new password, so they are cut as well.
-pub(crate) async fn password_rotated() -> Row {
+pub(crate) async fn password_rotated() -> TableRow {
     let (redis, world) = world().await;
     let episode = Episode::outage(&world).await;
     redis.cli(&["ACL", "SETUSER", "app", "resetpass", ">second"]);
     redis.cli(&["CLIENT", "KILL", "USER", "app"]);
-    noticed(&world, &[TierState::Down]).await;
-    episode.lasts(Duration::from_millis(1500)).await;
+    wait_for_states(&world, &[TierState::Down]).await;
+    episode.hold_for(Duration::from_millis(1500)).await;
     redis.cli(&["ACL", "SETUSER", "app", ">first"]);
     episode.end(Limits::default()).await
 }
 
-pub(crate) async fn user_deleted() -> Row {
+pub(crate) async fn user_deleted() -> TableRow {
     let (redis, world) = world().await;
     let episode = Episode::outage(&world).await;
     redis.cli(&["ACL", "DELUSER", "app"]);
-    noticed(&world, &[TierState::Down]).await;
-    episode.lasts(Duration::from_millis(1500)).await;
+    wait_for_states(&world, &[TierState::Down]).await;
+    episode.hold_for(Duration::from_millis(1500)).await;
     redis.cli(&[&USER[..], &["&*"]].concat());
     episode.end(Limits::default()).await
 }
@@ -60,24 +60,24 @@ pub(crate) async fn user_deleted() -> Row {
 /// Forbids scripts.
 ///
 /// Without scripts, no lease is granted, nothing can be stored, and no process is registered.
-pub(crate) async fn scripts_forbidden() -> Row {
+pub(crate) async fn scripts_forbidden() -> TableRow {
     let (redis, world) = world().await;
     let episode = Episode::outage(&world).await;
     redis.cli(&["ACL", "SETUSER", "app", "-evalsha", "-eval"]);
-    noticed(&world, &[TierState::Degraded]).await;
-    episode.lasts(Duration::from_millis(1500)).await;
+    wait_for_states(&world, &[TierState::Degraded]).await;
+    episode.hold_for(Duration::from_millis(1500)).await;
     redis.cli(&["ACL", "SETUSER", "app", "+evalsha", "+eval"]);
-    episode.end(Limits { all_told: true, ..Limits::default() }).await
+    episode.end(Limits { all_delivered: true, ..Limits::default() }).await
 }
 
 /// Forbids tracking. Only new connections notice that, and the end of it.
-pub(crate) async fn tracking_forbidden() -> Row {
+pub(crate) async fn tracking_forbidden() -> TableRow {
     let (redis, world) = world().await;
     let episode = Episode::disturbance(&world).await;
     redis.cli(&["ACL", "SETUSER", "app", "-client|tracking"]);
     redis.cli(&["CLIENT", "KILL", "USER", "app"]);
-    noticed(&world, &[TierState::Degraded]).await;
-    episode.lasts(Duration::from_millis(2500)).await;
+    wait_for_states(&world, &[TierState::Degraded]).await;
+    episode.hold_for(Duration::from_millis(2500)).await;
     redis.cli(&["ACL", "SETUSER", "app", "+client|tracking"]);
     redis.cli(&["CLIENT", "KILL", "USER", "app"]);
     episode.end(Limits::default()).await

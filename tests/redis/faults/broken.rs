@@ -6,14 +6,14 @@ use redis_harness::{Mode, RedisServer, eventually_async};
 
 use crate::{
     episode::{Episode, Limits},
-    table::Row,
+    table::TableRow,
     world::World,
 };
 
 /// Leaves open connections mute.
 ///
 /// The network works again at once, but the mute connections have to be replaced.
-pub(crate) async fn half_open() -> Row {
+pub(crate) async fn half_open() -> TableRow {
     let redis = RedisServer::start();
     let (world, proxies) = World::proxied(&redis).await;
     let before = proxies.each_ref().map(redis_harness::Proxy::connections);
@@ -22,7 +22,7 @@ pub(crate) async fn half_open() -> Row {
         proxy.set_mode(Mode::Swallow);
         proxy.set_mode(Mode::Pass);
     }
-    let row = episode.end(Limits { normal: Duration::from_millis(3500), ..Limits::default() }).await;
+    let row = episode.end(Limits { recovery: Duration::from_millis(3500), ..Limits::default() }).await;
     let after = proxies.each_ref().map(redis_harness::Proxy::connections);
     assert_eq!(after, before.map(|connections| connections + 1), "each was replaced once");
     row
@@ -31,7 +31,7 @@ pub(crate) async fn half_open() -> Row {
 /// Cuts the next answer of each connection in these modes, one mode after the other.
 ///
 /// Each mode lasts until a connection was replaced, and for 200 further calls.
-async fn cut(modes: impl IntoIterator<Item = Mode>) -> Row {
+async fn cut(modes: impl IntoIterator<Item = Mode>) -> TableRow {
     let redis = RedisServer::start();
     let (world, proxies) = World::proxied(&redis).await;
     let episode = Episode::outage(&world).await;
@@ -49,16 +49,16 @@ async fn cut(modes: impl IntoIterator<Item = Mode>) -> Row {
     episode.end(Limits::default()).await
 }
 
-pub(crate) async fn torn() -> Row {
+pub(crate) async fn torn() -> TableRow {
     cut([0, 1, 9, 30].map(Mode::Tear)).await
 }
 
-pub(crate) async fn truncated() -> Row {
+pub(crate) async fn truncated() -> TableRow {
     cut([0, 1, 9, 30].map(Mode::Truncate)).await
 }
 
 /// Delivers replies in small pieces. That is no fault at all, so everything must hold.
-pub(crate) async fn pieces() -> Row {
+pub(crate) async fn pieces() -> TableRow {
     let redis = RedisServer::start();
     let (world, proxies) = World::proxied(&redis).await;
     let before = proxies[0].connections();
@@ -70,7 +70,7 @@ pub(crate) async fn pieces() -> Row {
     for proxy in &proxies {
         proxy.set_mode(Mode::Pass);
     }
-    let row = episode.end(Limits { all_told: true, ..Limits::default() }).await;
+    let row = episode.end(Limits { all_delivered: true, ..Limits::default() }).await;
     assert_eq!(proxies[0].connections(), before);
     row
 }

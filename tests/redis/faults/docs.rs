@@ -6,7 +6,7 @@ use crate::{
 };
 
 #[test]
-fn the_faults_of_the_page_are_those_of_the_matrix() {
+fn page_lists_the_faults_of_the_matrix() {
     let page = include_str!("../../../docs/resilience.md");
     let table = page.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).expect("it is marked").0;
     let rows = table.lines().skip(2).filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());

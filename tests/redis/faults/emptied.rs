@@ -4,11 +4,11 @@ use redis_harness::RedisServer;
 
 use crate::{
     episode::{Episode, Limits},
-    table::Row,
+    table::TableRow,
     world::World,
 };
 
-pub(crate) async fn flushed() -> Row {
+pub(crate) async fn flushed() -> TableRow {
     let redis = RedisServer::start();
     let world = World::direct(&redis).await;
     let episode = Episode::disturbance(&world).await;
@@ -16,10 +16,10 @@ pub(crate) async fn flushed() -> Row {
         redis.cli(&["FLUSHALL"]);
         episode.calls(100).await;
     }
-    episode.end(Limits { all_told: true, ..Limits::default() }).await
+    episode.end(Limits { all_delivered: true, ..Limits::default() }).await
 }
 
-pub(crate) async fn restarted() -> Row {
+pub(crate) async fn restarted() -> TableRow {
     let mut redis = RedisServer::start();
     let world = World::direct(&redis).await;
     let episode = Episode::outage(&world).await;

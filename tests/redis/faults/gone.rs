@@ -7,53 +7,53 @@ use redis_harness::{RedisServer, eventually_async};
 
 use crate::{
     episode::{Episode, Limits},
-    source::Side,
-    table::Row,
+    source::Process,
+    table::TableRow,
     world::World,
 };
 
 /// Limits for a server that refuses connections, for which no call waits.
-const NOBODY_PAYS: Limits = Limits {
+const NO_DELAY: Limits = Limits {
     // Calls that were answered late because the machine is busy.
-    paid: 8,
+    delayed: 8,
     longest: Duration::from_secs(1),
-    normal: Duration::from_secs(3),
-    all_told: false,
+    recovery: Duration::from_secs(3),
+    all_delivered: false,
 };
 
-pub(crate) async fn refused_at_start() -> Row {
+pub(crate) async fn refused_at_start() -> TableRow {
     let mut redis = RedisServer::start();
     redis.stop();
     let url = redis.url();
-    let world = World::on([&url, &url]);
-    let episode = Episode::from_the_start(&world);
-    episode.lasts(Duration::from_millis(1500)).await;
-    world.notices_that_it_is_gone().await;
+    let world = World::new([&url, &url]);
+    let episode = Episode::outage_from_start(&world);
+    episode.hold_for(Duration::from_millis(1500)).await;
+    world.wait_until_unreachable().await;
     redis.restart();
-    episode.end(NOBODY_PAYS).await
+    episode.end(NO_DELAY).await
 }
 
 fn is_loading(redis: &RedisServer) -> bool {
     redis.cli(&["INFO", "persistence"]).contains("\nloading:1")
 }
 
-pub(crate) async fn killed() -> Row {
+pub(crate) async fn killed() -> TableRow {
     let mut redis = RedisServer::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let world = World::leasing_briefly(&redis).await;
+    let world = World::with_short_lease(&redis).await;
     let episode = Episode::outage(&world).await;
     redis.kill();
-    episode.lasts(Duration::from_millis(1500)).await;
-    world.notices_that_it_is_gone().await;
+    episode.hold_for(Duration::from_millis(1500)).await;
+    world.wait_until_unreachable().await;
     redis.restart();
     eventually_async("it has loaded", async || !is_loading(&redis)).await;
     let before: u64 = redis.cli(&["DBSIZE"]).parse().unwrap();
     assert!(before > 20, "the data is there again: {before}");
     // The data contains leases of loads that could not store. A few callers wait until they end, or for a
     // write.
-    episode.end(Limits { longest: Limits::default().longest, ..NOBODY_PAYS }).await
+    episode.end(Limits { longest: Limits::default().longest, ..NO_DELAY }).await
 }
 
-pub(crate) async fn loading() -> Row {
+pub(crate) async fn loading() -> TableRow {
     // Each key takes 5 ms to load, until the delay is set to 0. The server answers clients after each
     // kilobyte, which is one key.
     let slow = [
@@ -69,11 +69,12 @@ pub(crate) async fn loading() -> Row {
     let episode = Episode::outage(&world).await;
     redis.restart();
     assert!(is_loading(&redis));
-    let degraded = |side: &Side| side.cache.health().tier.is_some_and(|tier| tier.state != TierState::Up);
+    let degraded =
+        |process: &Process| process.cache.health().tier.is_some_and(|tier| tier.state != TierState::Up);
     episode.calls(500).await;
-    eventually_async("it is noticed", async || world.sides.iter().all(degraded)).await;
+    eventually_async("it is noticed", async || world.processes.iter().all(degraded)).await;
     assert!(is_loading(&redis));
     redis.cli(&["CONFIG", "SET", "key-load-delay", "0"]);
     eventually_async("it has loaded", async || !is_loading(&redis)).await;
-    episode.end(NOBODY_PAYS).await
+    episode.end(NO_DELAY).await
 }

@@ -8,20 +8,20 @@ use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     episode::{Episode, Limits},
-    source::Side,
-    table::Row,
+    source::Process,
+    table::TableRow,
     world::World,
 };
 
 /// Number of bytes that each cache may hold.
-const ROOM: u64 = 2 * 1024 * 1024;
+const L1_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Number of calls that are under way at a time.
-const AT_A_TIME: u64 = 32;
+const CONCURRENCY: u64 = 32;
 
-#[cached("many:{id}", ttl = "1h", cache = side.cache, skip(side))]
-async fn many(side: &Side, id: u64) -> Result<String, String> {
-    let _ = side;
+#[cached("many:{id}", ttl = "1h", cache = process.cache, skip(process))]
+async fn many(process: &Process, id: u64) -> Result<String, String> {
+    let _ = process;
     tokio::task::yield_now().await;
     if id % 10 == 3 { Err("fails".to_owned()) } else { Ok(format!("{id:0>100}")) }
 }
@@ -29,26 +29,27 @@ async fn many(side: &Side, id: u64) -> Result<String, String> {
 /// Calls many keys. One in ten fails, and one in ten is left by its caller.
 ///
 /// Redis, too, has less room than the keys need.
-pub(crate) async fn keys() -> Row {
+pub(crate) async fn keys() -> TableRow {
     let count = env::var("RESILIENCE_KEYS").map_or(20_000, |count| count.parse::<u64>().expect("a number"));
     // The memory also holds the keys that Redis tracks, even those without a value.
     let memory = (8 * 1024 * 1024).max(count * 100).to_string();
     let redis = RedisServer::start_with(&["--maxmemory", &memory, "--maxmemory-policy", "allkeys-lru"]);
     let url = redis.url();
-    let world = World::with([&url, &url], |_, builder| builder.l1_max_bytes(ROOM)).connected().await;
+    let world =
+        World::with_settings([&url, &url], |_, builder| builder.l1_max_bytes(L1_BYTES)).connect().await;
     // The keys keep the runtime busy, and replies wait in it.
     world.pulse.watch_runtime();
     let episode = Episode::disturbance(&world).await;
     let mut tasks = JoinSet::new();
-    for first in 0..AT_A_TIME {
-        let side = world.sides[usize::from(first % 2 == 1)].clone();
+    for first in 0..CONCURRENCY {
+        let process = world.processes[usize::from(first % 2 == 1)].clone();
         tasks.spawn(async move {
-            for id in (first..count).step_by(usize::try_from(AT_A_TIME).unwrap()) {
+            for id in (first..count).step_by(usize::try_from(CONCURRENCY).unwrap()) {
                 if id % 10 == 7 {
-                    let _ = timeout(Duration::from_micros(100), many(&side, id)).await;
+                    let _ = timeout(Duration::from_micros(100), many(&process, id)).await;
                     continue;
                 }
-                let value = many(&side, id).await;
+                let value = many(&process, id).await;
                 assert_eq!(value.is_err(), id % 10 == 3, "{value:?}");
                 assert!(value.is_err() || value.unwrap().parse() == Ok(id));
             }
@@ -57,11 +58,11 @@ pub(crate) async fn keys() -> Row {
     while let Some(task) = tasks.join_next().await {
         task.unwrap();
     }
-    for side in &world.sides {
-        side.cache.flush().await;
-        let health = side.cache.health();
-        assert!(health.l1_bytes <= ROOM, "{health:?}");
+    for process in &world.processes {
+        process.cache.flush().await;
+        let health = process.cache.health();
+        assert!(health.l1_bytes <= L1_BYTES, "{health:?}");
     }
     // The machine is busy with the keys, so a call may take a while.
-    episode.end(Limits { paid: usize::MAX, longest: Duration::from_secs(5), ..Limits::default() }).await
+    episode.end(Limits { delayed: usize::MAX, longest: Duration::from_secs(5), ..Limits::default() }).await
 }

@@ -4,8 +4,8 @@ use redis_harness::{Proxy, RedisServer, eventually_async};
 
 use crate::{
     episode::{Episode, Limits},
-    source::HOT,
-    table::Row,
+    source::HOT_KEYS,
+    table::TableRow,
     world::{NAMESPACE, World},
 };
 
@@ -22,9 +22,9 @@ const PUSHES: [&[u8]; 8] = [
 ];
 
 /// Frames that no client can parse, so that the connection is lost.
-const NO_PUSHES: [&[u8]; 2] = [b">2\r\n:10\r\n#t\r\n", b"\xff\xff garbage\r\n"];
+const INVALID_FRAMES: [&[u8]; 2] = [b">2\r\n:10\r\n#t\r\n", b"\xff\xff garbage\r\n"];
 
-pub(crate) async fn messages() -> Row {
+pub(crate) async fn messages() -> TableRow {
     let redis = RedisServer::start();
     let (world, proxies) = World::proxied(&redis).await;
     let before = proxies[0].connections();
@@ -36,7 +36,7 @@ pub(crate) async fn messages() -> Row {
         episode.calls(100).await;
     }
     assert_eq!(proxies[0].connections(), before, "none of that ends a connection");
-    for garbage in NO_PUSHES {
+    for garbage in INVALID_FRAMES {
         let before = proxies.each_ref().map(Proxy::connections);
         for proxy in &proxies {
             proxy.inject(garbage);
@@ -51,17 +51,17 @@ pub(crate) async fn messages() -> Row {
 }
 
 /// Puts garbage in place of values, and of keys that the processes share.
-pub(crate) async fn values() -> Row {
+pub(crate) async fn values() -> TableRow {
     let redis = RedisServer::start();
     let world = World::direct(&redis).await;
     let episode = Episode::disturbance(&world).await;
-    let (members, poke) = (format!("{NAMESPACE}:%members"), format!("{NAMESPACE}:%poke"));
-    redis.cli(&["SET", &poke, "no number"]);
+    let (members, barrier) = (format!("{NAMESPACE}:%members"), format!("{NAMESPACE}:%poke"));
+    redis.cli(&["SET", &barrier, "no number"]);
     redis.cli(&["SET", &members, "no hash"]);
     for round in 0..6 {
-        for id in 0..HOT {
-            let name = World::name(id);
-            let put: &[&str] = match (round + id) % 6 {
+        for id in 0..HOT_KEYS {
+            let name = World::key_name(id);
+            let command: &[&str] = match (round + id) % 6 {
                 0 => &["HSET", &name, "a", "field"],
                 1 => &["SET", &name, "foreign"],
                 2 => &["SETRANGE", &name, "20", "damage"],
@@ -69,7 +69,7 @@ pub(crate) async fn values() -> Row {
                 4 => &["XADD", &name, "*", "a", "field"],
                 _ => &["SET", &name, ""],
             };
-            if put[0] != "SETRANGE" && put[0] != "APPEND" {
+            if command[0] != "SETRANGE" && command[0] != "APPEND" {
                 redis.cli(&["DEL", &name]);
             } else if redis.cli(&["TYPE", &name]) != "string" {
                 continue;
@@ -78,16 +78,16 @@ pub(crate) async fn values() -> Row {
             redis.cli(
                 &["EVAL", "return redis.pcall(unpack(ARGV)) and 1", "0"]
                     .iter()
-                    .chain(put)
+                    .chain(command)
                     .copied()
                     .collect::<Vec<_>>(),
             );
         }
         episode.calls(150).await;
     }
-    redis.cli(&["DEL", &members, &poke]);
-    for id in 0..HOT {
-        redis.cli(&["DEL", &World::name(id)]);
+    redis.cli(&["DEL", &members, &barrier]);
+    for id in 0..HOT_KEYS {
+        redis.cli(&["DEL", &World::key_name(id)]);
     }
-    episode.end(Limits { all_told: true, ..Limits::default() }).await
+    episode.end(Limits { all_delivered: true, ..Limits::default() }).await
 }

@@ -8,34 +8,34 @@ use tokio::{runtime::Runtime, task::spawn_blocking};
 use crate::{
     episode::{Episode, Limits},
     source::row,
-    table::Row,
+    table::TableRow,
     world::World,
 };
 
 /// Ends the runtime of the connections.
 ///
 /// These live on the runtime of the first call. The later calls come from another runtime.
-pub(crate) async fn first_one_ends() -> Row {
+pub(crate) async fn connection_runtime_ends() -> TableRow {
     let redis = RedisServer::start();
     let url = redis.url();
-    let world = World::on([&url, &url]);
-    let (first, sides) = (Runtime::new().unwrap(), world.sides.clone());
+    let world = World::new([&url, &url]);
+    let (first, processes) = (Runtime::new().unwrap(), world.processes.clone());
     let connect = async move {
-        for side in &sides {
-            row(side, side.source.cold()).await;
+        for process in &processes {
+            row(process, process.source.unused_key()).await;
         }
     };
     first.spawn(connect).await.unwrap();
-    let world = world.connected().await;
+    let world = world.connect().await;
     let episode = Episode::outage(&world).await;
     assert!(first.metrics().num_alive_tasks() > 0, "the connections live there");
     // A load that is under way on this runtime ends with it.
-    let side = world.sides[0].clone();
-    let _lost = first.spawn(async move { row(&side, side.source.cold()).await });
+    let process = world.processes[0].clone();
+    let _lost = first.spawn(async move { row(&process, process.source.unused_key()).await });
     spawn_blocking(move || drop(first)).await.unwrap();
-    let normal = Instant::now();
-    world.normal().await;
-    let normal = world.pulse.took_since(normal);
+    let ended = Instant::now();
+    world.wait_until_healthy().await;
+    let recovery = world.pulse.elapsed_since(ended);
     episode.calls(500).await;
-    episode.finish(normal, Limits::default()).await
+    episode.finish(recovery, Limits::default()).await
 }

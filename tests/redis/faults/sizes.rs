@@ -5,24 +5,24 @@ use redis_harness::RedisServer;
 
 use crate::{
     episode::{Episode, Limits},
-    source::Side,
-    table::Row,
+    source::Process,
+    table::TableRow,
     world::World,
 };
 
 const LARGE: usize = 1024 * 1024;
 
-#[cached("large:{id}", ttl = "1h", cache = side.cache, skip(side))]
-async fn large(side: &Side, id: u64) -> String {
-    let _ = (side, id);
+#[cached("large:{id}", ttl = "1h", cache = process.cache, skip(process))]
+async fn large(process: &Process, id: u64) -> String {
+    let _ = (process, id);
     "x".repeat(LARGE)
 }
 
 /// Reads large values from Redis all the time in one process, beside small ones.
-pub(crate) async fn large_beside_small() -> Row {
+pub(crate) async fn large_beside_small() -> TableRow {
     let redis = RedisServer::start();
     let world = World::direct(&redis).await;
-    let [writer, reader] = &world.sides;
+    let [writer, reader] = &world.processes;
     for id in 0..4 {
         large(writer, id).await;
     }
@@ -33,5 +33,5 @@ pub(crate) async fn large_beside_small() -> Row {
         assert_eq!(large(reader, id).await.len(), LARGE);
         episode.calls(10).await;
     }
-    episode.end(Limits { all_told: true, ..Limits::default() }).await
+    episode.end(Limits { all_delivered: true, ..Limits::default() }).await
 }

@@ -13,14 +13,14 @@ use cached_aside::{Cache, cached};
 use serde::{Deserialize, Serialize};
 
 /// Number of keys that are read often and written now and then.
-pub(crate) const HOT: u64 = 16;
+pub(crate) const HOT_KEYS: u64 = 16;
 
 /// Shortest time that a load takes.
 const LOAD: Duration = Duration::from_millis(1);
 
 /// One process.
 #[derive(Clone)]
-pub(crate) struct Side {
+pub(crate) struct Process {
     pub(crate) number: usize,
     pub(crate) cache: Cache,
     pub(crate) source: Arc<Source>,
@@ -36,15 +36,15 @@ pub(crate) struct Row {
 /// Reads a row.
 ///
 /// The function never fails, so it is not the origin of any error that a caller gets.
-#[cached("row:{id}", ttl = "1h", cache = side.cache, skip(side))]
-pub(crate) async fn row(side: &Side, id: u64) -> Row {
-    side.source.load(id).await
+#[cached("row:{id}", ttl = "1h", cache = process.cache, skip(process))]
+pub(crate) async fn row(process: &Process, id: u64) -> Row {
+    process.source.load(id).await
 }
 
 /// Stand-in for a database.
 #[derive(Default)]
 pub(crate) struct Source {
-    hot: Mutex<HashMap<u64, Hot>>,
+    hot: Mutex<HashMap<u64, KeyHistory>>,
     /// Number of loads of each key, and the duration of the last one.
     loads: Mutex<HashMap<u64, (u64, Duration)>>,
     next_cold: AtomicU64,
@@ -52,13 +52,13 @@ pub(crate) struct Source {
 
 /// History of one key.
 #[derive(Default)]
-struct Hot {
+struct KeyHistory {
     version: u64,
-    told: Vec<Told>,
+    invalidations: Vec<ReturnedInvalidation>,
 }
 
 /// An invalidation that has returned.
-struct Told {
+struct ReturnedInvalidation {
     version: u64,
     by: usize,
     at: Instant,
@@ -77,7 +77,7 @@ impl Source {
     }
 
     /// Returns a key that was never requested.
-    pub(crate) fn cold(&self) -> u64 {
+    pub(crate) fn unused_key(&self) -> u64 {
         1000 + self.next_cold.fetch_add(1, Ordering::SeqCst)
     }
 
@@ -86,7 +86,7 @@ impl Source {
     }
 
     /// Returns how long the last load of the key took.
-    pub(crate) fn took(&self, id: u64) -> Duration {
+    pub(crate) fn last_load_time(&self, id: u64) -> Duration {
         lock(&self.loads).get(&id).map_or(Duration::ZERO, |(_, took)| *took)
     }
 
@@ -104,22 +104,22 @@ impl Source {
     }
 
     /// Records that the invalidation after a write has returned.
-    pub(crate) fn told(&self, id: u64, version: u64, by: usize, is_acknowledged: bool) {
-        let told = Told { version, by, at: Instant::now(), is_acknowledged };
-        lock(&self.hot).entry(id).or_default().told.push(told);
+    pub(crate) fn record_invalidation(&self, id: u64, version: u64, by: usize, is_acknowledged: bool) {
+        let invalidation = ReturnedInvalidation { version, by, at: Instant::now(), is_acknowledged };
+        lock(&self.hot).entry(id).or_default().invalidations.push(invalidation);
     }
 
     /// Returns the oldest version that this process may return to a call that began at this time.
     ///
     /// Own invalidations hold at once. An acknowledged invalidation of another process holds after `allowed`.
-    pub(crate) fn oldest(&self, id: u64, by: usize, began: Instant, allowed: Duration) -> u64 {
+    pub(crate) fn oldest_allowed(&self, id: u64, by: usize, began: Instant, allowed: Duration) -> u64 {
         let hot = lock(&self.hot);
-        let told = hot.get(&id).into_iter().flat_map(|hot| &hot.told);
-        let holds = |told: &&Told| match began.checked_duration_since(told.at) {
-            Some(age) => told.by == by || (told.is_acknowledged && age >= allowed),
+        let invalidations = hot.get(&id).into_iter().flat_map(|hot| &hot.invalidations);
+        let holds = |returned: &&ReturnedInvalidation| match began.checked_duration_since(returned.at) {
+            Some(age) => returned.by == by || (returned.is_acknowledged && age >= allowed),
             None => false,
         };
-        told.filter(holds).map(|told| told.version).max().unwrap_or(0)
+        invalidations.filter(holds).map(|invalidation| invalidation.version).max().unwrap_or(0)
     }
 }
 

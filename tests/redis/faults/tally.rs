@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::traffic::{Answer, Outcome, Sample, Telling};
+use crate::traffic::{Answer, InvalidationSample, Outcome, Sample};
 
 /// The default budget of a read.
 pub(crate) const BUDGET: Duration = Duration::from_millis(50);
@@ -12,47 +12,54 @@ pub(crate) const BUDGET: Duration = Duration::from_millis(50);
 pub(crate) struct Tally {
     pub(crate) calls: usize,
     pub(crate) failed: usize,
-    pub(crate) old: usize,
+    pub(crate) outdated: usize,
     pub(crate) wrong: usize,
     /// Calls that took at least four fifths of the budget longer than their load.
-    pub(crate) paid: usize,
+    pub(crate) delayed: usize,
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
     pub(crate) longest: Duration,
     pub(crate) acknowledged: usize,
     pub(crate) not_propagated: usize,
     /// Invalidations in `not_propagated` that are not excused by a slow machine.
-    pub(crate) untold: usize,
-    pub(crate) failed_tellings: usize,
-    pub(crate) longest_telling: Duration,
+    pub(crate) unexcused: usize,
+    pub(crate) failed_invalidations: usize,
+    pub(crate) longest_invalidation: Duration,
 }
 
 impl Tally {
-    pub(crate) fn of(samples: &[Sample], tellings: &[Telling], from: Instant, to: Instant) -> Self {
+    pub(crate) fn of(
+        samples: &[Sample],
+        invalidations: &[InvalidationSample],
+        from: Instant,
+        to: Instant,
+    ) -> Self {
         let all = |answer| samples.iter().filter(|sample| sample.answer == answer).count();
         let is_in = |began: Instant| from <= began && began < to;
-        let mut added: Vec<_> = samples.iter().filter(|one| is_in(one.began)).map(|one| one.added).collect();
-        added.sort_unstable();
-        let tellings: Vec<_> = tellings.iter().filter(|telling| is_in(telling.began)).collect();
-        let outcomes = |outcome| tellings.iter().filter(|telling| telling.outcome == outcome).count();
+        let mut overheads: Vec<_> =
+            samples.iter().filter(|one| is_in(one.began)).map(|one| one.overhead).collect();
+        overheads.sort_unstable();
+        let selected: Vec<_> =
+            invalidations.iter().filter(|invalidation| is_in(invalidation.began)).collect();
+        let outcomes = |outcome| selected.iter().filter(|sample| sample.outcome == outcome).count();
         Self {
-            calls: added.len(),
+            calls: overheads.len(),
             // These are counts of all calls: such outcomes must not occur afterwards either.
             failed: all(Answer::Failed),
-            old: all(Answer::Old),
+            outdated: all(Answer::Outdated),
             wrong: all(Answer::Wrong),
-            paid: added.iter().filter(|added| **added >= BUDGET * 4 / 5).count(),
-            p50: percentile(&added, 50),
-            p99: percentile(&added, 99),
-            longest: added.last().copied().unwrap_or_default(),
+            delayed: overheads.iter().filter(|overhead| **overhead >= BUDGET * 4 / 5).count(),
+            p50: percentile(&overheads, 50),
+            p99: percentile(&overheads, 99),
+            longest: overheads.last().copied().unwrap_or_default(),
             acknowledged: outcomes(Outcome::Acknowledged),
             not_propagated: outcomes(Outcome::NotPropagated),
-            untold: tellings
+            unexcused: selected
                 .iter()
-                .filter(|telling| telling.outcome == Outcome::NotPropagated && !telling.is_excused)
+                .filter(|sample| sample.outcome == Outcome::NotPropagated && !sample.is_excused)
                 .count(),
-            failed_tellings: outcomes(Outcome::Failed),
-            longest_telling: tellings.iter().map(|telling| telling.took).max().unwrap_or_default(),
+            failed_invalidations: outcomes(Outcome::Failed),
+            longest_invalidation: selected.iter().map(|sample| sample.took).max().unwrap_or_default(),
         }
     }
 }

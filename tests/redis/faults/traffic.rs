@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    source::{HOT, Side, row},
+    source::{HOT_KEYS, Process, row},
     world::{BOUND, GRACE, World},
 };
 
@@ -28,22 +28,22 @@ use crate::{
 const CALLERS: u32 = 2;
 
 /// One call in this many is about a key that was never requested before.
-const COLD: u32 = 5;
+const COLD_RATIO: u32 = 5;
 
 /// Pause between two calls of a task.
-const CALLS_APART: Duration = Duration::from_millis(1);
+const CALL_PAUSE: Duration = Duration::from_millis(1);
 /// Pause between two writes to a cache.
-const WRITES_APART: Duration = Duration::from_millis(40);
+const WRITE_PAUSE: Duration = Duration::from_millis(40);
 
 /// Time after which a call counts as hanging.
-const HANGS: Duration = Duration::from_secs(15);
+const HANG_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// One call of the cached function.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(crate) began: Instant,
     /// Time of the call without its load, if there was one, and without lateness of the machine.
-    pub(crate) added: Duration,
+    pub(crate) overhead: Duration,
     pub(crate) answer: Answer,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Sample {
 pub(crate) enum Answer {
     Right,
     /// The value is older than promised.
-    Old,
+    Outdated,
     /// The value belongs to another key, or its version never existed.
     Wrong,
     /// The call panicked, or did not return.
@@ -60,7 +60,7 @@ pub(crate) enum Answer {
 
 /// One invalidation.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Telling {
+pub(crate) struct InvalidationSample {
     pub(crate) began: Instant,
     /// Time of the invalidation without lateness of the machine.
     pub(crate) took: Duration,
@@ -87,7 +87,7 @@ pub(crate) struct Traffic {
 struct Log {
     stop: AtomicBool,
     samples: Mutex<Vec<Sample>>,
-    tellings: Mutex<Vec<Telling>>,
+    invalidations: Mutex<Vec<InvalidationSample>>,
 }
 
 impl Traffic {
@@ -96,13 +96,13 @@ impl Traffic {
     /// An acknowledged invalidation of another process must hold after `allowed`.
     pub(crate) fn start(world: &World, allowed: Duration, writes: bool) -> Self {
         let (log, mut tasks) = (Arc::new(Log::default()), JoinSet::new());
-        for side in &world.sides {
+        for process in &world.processes {
             for number in 0..CALLERS {
-                let seed = number + CALLERS * u32::from(side.number > 0);
-                tasks.spawn(call(side.clone(), log.clone(), world.pulse.clone(), allowed, seed));
+                let seed = number + CALLERS * u32::from(process.number > 0);
+                tasks.spawn(call(process.clone(), log.clone(), world.pulse.clone(), allowed, seed));
             }
             if writes {
-                tasks.spawn(write(side.clone(), log.clone(), world.pulse.clone()));
+                tasks.spawn(write(process.clone(), log.clone(), world.pulse.clone()));
             }
         }
         Self { log, tasks }
@@ -112,17 +112,17 @@ impl Traffic {
     pub(crate) async fn calls(&self, further: usize) {
         let enough = self.log.samples().len() + further;
         while self.log.samples().len() < enough {
-            sleep(CALLS_APART).await;
+            sleep(CALL_PAUSE).await;
         }
     }
 
-    pub(crate) async fn stop(mut self) -> (Vec<Sample>, Vec<Telling>) {
+    pub(crate) async fn stop(mut self) -> (Vec<Sample>, Vec<InvalidationSample>) {
         self.log.stop.store(true, Ordering::SeqCst);
         while let Some(task) = self.tasks.join_next().await {
             task.expect("a task that calls does not panic itself");
         }
         let samples = std::mem::take(&mut *self.log.samples());
-        (samples, std::mem::take(&mut *lock(&self.log.tellings)))
+        (samples, std::mem::take(&mut *lock(&self.log.invalidations)))
     }
 }
 
@@ -131,73 +131,77 @@ impl Log {
         lock(&self.samples)
     }
 
-    fn goes_on(&self) -> bool {
+    fn is_running(&self) -> bool {
         !self.stop.load(Ordering::SeqCst)
     }
 }
 
-async fn call(side: Side, log: Arc<Log>, pulse: Arc<Pulse>, allowed: Duration, seed: u32) {
+async fn call(process: Process, log: Arc<Log>, pulse: Arc<Pulse>, allowed: Duration, seed: u32) {
     let mut random = seed.wrapping_mul(0x9e37_79b9);
-    while log.goes_on() {
+    while log.is_running() {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let drawn = random >> 16;
-        let id = if drawn.is_multiple_of(COLD) { side.source.cold() } else { u64::from(drawn / COLD) % HOT };
-        let sample = call_once(&side, id, &pulse, allowed).await;
+        let id = if drawn.is_multiple_of(COLD_RATIO) {
+            process.source.unused_key()
+        } else {
+            u64::from(drawn / COLD_RATIO) % HOT_KEYS
+        };
+        let sample = call_once(&process, id, &pulse, allowed).await;
         log.samples().push(sample);
-        sleep(CALLS_APART).await;
+        sleep(CALL_PAUSE).await;
     }
 }
 
-async fn call_once(side: &Side, id: u64, pulse: &Pulse, allowed: Duration) -> Sample {
-    let in_outage = || side.cache.stats().served_in_outage;
+async fn call_once(process: &Process, id: u64, pulse: &Pulse, allowed: Duration) -> Sample {
+    let in_outage = || process.cache.stats().served_in_outage;
     let (before, began) = (in_outage(), Instant::now());
-    let reply = row::with(CacheControl::new(), side, id);
-    let Ok(Some(reply)) = timeout(HANGS, unpanicked(reply)).await else {
-        return Sample { began, added: began.elapsed(), answer: Answer::Failed };
+    let reply = row::with(CacheControl::new(), process, id);
+    let Ok(Some(reply)) = timeout(HANG_TIMEOUT, catch_panic(reply)).await else {
+        return Sample { began, overhead: began.elapsed(), answer: Answer::Failed };
     };
     let took = began.elapsed();
     // A moment in which Redis cannot be asked is an outage, such as that of a new connection. On a machine that is
     // never late, that moment ends before the bound. On any other machine the grace counts, but only for a value that
     // the cache itself counts as served in an outage: a connection takes many steps, and each of them may be late.
     let since = began.checked_sub(BOUND).unwrap_or(began);
-    let is_late = pulse.was_slow(since) || !pulse.late(since, began).is_zero();
+    let is_late = pulse.was_slow(since) || !pulse.delay_between(since, began).is_zero();
     let allowed = if is_late && in_outage() != before { BOUND + GRACE } else { allowed };
-    let oldest = side.source.oldest(id, side.number, began, allowed);
+    let oldest = process.source.oldest_allowed(id, process.number, began, allowed);
     let loaded = matches!(reply.outcome, CacheOutcome::Miss | CacheOutcome::Joined);
-    let load = if loaded { side.source.took(id) } else { Duration::ZERO };
-    let answer = if reply.value.id != id || reply.value.version > side.source.version(id) {
+    let load = if loaded { process.source.last_load_time(id) } else { Duration::ZERO };
+    let answer = if reply.value.id != id || reply.value.version > process.source.version(id) {
         Answer::Wrong
     } else if reply.value.version < oldest {
-        Answer::Old
+        Answer::Outdated
     } else {
         Answer::Right
     };
-    let late = pulse.late(began, began + took);
-    Sample { began, added: took.saturating_sub(load).saturating_sub(late), answer }
+    let late = pulse.delay_between(began, began + took);
+    Sample { began, overhead: took.saturating_sub(load).saturating_sub(late), answer }
 }
 
 /// Writes half of the keys. The other process must be notified of these writes.
-async fn write(side: Side, log: Arc<Log>, pulse: Arc<Pulse>) {
-    let mut id = side.number as u64;
-    while log.goes_on() {
-        id = (id + 2) % HOT;
-        let version = side.source.write(id);
+async fn write(process: Process, log: Arc<Log>, pulse: Arc<Pulse>) {
+    let mut id = process.number as u64;
+    while log.is_running() {
+        id = (id + 2) % HOT_KEYS;
+        let version = process.source.write(id);
         let began = Instant::now();
-        let outcome = match row::invalidate(&side, id).await {
+        let outcome = match row::invalidate(&process, id).await {
             Ok(()) => Outcome::Acknowledged,
             Err(error) if error.is_not_propagated() => Outcome::NotPropagated,
             Err(_) => Outcome::Failed,
         };
-        side.source.told(id, version, side.number, outcome == Outcome::Acknowledged);
-        let took = pulse.took_since(began);
+        process.source.record_invalidation(id, version, process.number, outcome == Outcome::Acknowledged);
+        let took = pulse.elapsed_since(began);
         let is_excused = pulse.was_slow(began);
-        lock(&log.tellings).push(Telling { began, took, outcome, is_excused });
-        sleep(WRITES_APART).await;
+        lock(&log.invalidations).push(InvalidationSample { began, took, outcome, is_excused });
+        sleep(WRITE_PAUSE).await;
     }
 }
 
 /// Returns the result of the call; `None` if it panics.
-async fn unpanicked<T>(call: impl Future<Output = T>) -> Option<T> {
+async fn catch_panic<T>(call: impl Future<Output = T>) -> Option<T> {
     let mut call = pin!(call);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
         Ok(Poll::Pending) => Poll::Pending,

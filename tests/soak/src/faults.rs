@@ -6,7 +6,7 @@ use redis_harness::RedisServer;
 use tokio::{task::spawn_blocking, time::sleep};
 
 /// Time for which Redis is down or frozen.
-const AWAY: Duration = Duration::from_millis(300);
+const OUTAGE: Duration = Duration::from_millis(300);
 
 /// Source of one fault after the other, in a fixed cycle.
 pub(crate) struct Faults {
@@ -22,7 +22,7 @@ impl Faults {
 
     pub(crate) async fn run(&mut self, until: Instant) {
         // There are no faults at the end, so that their effects are not mistaken for growth.
-        while Instant::now() + self.every + AWAY < until {
+        while Instant::now() + self.every + OUTAGE < until {
             sleep(self.every).await;
             self.inject().await;
         }
@@ -37,12 +37,12 @@ impl Faults {
             match kind {
                 0 => {
                     redis.kill();
-                    std::thread::sleep(AWAY);
+                    std::thread::sleep(OUTAGE);
                     redis.restart();
                 }
                 1 => {
                     redis.freeze();
-                    std::thread::sleep(AWAY);
+                    std::thread::sleep(OUTAGE);
                     redis.thaw();
                 }
                 _ => _ = redis.cli(&["FLUSHALL"]),

@@ -30,7 +30,7 @@ use tokio::{runtime::Handle, task::JoinSet, time::sleep};
 
 use crate::{
     arguments::Plan,
-    calls::{Calls, Place},
+    calls::{Calls, Process},
     faults::Faults,
     sample::Sample,
 };
@@ -39,7 +39,7 @@ use crate::{
 const CALLERS: u64 = 4;
 
 /// Capacity of L1 in each cache, in bytes. It is full long before the first quarter is over.
-const ROOM: u64 = 128 * 1024;
+const L1_BYTES: u64 = 128 * 1024;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -59,18 +59,18 @@ async fn soak(plan: Plan) -> Vec<Sample> {
     let redis = RedisServer::start_with(&["--maxmemory", "32mb", "--maxmemory-policy", "allkeys-lru"]);
     let url = redis.url();
     let calls = Arc::new(Calls::default());
-    let places = [0, 1].map(|_| {
+    let processes = [0, 1].map(|_| {
         let tier = RedisTier::builder(&url).build().expect("the address is valid");
-        let builder = Cache::builder().namespace("soak").tier(tier).l1_max_bytes(ROOM);
+        let builder = Cache::builder().namespace("soak").tier(tier).l1_max_bytes(L1_BYTES);
         let cache = builder.outage_grace(Duration::from_secs(2)).build().expect("the settings are valid");
-        Place { cache, calls: calls.clone() }
+        Process { cache, calls: calls.clone() }
     });
 
     let began = Instant::now();
     let until = began + plan.length;
     let mut tasks = JoinSet::new();
-    for (number, place) in (0..CALLERS).zip([&places[0], &places[1]].into_iter().cycle()) {
-        tasks.spawn(calls::call(place.clone(), number, until));
+    for (number, process) in (0..CALLERS).zip([&processes[0], &processes[1]].into_iter().cycle()) {
+        tasks.spawn(calls::call(process.clone(), number, until));
     }
     let leak = plan.leak.then(|| tokio::spawn(calls::leak(until)));
     let mut faults = Faults::new(redis, plan.fault_every());
@@ -79,7 +79,7 @@ async fn soak(plan: Plan) -> Vec<Sample> {
     let mut samples = Vec::new();
     while Instant::now() < until {
         sleep(plan.sample_every()).await;
-        let sample = Sample::take(began.elapsed(), &places, &Handle::current().metrics(), &calls);
+        let sample = Sample::take(began.elapsed(), &processes, &Handle::current().metrics(), &calls);
         println!("{sample}");
         samples.push(sample);
     }
@@ -89,8 +89,8 @@ async fn soak(plan: Plan) -> Vec<Sample> {
     if let Some(leak) = leak {
         leak.abort();
     }
-    for place in &places {
-        place.cache.flush().await;
+    for process in &processes {
+        process.cache.flush().await;
     }
     samples
 }

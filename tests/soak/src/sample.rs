@@ -5,7 +5,7 @@ use std::{fmt, fs, time::Duration};
 use cached_aside::Health;
 use tokio::runtime::RuntimeMetrics;
 
-use crate::calls::{Calls, Place};
+use crate::calls::{Calls, Process};
 
 /// Measures, with the growth that still counts as flat.
 ///
@@ -42,8 +42,13 @@ pub(crate) struct Sample {
 
 impl Sample {
     #[allow(clippy::cast_precision_loss)] // Counts far below 2^52.
-    pub(crate) fn take(at: Duration, places: &[Place; 2], runtime: &RuntimeMetrics, calls: &Calls) -> Self {
-        let health = places.each_ref().map(|place| place.cache.health());
+    pub(crate) fn take(
+        at: Duration,
+        processes: &[Process; 2],
+        runtime: &RuntimeMetrics,
+        calls: &Calls,
+    ) -> Self {
+        let health = processes.each_ref().map(|process| process.cache.health());
         let sum = |of: fn(&Health) -> u64| health.iter().map(of).sum::<u64>() as f64;
         let values = [
             status("VmRSS:"),

@@ -7,22 +7,22 @@ pub(crate) fn judge(samples: &[Sample]) -> bool {
     let warm = &samples[samples.len() / 10..];
     let quarter = (warm.len() / 4).max(1);
     let (first, last) = (&warm[..quarter.min(warm.len())], &warm[warm.len().saturating_sub(quarter)..]);
-    let mut is_well = !first.is_empty();
-    for (place, measure) in MEASURES.iter().enumerate() {
-        let [before, after] = [first, last].map(|samples| median(samples, place));
+    let mut passed = !first.is_empty();
+    for (index, measure) in MEASURES.iter().enumerate() {
+        let [before, after] = [first, last].map(|samples| median(samples, index));
         let limit = before + before * measure.share + measure.slack;
         let is_flat = after <= limit;
-        is_well &= is_flat;
-        let word = if is_flat { "flat" } else { "GROWS" };
-        println!("{word:>6}: {} {before} at first, {after} at last, {limit:.0} at most", measure.name);
+        passed &= is_flat;
+        let verdict = if is_flat { "flat" } else { "GROWS" };
+        println!("{verdict:>6}: {} {before} at first, {after} at last, {limit:.0} at most", measure.name);
     }
     let (calls, wrong) = samples.last().map_or((0, 0), |sample| (sample.calls, sample.wrong));
     println!("{calls} calls, {wrong} wrong");
-    is_well && wrong == 0 && calls > 0
+    passed && wrong == 0 && calls > 0
 }
 
-fn median(samples: &[Sample], place: usize) -> f64 {
-    let mut values: Vec<_> = samples.iter().map(|sample| sample.values[place]).collect();
+fn median(samples: &[Sample], index: usize) -> f64 {
+    let mut values: Vec<_> = samples.iter().map(|sample| sample.values[index]).collect();
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }

@@ -10,16 +10,16 @@ fn soak(options: &[&str]) -> Output {
 }
 
 #[test]
-fn a_short_one_is_flat() {
+fn short_soak_is_flat() {
     let output = soak(&[]);
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains(" 0 wrong"));
 }
 
 #[test]
-fn a_leak_is_noticed() {
+fn leak_is_detected() {
     let output = soak(&["--leak"]);
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("GROWS: rss_kib") && said.contains("GROWS: tasks"), "{said}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("GROWS: rss_kib") && stdout.contains("GROWS: tasks"), "{stdout}");
 }

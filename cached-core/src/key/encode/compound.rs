@@ -7,39 +7,39 @@ use std::mem;
 
 use serde::{Serialize, ser};
 
-use super::{Append, Refusal, Sink, put, tag};
+use super::{Append, Refusal, Sink, encode_into, tag};
 
 /// Serializer of a value that keeps the order of its parts.
 pub(super) struct Ordered<'a, S> {
     sink: &'a mut S,
     /// Set as long as no part was refused, and none panicked in its implementation.
-    is_whole: bool,
+    is_complete: bool,
 }
 
 impl<'a, S: Sink> Ordered<'a, S> {
     #[inline]
     pub(super) fn new(sink: &'a mut S) -> Self {
-        Self { sink, is_whole: true }
+        Self { sink, is_complete: true }
     }
 
     #[inline]
     pub(super) fn element<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Refusal> {
-        let was_whole = mem::replace(&mut self.is_whole, false);
-        put(v, self.sink)?;
-        self.is_whole = was_whole;
+        let was_complete = mem::replace(&mut self.is_complete, false);
+        encode_into(v, self.sink)?;
+        self.is_complete = was_complete;
         Ok(())
     }
 
     #[inline]
     fn finish(self) -> Result<(), Refusal> {
         self.sink.byte(tag::END);
-        whole(self.is_whole)
+        check_complete(self.is_complete)
     }
 }
 
 #[inline]
-fn whole(is_whole: bool) -> Result<(), Refusal> {
-    if is_whole { Ok(()) } else { Err(Refusal::Unserializable) }
+fn check_complete(is_complete: bool) -> Result<(), Refusal> {
+    if is_complete { Ok(()) } else { Err(Refusal::Unserializable) }
 }
 
 macro_rules! positional {
@@ -72,7 +72,7 @@ macro_rules! named {
             where
                 T: Serialize + ?Sized,
             {
-                self.sink.framed(tag::STR, name.as_bytes())?;
+                self.sink.length_prefixed(tag::STR, name.as_bytes())?;
                 self.element(v)
             }
 
@@ -98,7 +98,7 @@ pub(super) struct Unordered<'a, S> {
     start: usize,
     entries: Vec<EntryRange>,
     /// Set under the same condition as in [`Ordered`].
-    is_whole: bool,
+    is_complete: bool,
 }
 
 /// Position of an entry in the buffer. An element of a set is a key alone.
@@ -110,27 +110,27 @@ struct EntryRange {
 
 impl<'a, S: Sink> Unordered<'a, S> {
     pub(super) fn new(sink: &'a mut S) -> Self {
-        Self { start: sink.buffer().len(), sink, entries: Vec::new(), is_whole: true }
+        Self { start: sink.buffer().len(), sink, entries: Vec::new(), is_complete: true }
     }
 
     /// Appends a part to the buffer, and returns its start and its end there.
-    fn put<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(usize, usize), Refusal> {
-        let was_whole = mem::replace(&mut self.is_whole, false);
+    fn append_part<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(usize, usize), Refusal> {
+        let was_complete = mem::replace(&mut self.is_complete, false);
         let buffer = self.sink.buffer();
         let start = buffer.len();
-        put(v, &mut Append(buffer))?;
-        self.is_whole = was_whole;
+        encode_into(v, &mut Append(buffer))?;
+        self.is_complete = was_complete;
         Ok((start, buffer.len()))
     }
 
-    fn key<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Refusal> {
-        let (start, end) = self.put(v)?;
+    fn append_key<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Refusal> {
+        let (start, end) = self.append_part(v)?;
         self.entries.push(EntryRange { start, key_end: end, end });
         Ok(())
     }
 
     fn finish(self) -> Result<(), Refusal> {
-        let Self { sink, start, mut entries, is_whole } = self;
+        let Self { sink, start, mut entries, is_complete } = self;
         let out = sink.buffer();
         // The sort is stable, so that values under the same key keep their order.
         entries.sort_by(|a, b| out[a.start..a.key_end].cmp(&out[b.start..b.key_end]));
@@ -140,8 +140,8 @@ impl<'a, S: Sink> Unordered<'a, S> {
             out.extend_from_slice(&unsorted[entry.start - start..entry.end - start]);
         }
         out.push(tag::END);
-        sink.whole(start);
-        whole(is_whole)
+        sink.take_buffered(start);
+        check_complete(is_complete)
     }
 }
 
@@ -150,11 +150,11 @@ impl<S: Sink> ser::SerializeMap for Unordered<'_, S> {
     type Error = Refusal;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Refusal> {
-        self.key(v)
+        self.append_key(v)
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Refusal> {
-        let (_, end) = self.put(v)?;
+        let (_, end) = self.append_part(v)?;
         self.entries.last_mut().ok_or(Refusal::Unserializable)?.end = end;
         Ok(())
     }
@@ -177,7 +177,7 @@ impl<S: Sink> ser::SerializeSeq for Sequence<'_, S> {
     fn serialize_element<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), Refusal> {
         match self {
             Self::List(list) => list.element(v),
-            Self::Set(set) => set.key(v),
+            Self::Set(set) => set.append_key(v),
         }
     }
 

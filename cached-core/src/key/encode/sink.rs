@@ -17,10 +17,10 @@ pub(crate) trait Sink {
     fn fixed<const N: usize>(&mut self, tag: u8, bytes: [u8; N]);
 
     /// Takes a tag, the number of bytes, and the bytes.
-    fn framed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Refusal>;
+    fn length_prefixed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Refusal>;
 
-    /// Does the same as `framed` for the bytes that `write` appends to a buffer.
-    fn framed_by(
+    /// Does the same as `length_prefixed` for the bytes that `write` appends to a buffer.
+    fn length_prefixed_by(
         &mut self,
         tag: u8,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
@@ -28,19 +28,19 @@ pub(crate) trait Sink {
         let start = self.buffer().len();
         write(self.buffer())?;
         let length = length(self.buffer().len() - start)?;
-        self.head(tag, length);
-        self.whole(start);
+        self.tag_and_length(tag, length);
+        self.take_buffered(start);
         Ok(())
     }
 
     /// Takes a tag and the number of bytes that follow.
-    fn head(&mut self, tag: u8, length: [u8; 4]);
+    fn tag_and_length(&mut self, tag: u8, length: [u8; 4]);
 
     /// Returns the buffer for bytes with an order that is known only when all of them are there.
     fn buffer(&mut self) -> &mut Vec<u8>;
 
     /// Takes the bytes of the buffer from `start` on, which are complete.
-    fn whole(&mut self, start: usize);
+    fn take_buffered(&mut self, start: usize);
 }
 
 /// Sink that appends the bytes to a buffer.
@@ -61,24 +61,24 @@ impl Sink for Append<'_> {
     }
 
     #[inline]
-    fn framed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Refusal> {
-        self.head(tag, length(bytes.len())?);
+    fn length_prefixed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Refusal> {
+        self.tag_and_length(tag, length(bytes.len())?);
         self.0.extend_from_slice(bytes);
         Ok(())
     }
 
     #[inline]
-    fn head(&mut self, tag: u8, [a, b, c, d]: [u8; 4]) {
+    fn tag_and_length(&mut self, tag: u8, [a, b, c, d]: [u8; 4]) {
         self.0.extend_from_slice(&[tag, a, b, c, d]);
     }
 
     /// Writes straight into the buffer; the length is filled in when it is known.
-    fn framed_by(
+    fn length_prefixed_by(
         &mut self,
         tag: u8,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Refusal>,
     ) -> Result<(), Refusal> {
-        self.framed(tag, &[])?;
+        self.length_prefixed(tag, &[])?;
         let start = self.0.len();
         write(self.0)?;
         let length = length(self.0.len() - start)?;
@@ -90,7 +90,7 @@ impl Sink for Append<'_> {
         self.0
     }
 
-    fn whole(&mut self, _: usize) {}
+    fn take_buffered(&mut self, _: usize) {}
 }
 
 /// Sink that hashes the bytes. The same bytes have the same hash, at once or through the buffer.
@@ -130,15 +130,15 @@ impl Sink for Hash<'_> {
     }
 
     #[inline]
-    fn framed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Refusal> {
-        self.head(tag, length(bytes.len())?);
+    fn length_prefixed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Refusal> {
+        self.tag_and_length(tag, length(bytes.len())?);
         self.hasher.write(bytes);
         Ok(())
     }
 
     /// Hashes the length, because the hasher itself distinguishes runs of zeros of different lengths poorly.
     #[inline]
-    fn head(&mut self, _: u8, length: [u8; 4]) {
+    fn tag_and_length(&mut self, _: u8, length: [u8; 4]) {
         self.hasher.write_u128(u32::from_le_bytes(length).into());
     }
 
@@ -146,7 +146,7 @@ impl Sink for Hash<'_> {
         self.buffer
     }
 
-    fn whole(&mut self, start: usize) {
+    fn take_buffered(&mut self, start: usize) {
         self.hasher.write(&self.buffer[start..]);
         self.buffer.truncate(start);
     }
@@ -155,7 +155,7 @@ impl Sink for Hash<'_> {
 /// Sink that compares the bytes with those of an entry.
 pub(crate) struct Compare<'a> {
     /// Bytes that are still expected; `None` after the first difference.
-    rest: Option<&'a [u8]>,
+    expected: Option<&'a [u8]>,
     buffer: &'a mut Vec<u8>,
 }
 
@@ -163,46 +163,46 @@ impl<'a> Compare<'a> {
     #[inline]
     pub(crate) fn new(bytes: &'a [u8], buffer: &'a mut Vec<u8>) -> Self {
         buffer.clear();
-        Self { rest: Some(bytes), buffer }
+        Self { expected: Some(bytes), buffer }
     }
 
     /// Returns whether exactly the expected bytes came.
     #[inline]
     pub(crate) fn is_same(&self) -> bool {
-        self.rest.is_some_and(<[u8]>::is_empty)
+        self.expected.is_some_and(<[u8]>::is_empty)
     }
 
     #[inline]
-    fn step(&mut self, bytes: &[u8]) {
-        self.rest = self.rest.and_then(|rest| rest.strip_prefix(bytes));
+    fn expect(&mut self, bytes: &[u8]) {
+        self.expected = self.expected.and_then(|rest| rest.strip_prefix(bytes));
     }
 }
 
 impl Sink for Compare<'_> {
     #[inline]
     fn byte(&mut self, byte: u8) {
-        self.step(&[byte]);
+        self.expect(&[byte]);
     }
 
     #[inline]
     fn fixed<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) {
-        let rest = self.rest.and_then(|rest| {
+        let rest = self.expected.and_then(|rest| {
             let (first, rest) = rest.split_first()?;
             let (start, rest) = rest.split_first_chunk()?;
             (*first == tag && *start == bytes).then_some(rest)
         });
-        self.rest = rest;
+        self.expected = rest;
     }
 
     #[inline]
-    fn framed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Refusal> {
-        self.head(tag, length(bytes.len())?);
-        self.step(bytes);
+    fn length_prefixed(&mut self, tag: u8, bytes: &[u8]) -> Result<(), Refusal> {
+        self.tag_and_length(tag, length(bytes.len())?);
+        self.expect(bytes);
         Ok(())
     }
 
     #[inline]
-    fn head(&mut self, tag: u8, length: [u8; 4]) {
+    fn tag_and_length(&mut self, tag: u8, length: [u8; 4]) {
         self.fixed(tag, length);
     }
 
@@ -210,8 +210,8 @@ impl Sink for Compare<'_> {
         self.buffer
     }
 
-    fn whole(&mut self, start: usize) {
-        self.rest = self.rest.and_then(|rest| rest.strip_prefix(&self.buffer[start..]));
+    fn take_buffered(&mut self, start: usize) {
+        self.expected = self.expected.and_then(|rest| rest.strip_prefix(&self.buffer[start..]));
         self.buffer.truncate(start);
     }
 }
@@ -224,37 +224,37 @@ mod tests {
 
     use super::*;
 
-    fn hash(feed: impl FnOnce(&mut Hash<'_>)) -> u64 {
+    fn hash(write: impl FnOnce(&mut Hash<'_>)) -> u64 {
         let (state, mut buffer) = (FixedState::default(), Vec::new());
         let mut sink = Hash::new(state.build_hasher(), &mut buffer);
-        feed(&mut sink);
+        write(&mut sink);
         sink.finish()
     }
 
     #[test]
-    fn the_same_bytes_have_the_same_hash_whichever_way_they_come() {
-        let at_once = hash(|sink| sink.framed(3, b"abc").unwrap());
-        let by_another = hash(|sink| {
+    fn direct_and_buffered_bytes_have_the_same_hash() {
+        let direct = hash(|sink| sink.length_prefixed(3, b"abc").unwrap());
+        let buffered = hash(|sink| {
             // The value that contains this one is not complete yet.
             sink.buffer().push(9);
-            sink.framed_by(3, |out| {
+            sink.length_prefixed_by(3, |out| {
                 out.extend_from_slice(b"abc");
                 Ok(())
             })
             .unwrap();
         });
-        assert_eq!(at_once, by_another);
+        assert_eq!(direct, buffered);
     }
 
     #[test]
-    fn a_tag_counts_beside_the_widest_number() {
-        let of = |tag| hash(|sink| sink.fixed(tag, [0xff; 16]));
-        assert_ne!(of(1), of(2));
+    fn hash_depends_on_the_tag_of_the_widest_number() {
+        let hash_of = |tag| hash(|sink| sink.fixed(tag, [0xff; 16]));
+        assert_ne!(hash_of(1), hash_of(2));
     }
 
     #[test]
-    fn a_length_counts() {
-        let of = |length: u32| hash(|sink| sink.head(1, length.to_le_bytes()));
-        assert!(of(0) != of(1) && of(1) != of(2) && of(1) != hash(|_| {}));
+    fn hash_depends_on_the_length() {
+        let hash_of = |length: u32| hash(|sink| sink.tag_and_length(1, length.to_le_bytes()));
+        assert!(hash_of(0) != hash_of(1) && hash_of(1) != hash_of(2) && hash_of(1) != hash(|_| {}));
     }
 }

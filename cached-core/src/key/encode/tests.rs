@@ -26,11 +26,11 @@ fn bytes<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 fn is_same<T: Serialize + ?Sized>(bytes: &[u8], value: &T) -> bool {
     let (mut buffer, mut before) = (Vec::new(), b"before".to_vec());
     let mut sink = Compare::new(bytes, &mut buffer);
-    put(value, &mut sink).expect("a value that has a key");
+    encode_into(value, &mut sink).expect("a value that has a key");
     let is_same = sink.is_same();
     // Bytes that are left in the buffer do not matter.
     let mut sink = Compare::new(bytes, &mut before);
-    put(value, &mut sink).expect("a value that has a key");
+    encode_into(value, &mut sink).expect("a value that has a key");
     assert_eq!(is_same, sink.is_same());
     is_same
 }
@@ -39,7 +39,7 @@ fn hash<T: Serialize + ?Sized>(value: &T) -> u64 {
     let mut buffer = Vec::new();
     let hasher = foldhash::quality::FixedState::with_seed(7).build_hasher();
     let mut sink = Hash::new(hasher, &mut buffer);
-    put(value, &mut sink).expect("a value that has a key");
+    encode_into(value, &mut sink).expect("a value that has a key");
     sink.finish()
 }
 
@@ -48,8 +48,8 @@ fn refused<T: Serialize + ?Sized>(value: &T) -> bool {
     let refused = encode(value, &mut out).is_err_and(|refusal| Error::from(refusal).is_key());
     assert!(!refused || out == b"before", "a refused value leaves the buffer as it was");
     let hasher = foldhash::quality::FixedState::with_seed(7).build_hasher();
-    assert_eq!(put(value, &mut Hash::new(hasher, &mut Vec::new())).is_err(), refused);
-    assert_eq!(put(value, &mut Compare::new(&[], &mut Vec::new())).is_err(), refused);
+    assert_eq!(encode_into(value, &mut Hash::new(hasher, &mut Vec::new())).is_err(), refused);
+    assert_eq!(encode_into(value, &mut Compare::new(&[], &mut Vec::new())).is_err(), refused);
     refused
 }
 
@@ -280,11 +280,11 @@ fn any_pair() -> impl Strategy<Value = (Node, Node)> {
 
 /// Under any seed, consecutive numbers and texts that differ in a digit spread evenly over the sets.
 #[test]
-fn keys_that_are_alike_are_spread_over_the_sets() {
+fn similar_keys_are_spread_over_the_sets() {
     const KEYS: usize = 100;
     const SETS: usize = 32;
     const WAYS: usize = 7;
-    let without_place = |seed: u64, put: &dyn Fn(usize, &mut Hash<'_>)| {
+    let overflow = |seed: u64, put: &dyn Fn(usize, &mut Hash<'_>)| {
         let shared = foldhash::SharedSeed::from_u64(seed);
         let mut sets = [0; SETS];
         for key in 0..KEYS {
@@ -298,8 +298,9 @@ fn keys_that_are_alike_are_spread_over_the_sets() {
     };
     let mut worst = [0; 2];
     for seed in 1..1_000 {
-        let numbers = without_place(seed, &|key, sink| put(&key, sink).unwrap());
-        let texts = without_place(seed, &|key, sink| put(&format!("user-{key}@example.org"), sink).unwrap());
+        let numbers = overflow(seed, &|key, sink| encode_into(&key, sink).unwrap());
+        let texts =
+            overflow(seed, &|key, sink| encode_into(&format!("user-{key}@example.org"), sink).unwrap());
         worst = [worst[0].max(numbers), worst[1].max(texts)];
     }
     assert!(worst.iter().all(|&keys| keys <= KEYS / 8), "{worst:?}");
@@ -325,7 +326,7 @@ proptest! {
     }
 
     #[test]
-    fn where_one_string_ends_matters(
+    fn string_boundaries_are_part_of_the_bytes(
         text in "[:a0\0é]{0,6}",
         cuts in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
     ) {
@@ -336,7 +337,7 @@ proptest! {
     }
 
     #[test]
-    fn a_nan_is_refused_wherever_it_is(node in any_node(), other in any_node(), at in 0..6_usize) {
+    fn nan_is_refused_at_every_depth(node in any_node(), other in any_node(), at in 0..6_usize) {
         let mut holder = Node::Pair(Pair(Box::new(other), Box::new(node)));
         holder.graft(&mut { at }, &Node::Double(f64::NAN));
         prop_assert_eq!(refused(&holder), format!("{holder:?}").contains("Double(NaN)"));
@@ -350,11 +351,11 @@ proptest! {
     }
 }
 
-/// Returns all lists of up to `most` of these parts.
-fn lists<T: Clone>(parts: &[T], most: usize) -> Vec<Vec<T>> {
+/// Returns all lists of up to `max_len` of these parts.
+fn lists<T: Clone>(parts: &[T], max_len: usize) -> Vec<Vec<T>> {
     let mut all = vec![Vec::new()];
     let mut longest = all.clone();
-    for _ in 0..most {
+    for _ in 0..max_len {
         let longer = |list: &Vec<T>| {
             let list = list.clone();
             parts.iter().map(move |part| [list.as_slice(), std::slice::from_ref(part)].concat())
@@ -375,7 +376,7 @@ fn all_differ<T: Serialize + fmt::Debug>(values: &[T]) {
 }
 
 #[test]
-fn where_parts_end_matters() {
+fn part_boundaries_are_part_of_the_bytes() {
     all_differ(&lists(&lists(&[false, true], 2), 3));
     all_differ(&lists(&lists(&[None, Some(())], 2), 3));
     // The byte of the digit `0` is the tag of a string, and NUL is `END`.
@@ -386,7 +387,7 @@ fn where_parts_end_matters() {
 }
 
 #[test]
-fn which_field_was_skipped_matters() {
+fn bytes_distinguish_which_field_was_skipped() {
     let part = || [None, Some(Node::Left), Some(Node::Right)].map(|part| part.map(Box::new));
     let record = |a, b| Node::Record { a, b, c: String::new() };
     let records = part().map(|a| part().map(|b| record(a.clone(), b)));
@@ -394,12 +395,12 @@ fn which_field_was_skipped_matters() {
 }
 
 #[test]
-fn colons_do_not_join_arguments() {
+fn colons_do_not_blur_argument_boundaries() {
     assert_ne!(bytes(&("a:b", "c")), bytes(&("a", "b:c")));
 }
 
 #[test]
-fn kinds_do_not_mix() {
+fn values_of_different_kinds_have_different_bytes() {
     assert_ne!(bytes(&1_u32), bytes(&1_u64));
     assert_ne!(bytes(&1_u32), bytes(&1_i32));
     assert!(hash(&1_u32) != hash(&1_u64) && hash(&1_u32) != hash(&1_i32) && hash(&1_u128) != hash(&1_i128));
@@ -412,7 +413,7 @@ fn kinds_do_not_mix() {
 }
 
 #[test]
-fn zero_has_one_sign() {
+fn negative_zero_has_the_bytes_of_zero() {
     assert_eq!(bytes(&-0.0_f64), bytes(&0.0_f64));
     assert_eq!(bytes(&-0.0_f32), bytes(&0.0_f32));
     assert_ne!(bytes(&-1.0_f64), bytes(&1.0_f64));
@@ -489,8 +490,8 @@ impl fmt::Display for Half {
 
 /// Otherwise the value would be mistaken for one that never had the part.
 #[test]
-fn a_part_that_is_refused_cannot_be_passed_over() {
-    for end in [|| Err(fmt::Error), || panic!("as it was told")] {
+fn value_is_refused_when_it_ignores_a_refused_part() {
+    for end in [|| Err(fmt::Error), || panic!("as planned")] {
         let parts = || vec![Shown(Half(|| Ok(()))), Shown(Half(end))];
         assert!(refused(&Careless(parts())));
         assert!(refused(&CarelessMap(Careless(parts()))));
@@ -556,7 +557,7 @@ fn a_skipped_field_is_not_part_of_the_key() {
 }
 
 #[test]
-fn variants_go_by_name() {
+fn variants_are_identified_by_name() {
     #[derive(Serialize)]
     enum Reordered {
         Blue,
@@ -567,7 +568,7 @@ fn variants_go_by_name() {
 }
 
 #[test]
-fn values_are_appended() {
+fn encode_appends_to_the_buffer() {
     let mut out = bytes(&1_u8);
     encode(&'x', &mut out).expect("a char");
     assert_eq!(out, [bytes(&1_u8), bytes(&'x')].concat());

@@ -12,16 +12,16 @@ use super::{
 };
 use crate::error::Error;
 
-fn put<T: Serialize + ?Sized>(value: &T, out: &mut String) -> Result<(), Refusal> {
-    if let Some(bytes) = text(value, out)? {
+fn append_text<T: Serialize + ?Sized>(value: &T, out: &mut String) -> Result<(), Refusal> {
+    if let Some(bytes) = write_text(value, out)? {
         digest_text(&Blake3.hash(&bytes), out);
     }
     Ok(())
 }
 
-fn of<T: Serialize + ?Sized>(value: &T) -> String {
+fn text_of<T: Serialize + ?Sized>(value: &T) -> String {
     let mut out = String::new();
-    put(value, &mut out).expect("a value that has a text");
+    append_text(value, &mut out).expect("a value that has a text");
     out
 }
 
@@ -34,8 +34,8 @@ fn digest<T: Serialize + ?Sized>(value: &T) -> String {
     out
 }
 
-fn harmless(text: &str) -> bool {
-    text.len() <= LONGEST && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@%".contains(c))
+fn is_harmless(text: &str) -> bool {
+    text.len() <= MAX_TEXT_LEN && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@%".contains(c))
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -116,9 +116,9 @@ where
     let mut runner = prop::test_runner::TestRunner::new(ProptestConfig::with_cases(500));
     let checked = runner.run(&pair, |(a, b, equal)| {
         let b = if equal { a.clone() } else { b };
-        let (text_a, text_b) = (of(&a), of(&b));
+        let (text_a, text_b) = (text_of(&a), text_of(&b));
         prop_assert_eq!(text_a == text_b, a == b, "{} {}", text_a, text_b);
-        prop_assert!(harmless(&text_a), "{}", text_a);
+        prop_assert!(is_harmless(&text_a), "{}", text_a);
         Ok(())
     });
     checked.unwrap_or_else(|failure| panic!("{failure}"));
@@ -147,14 +147,14 @@ fn equal_texts_are_equal_values() {
 fn all_differ<T: Serialize + fmt::Debug>(values: impl IntoIterator<Item = T>) {
     let mut seen = HashMap::new();
     for value in values {
-        if let Some(other) = seen.insert(of(&value), format!("{value:?}")) {
-            panic!("{value:?} and {other} are both {}", of(&value));
+        if let Some(other) = seen.insert(text_of(&value), format!("{value:?}")) {
+            panic!("{value:?} and {other} are both {}", text_of(&value));
         }
     }
 }
 
 #[test]
-fn no_text_is_forged() {
+fn different_values_have_different_texts() {
     let mut texts: Vec<String> = vec![String::new()];
     for at in 0..1 + 7 + 49 + 343 {
         texts.extend(["%", "3", "A", ":", "N", "S", "1"].map(|end| format!("{}{end}", texts[at])));
@@ -167,8 +167,8 @@ fn no_text_is_forged() {
     loose.extend(numbers.clone().map(|n| Loose::Whole(n.into())));
     loose.extend(numbers.map(|n| Loose::Float(n.into())));
     loose.extend([0.5, 1e21, f64::INFINITY, f64::NEG_INFINITY].map(Loose::Float));
-    let readings: HashSet<String> = loose.iter().map(of).collect();
-    loose.extend(texts.into_iter().chain(readings).collect::<HashSet<_>>().into_iter().map(Loose::Text));
+    let scalar_texts: HashSet<String> = loose.iter().map(text_of).collect();
+    loose.extend(texts.into_iter().chain(scalar_texts).collect::<HashSet<_>>().into_iter().map(Loose::Text));
     all_differ(loose);
 }
 
@@ -177,65 +177,65 @@ fn scalars_are_readable() {
     #[derive(Serialize)]
     struct Nothing;
 
-    assert_eq!(of(&-5_i64), "-5");
-    assert_eq!(of(&u128::MAX), "340282366920938463463374607431768211455");
-    assert_eq!(of(&true), "true");
-    assert_eq!(of(&'x'), "x");
-    assert_eq!(of("upsc"), "upsc");
-    assert_eq!(of(""), "");
-    assert_eq!(of(&Id("upsc".into())), "upsc");
-    assert_eq!(of("me@x.org_1-2"), "me@x.org_1-2");
-    assert_eq!(of("übung中"), "%C3%BCbung%E4%B8%AD");
-    assert_eq!(of(&Level::Low), "Low");
-    assert_eq!(of(&Some(7)), "7");
-    assert_eq!(of(&None::<u8>), "%N");
-    assert_eq!((of(&()), of(&Nothing)), ("%U".into(), "%U".into()));
-    assert_eq!(of(&Ipv4Addr::new(1, 2, 3, 4)), "1.2.3.4", "human-readable");
-    assert_eq!(of(&format_args!("{}-{}", 1, 2)), "1-2", "displayed");
+    assert_eq!(text_of(&-5_i64), "-5");
+    assert_eq!(text_of(&u128::MAX), "340282366920938463463374607431768211455");
+    assert_eq!(text_of(&true), "true");
+    assert_eq!(text_of(&'x'), "x");
+    assert_eq!(text_of("upsc"), "upsc");
+    assert_eq!(text_of(""), "");
+    assert_eq!(text_of(&Id("upsc".into())), "upsc");
+    assert_eq!(text_of("me@x.org_1-2"), "me@x.org_1-2");
+    assert_eq!(text_of("übung中"), "%C3%BCbung%E4%B8%AD");
+    assert_eq!(text_of(&Level::Low), "Low");
+    assert_eq!(text_of(&Some(7)), "7");
+    assert_eq!(text_of(&None::<u8>), "%N");
+    assert_eq!((text_of(&()), text_of(&Nothing)), ("%U".into(), "%U".into()));
+    assert_eq!(text_of(&Ipv4Addr::new(1, 2, 3, 4)), "1.2.3.4", "human-readable");
+    assert_eq!(text_of(&format_args!("{}-{}", 1, 2)), "1-2", "displayed");
 }
 
 #[test]
-fn floats_are_readable_and_no_integers() {
-    assert_eq!(of(&0.5_f32), "0.5");
-    assert_eq!(of(&0.1_f32), "0.1");
-    assert_eq!(of(&1.0_f64), "1.0");
-    assert_eq!(of(&-0.0_f64), "0.0");
-    assert_eq!(of(&-0.0_f32), of(&0.0_f32));
-    assert_eq!(of(&f64::NEG_INFINITY), "-inf");
-    assert_eq!(of(&f64::MAX), digest(&f64::MAX), "309 digits");
+fn floats_are_readable_and_differ_from_integers() {
+    assert_eq!(text_of(&0.5_f32), "0.5");
+    assert_eq!(text_of(&0.1_f32), "0.1");
+    assert_eq!(text_of(&1.0_f64), "1.0");
+    assert_eq!(text_of(&-0.0_f64), "0.0");
+    assert_eq!(text_of(&-0.0_f32), text_of(&0.0_f32));
+    assert_eq!(text_of(&f64::NEG_INFINITY), "-inf");
+    assert_eq!(text_of(&f64::MAX), digest(&f64::MAX), "309 digits");
 }
 
 #[test]
 fn delimiters_and_pattern_characters_are_escaped_in_key_text() {
-    assert_eq!(of("a:b"), "a%3Ab");
-    assert_eq!(of("%N"), "%25N");
-    assert_eq!(of("*?[]{}\\ \n"), "%2A%3F%5B%5D%7B%7D%5C%20%0A");
-    assert_eq!(of("€"), "%E2%82%AC");
-    assert_eq!(of(&':'), "%3A");
-    assert_eq!(of(&Level::High), "a%3A%2Ab");
+    assert_eq!(text_of("a:b"), "a%3Ab");
+    assert_eq!(text_of("%N"), "%25N");
+    assert_eq!(text_of("*?[]{}\\ \n"), "%2A%3F%5B%5D%7B%7D%5C%20%0A");
+    assert_eq!(text_of("€"), "%E2%82%AC");
+    assert_eq!(text_of(&':'), "%3A");
+    assert_eq!(text_of(&Level::High), "a%3A%2Ab");
 }
 
 #[test]
-fn everything_else_is_a_digest() {
-    assert_eq!(of(&(1, 2)), digest(&(1, 2)));
-    assert_eq!(of(&(1, 2)).len(), 34);
-    assert_eq!(of(&vec!["a"]), digest(&vec!["a"]));
-    assert_eq!(of(&BTreeMap::from([(1, 2)])), digest(&HashMap::from([(1, 2)])));
-    assert_eq!(of(&Level::Exactly(1)), digest(&Level::Exactly(1)));
-    assert_eq!(of(&Some(None::<u8>)), digest(&Some(None::<u8>)));
-    assert_eq!(of(&Some(Some((1, 2)))), digest(&(1, 2)), "as its content");
-    assert_ne!(of(&Some(Some(None::<u8>))), of(&Some(None::<Option<u8>>)));
+fn compound_values_are_digests() {
+    assert_eq!(text_of(&(1, 2)), digest(&(1, 2)));
+    assert_eq!(text_of(&(1, 2)).len(), 34);
+    assert_eq!(text_of(&vec!["a"]), digest(&vec!["a"]));
+    assert_eq!(text_of(&BTreeMap::from([(1, 2)])), digest(&HashMap::from([(1, 2)])));
+    assert_eq!(text_of(&Level::Exactly(1)), digest(&Level::Exactly(1)));
+    assert_eq!(text_of(&Some(None::<u8>)), digest(&Some(None::<u8>)));
+    assert_eq!(text_of(&Some(Some((1, 2)))), digest(&(1, 2)), "as its content");
+    assert_ne!(text_of(&Some(Some(None::<u8>))), text_of(&Some(None::<Option<u8>>)));
     let set = || (0..100_u8).collect::<HashSet<_>>();
-    assert_eq!(of(&set()), of(&set()));
+    assert_eq!(text_of(&set()), text_of(&set()));
 }
 
 #[test]
-fn a_long_text_is_a_digest() {
+fn text_beyond_the_limit_is_a_digest() {
     let long = "x".repeat(65);
-    assert_eq!(of(&long[1..]), long[1..]);
-    assert_eq!(of(&long), digest(&long));
-    assert_eq!(of(&":".repeat(21)).len(), 63);
-    assert_eq!(of(&":".repeat(22)), digest(&":".repeat(22)));
+    assert_eq!(text_of(&long[1..]), long[1..]);
+    assert_eq!(text_of(&long), digest(&long));
+    assert_eq!(text_of(&":".repeat(21)).len(), 63);
+    assert_eq!(text_of(&":".repeat(22)), digest(&":".repeat(22)));
 }
 
 /// A string type of another crate, with a name that does not reveal this.
@@ -248,24 +248,24 @@ impl Serialize for Foreign {
 }
 
 #[test]
-fn a_text_has_one_name_whatever_type_it_has() {
+fn one_text_in_different_types_has_one_name() {
     const LONG: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
     for text in
         ["", "x", "42", "-1.50", "true", "inf", "NaN", "1e5", "007", "a:b", "Ada Lovelace", "%S1", "7", LONG]
     {
-        let name = of(text);
-        assert_eq!(of(&text.to_owned()), name);
-        assert_eq!(of(&Id(text.to_owned())), name);
-        assert_eq!(of(&Transparent(text.to_owned())), name);
-        assert_eq!(of(&Foreign(text)), name);
-        assert_eq!(of(&Some(Foreign(text))), name);
-        assert_eq!(of(&Cow::Borrowed(text)), name);
-        assert_eq!(of(&Box::<str>::from(text)), name);
-        assert_eq!(of(&Loose::Text(text.to_owned())), name);
-        assert_eq!(of(&serde_json::json!(text)), name);
-        assert_eq!(of(&format_args!("{text}")), name);
+        let name = text_of(text);
+        assert_eq!(text_of(&text.to_owned()), name);
+        assert_eq!(text_of(&Id(text.to_owned())), name);
+        assert_eq!(text_of(&Transparent(text.to_owned())), name);
+        assert_eq!(text_of(&Foreign(text)), name);
+        assert_eq!(text_of(&Some(Foreign(text))), name);
+        assert_eq!(text_of(&Cow::Borrowed(text)), name);
+        assert_eq!(text_of(&Box::<str>::from(text)), name);
+        assert_eq!(text_of(&Loose::Text(text.to_owned())), name);
+        assert_eq!(text_of(&serde_json::json!(text)), name);
+        assert_eq!(text_of(&format_args!("{text}")), name);
         if let (Some(c), 1) = (text.chars().next(), text.len()) {
-            assert_eq!(of(&c), name);
+            assert_eq!(text_of(&c), name);
         }
     }
 }
@@ -275,43 +275,47 @@ fn only_texts_that_read_as_a_number_or_bool_are_marked() {
     for text in
         ["0", "-0", "42", "007", "1.0", "-1.25", "18446744073709551616", "true", "false", "inf", "-inf"]
     {
-        assert_eq!(of(text), format!("%S{text}"));
+        assert_eq!(text_of(text), format!("%S{text}"));
     }
     for text in
         ["", "-", ".", "1.", ".5", "--1", "1.2.3", "1e5", "NaN", "nan", "infinity", "True", "0x1", "1_000"]
     {
-        assert_eq!(of(text), text);
+        assert_eq!(text_of(text), text);
     }
 }
 
 #[test]
 fn a_string_that_could_be_a_number_is_marked() {
     use serde_json::{Value, json};
-    assert_eq!(of(&json!(1)), "1");
-    assert_eq!(of(&json!("1")), "%S1");
-    assert_eq!(of(&json!("true")), "%Strue");
-    assert_eq!(of(&json!("x")), "x");
-    assert_eq!(of(&json!("%S1")), "%25S1");
-    assert_eq!(of(&Value::Null), "%U");
-    assert_ne!(of(&json!(1.0)), of(&json!(1)));
+    assert_eq!(text_of(&json!(1)), "1");
+    assert_eq!(text_of(&json!("1")), "%S1");
+    assert_eq!(text_of(&json!("true")), "%Strue");
+    assert_eq!(text_of(&json!("x")), "x");
+    assert_eq!(text_of(&json!("%S1")), "%25S1");
+    assert_eq!(text_of(&Value::Null), "%U");
+    assert_ne!(text_of(&json!(1.0)), text_of(&json!(1)));
 }
 
 #[test]
-fn a_refused_value_leaves_the_text_as_it_was() {
+fn refused_value_leaves_the_output_unchanged() {
     let mut out = String::from("prefix:");
-    for error in [put(&f64::NAN, &mut out), put(&Some(f32::NAN), &mut out), put(&("a", f64::NAN), &mut out)] {
+    for error in [
+        append_text(&f64::NAN, &mut out),
+        append_text(&Some(f32::NAN), &mut out),
+        append_text(&("a", f64::NAN), &mut out),
+    ] {
         assert!(error.is_err_and(|refusal| Error::from(refusal).is_key()));
         assert_eq!(out, "prefix:");
     }
-    put(&1, &mut out).expect("a number");
-    put("1", &mut out).expect("a string");
+    append_text(&1, &mut out).expect("a number");
+    append_text("1", &mut out).expect("a string");
     assert_eq!(out, "prefix:1%S1", "each text is appended");
 }
 
 /// A change here gives every key that is in use another name.
 #[test]
 fn texts_are_golden() {
-    assert_eq!(of(&("upsc", 7_u32)), "%Hd4022724021c88c4fca54f090d7c05c5");
+    assert_eq!(text_of(&("upsc", 7_u32)), "%Hd4022724021c88c4fca54f090d7c05c5");
     let mut out = String::new();
     digest_text(&[7, 0xAB].repeat(16).try_into().expect("32 bytes"), &mut out);
     assert_eq!(out, "07ab".repeat(8));

@@ -1,4 +1,4 @@
-//! Ghosts: prints of the keys that have left recently.
+//! Ghosts: fingerprints of the keys that have left recently.
 
 const WAYS: usize = 8;
 
@@ -13,41 +13,42 @@ pub(super) enum GhostKind {
 
 const KINDS: [GhostKind; 3] = [GhostKind::Small, GhostKind::Main, GhostKind::Removed];
 
-/// Table of ghosts. A ghost is the print of a key, with the kind and the time of its leaving.
+/// Table of ghosts. A ghost is the fingerprint of a key, with the kind and the time of its leaving.
 ///
 /// A ghost expires when half as many keys as there are entries have left in the same way since. So there are
 /// never more live ghosts of a kind than that, regardless of the size of the table.
 pub(super) struct Ghosts {
-    /// Buckets of slots, indexed by the print. The slots are integers, which come zeroed from the system: the
-    /// first eviction from a large cache does not write all of them.
+    /// Buckets of slots, indexed by the fingerprint. The slots are integers, which come zeroed from the system:
+    /// the first eviction from a large cache does not write all of them.
     buckets: Vec<[u64; WAYS]>,
     /// Number of keys that have left, for each kind. It is the clock of that kind.
     clocks: [u32; 3],
 }
 
-/// A ghost in 64 bits: a print (32 bits), a clock (30 bits) and the kind + 1 (2 bits); 0 is a free slot.
+/// A ghost in 64 bits: a fingerprint (32 bits), a clock (30 bits) and the kind + 1 (2 bits); 0 is a free
+/// slot.
 #[derive(Clone, Copy)]
 struct Slot(u64);
 
 /// Returns the part of a key's hash that a ghost keeps.
 ///
 /// It is long enough that another key is mistaken for the ghost in few of a thousand cases.
-#[expect(clippy::cast_possible_truncation, reason = "it is a hash")]
-pub(super) fn print(hash: u64) -> u32 {
+#[expect(clippy::cast_possible_truncation, reason = "a hash may be folded")]
+pub(super) fn fingerprint(hash: u64) -> u32 {
     (hash ^ (hash >> 32)) as u32
 }
 
-const CLOCK: u32 = (1 << 30) - 1;
+const CLOCK_MASK: u32 = (1 << 30) - 1;
 
 impl Slot {
-    fn new(print: u32, clock: u32, left: GhostKind) -> Self {
-        Self(u64::from(print) << 32 | u64::from(clock & CLOCK) << 2 | (left as u64 + 1))
+    fn new(fingerprint: u32, clock: u32, kind: GhostKind) -> Self {
+        Self(u64::from(fingerprint) << 32 | u64::from(clock & CLOCK_MASK) << 2 | (kind as u64 + 1))
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "these are its parts")]
+    #[expect(clippy::cast_possible_truncation, reason = "each part fits in its type")]
     fn parts(self) -> Option<(u32, u32, GhostKind)> {
         let kind = (self.0 & 3).checked_sub(1)?;
-        Some(((self.0 >> 32) as u32, (self.0 >> 2) as u32 & CLOCK, KINDS[kind as usize]))
+        Some(((self.0 >> 32) as u32, (self.0 >> 2) as u32 & CLOCK_MASK, KINDS[kind as usize]))
     }
 }
 
@@ -57,49 +58,49 @@ impl Ghosts {
     }
 
     /// Adds the ghost of a key that leaves. `len` is the number of entries in the policy.
-    pub(super) fn add(&mut self, print: u32, left: GhostKind, len: usize) {
+    pub(super) fn add(&mut self, fingerprint: u32, kind: GhostKind, len: usize) {
         self.grow(len);
-        let clock = self.clocks[left as usize];
-        self.clocks[left as usize] = clock.wrapping_add(1);
-        let index = self.index(print);
+        let clock = self.clocks[kind as usize];
+        self.clocks[kind as usize] = clock.wrapping_add(1);
+        let index = self.index(fingerprint);
         let bucket = &self.buckets[index];
         // A free slot, or else that of the oldest ghost.
         let way = (0..WAYS).max_by_key(|&way| match Slot(bucket[way]).parts() {
             None => u32::MAX,
-            Some((_, clock, left)) => self.age(clock, left),
+            Some((_, clock, kind)) => self.age(clock, kind),
         });
-        self.buckets[index][way.unwrap_or(0)] = Slot::new(print, clock, left).0;
+        self.buckets[index][way.unwrap_or(0)] = Slot::new(fingerprint, clock, kind).0;
     }
 
     /// Removes the ghost of a key that returns. Returns its kind, and whether it is recent.
     ///
     /// It is recent until a tenth as many keys as there are entries have left in the same way since.
-    pub(super) fn take(&mut self, print: u32, len: usize) -> Option<(GhostKind, bool)> {
+    pub(super) fn take(&mut self, fingerprint: u32, len: usize) -> Option<(GhostKind, bool)> {
         if self.buckets.is_empty() {
             return None;
         }
-        let index = self.index(print);
+        let index = self.index(fingerprint);
         for way in 0..WAYS {
-            if let Some((other, clock, left)) = Slot(self.buckets[index][way]).parts()
-                && other == print
+            if let Some((other, clock, kind)) = Slot(self.buckets[index][way]).parts()
+                && other == fingerprint
             {
                 self.buckets[index][way] = 0;
-                let age = self.age(clock, left) as usize;
-                return (age <= len / 2).then_some((left, age <= len / 10));
+                let age = self.age(clock, kind) as usize;
+                return (age <= len / 2).then_some((kind, age <= len / 10));
             }
         }
         None
     }
 
-    fn age(&self, clock: u32, left: GhostKind) -> u32 {
-        self.clocks[left as usize].wrapping_sub(clock) & CLOCK
+    fn age(&self, clock: u32, kind: GhostKind) -> u32 {
+        self.clocks[kind as usize].wrapping_sub(clock) & CLOCK_MASK
     }
 
-    fn index(&self, print: u32) -> usize {
-        print as usize & (self.buckets.len() - 1)
+    fn index(&self, fingerprint: u32) -> usize {
+        fingerprint as usize & (self.buckets.len() - 1)
     }
 
-    /// Grows the table to at least 1.5 slots per entry: the prints are not spread evenly.
+    /// Grows the table to at least 1.5 slots per entry: the fingerprints are not spread evenly.
     fn grow(&mut self, len: usize) {
         let wanted = (len + len / 2).div_ceil(WAYS).next_power_of_two();
         if self.buckets.len() >= wanted {
@@ -107,8 +108,8 @@ impl Ghosts {
         }
         let before = std::mem::replace(&mut self.buckets, vec![[0; WAYS]; wanted]);
         for slot in before.into_iter().flatten() {
-            let Some((print, ..)) = Slot(slot).parts() else { continue };
-            let index = self.index(print);
+            let Some((fingerprint, ..)) = Slot(slot).parts() else { continue };
+            let index = self.index(fingerprint);
             // The ghosts of one bucket fit into the buckets that replace it.
             if let Some(free) = self.buckets[index].iter_mut().find(|slot| **slot == 0) {
                 *free = slot;
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ghost_is_met_once() {
+    fn ghost_is_found_only_once() {
         let mut ghosts = Ghosts::new();
         assert_eq!(ghosts.take(7, 100), None);
         ghosts.add(7, GhostKind::Main, 100);
@@ -157,11 +158,11 @@ mod tests {
     #[test]
     fn growing_keeps_all_ghosts() {
         let mut ghosts = Ghosts::new();
-        (0..50).for_each(|print| ghosts.add(print, GhostKind::Small, 100));
+        (0..50).for_each(|fingerprint| ghosts.add(fingerprint, GhostKind::Small, 100));
         let before = ghosts.slots();
         ghosts.add(1_000, GhostKind::Small, 10_000);
         assert!(ghosts.slots() > before);
-        assert!((0..50).all(|print| ghosts.take(print, 10_000).is_some()));
+        assert!((0..50).all(|fingerprint| ghosts.take(fingerprint, 10_000).is_some()));
     }
 
     #[test]

@@ -16,7 +16,7 @@
 //!
 //! A use is evidence, and so is a return soon after leaving, which [`Ghosts`] detect. Because of the duel,
 //! the keys of a loop that is longer than the queue do not displace each other from it. An entry that is much
-//! heavier than the others displaces several of them: it needs [more](Policy::price) evidence, and pays more
+//! heavier than the others displaces several of them: it needs [more](Policy::turn_cost) evidence, and pays more
 //! for a turn.
 //!
 //! Ghosts also determine the size of the small queue. If a key returns right after it left one of the queues,
@@ -33,22 +33,22 @@ mod uses;
 
 use self::{
     ghosts::{GhostKind, Ghosts},
-    queues::{Queues, Which},
+    queues::{QueueKind, Queues},
 };
 pub(crate) use self::{queues::Ticket, uses::Uses};
 
 /// Initial share of the small queue in the capacity.
-const SHARE: f64 = 0.1;
+const INITIAL_SMALL_SHARE: f64 = 0.1;
 /// Lower bound of the share of the small queue.
-const LEAST: f64 = 0.01;
+const MIN_SMALL_SHARE: f64 = 0.01;
 /// Upper bound of the share of the small queue.
-const MOST: f64 = 0.9;
+const MAX_SMALL_SHARE: f64 = 0.9;
 
 /// Number of entries by which a return moves the border between the queues.
-const STEP: f64 = 2.0;
+const SHARE_STEP: f64 = 2.0;
 
 /// Number of turns before an entry leaves, used or not. An insertion must not wait for a turn of all entries.
-const PATIENCE: u32 = 64;
+const MAX_TURNS: u32 = 64;
 
 /// Interface of an entry to the policy.
 pub(crate) trait Resident {
@@ -67,7 +67,7 @@ pub(crate) struct Policy<T> {
     ghosts: Ghosts,
     capacity: u64,
     /// Share of the capacity for the small queue.
-    share: f64,
+    small_share: f64,
     /// Set by the first eviction. From then on, a place in the main queue takes evidence, even if there is
     /// room for a while, as after a heavy entry has left.
     is_full: bool,
@@ -75,35 +75,41 @@ pub(crate) struct Policy<T> {
 
 impl<T: Resident> Policy<T> {
     pub(crate) fn new(capacity: u64) -> Self {
-        Self { queues: Queues::new(), ghosts: Ghosts::new(), capacity, share: SHARE, is_full: false }
+        Self {
+            queues: Queues::new(),
+            ghosts: Ghosts::new(),
+            capacity,
+            small_share: INITIAL_SMALL_SHARE,
+            is_full: false,
+        }
     }
 
     /// Adds an entry of a key that has none. Call [`evict`](Self::evict) afterwards, until it returns `None`.
     pub(crate) fn insert(&mut self, hash: u64, weight: u32, item: T) -> Ticket {
-        let print = ghosts::print(hash);
-        let left = self.ghosts.take(print, self.queues.len());
-        let (which, uses) = match left {
-            None => (Which::Small, 0),
-            Some((GhostKind::Removed, _)) => (Which::Main, 1),
-            Some((left, is_recent)) => {
+        let fingerprint = ghosts::fingerprint(hash);
+        let kind = self.ghosts.take(fingerprint, self.queues.len());
+        let (queue, uses) = match kind {
+            None => (QueueKind::Small, 0),
+            Some((GhostKind::Removed, _)) => (QueueKind::Main, 1),
+            Some((kind, is_recent)) => {
                 if is_recent {
-                    self.shift(left);
+                    self.adjust_share(kind);
                 }
-                if self.price(weight) > 1 || !self.wins_duel() {
+                if self.turn_cost(weight) > 1 || !self.wins_duel() {
                     // The entry keeps its evidence.
-                    (Which::Small, 1)
+                    (QueueKind::Small, 1)
                 } else {
-                    (Which::Main, u8::from(left == GhostKind::Main))
+                    (QueueKind::Main, u8::from(kind == GhostKind::Main))
                 }
             }
         };
         item.uses().set(uses);
-        let ticket = self.queues.add(print, weight.max(1), item);
+        let ticket = self.queues.add(fingerprint, weight.max(1), item);
         if u64::from(weight) > self.capacity {
-            self.queues.push_oldest(Which::Small, ticket.index);
+            self.queues.push_oldest(QueueKind::Small, ticket.index);
         } else {
-            self.queues.push(which, ticket.index);
-            self.settle();
+            self.queues.push(queue, ticket.index);
+            self.overflow_to_main();
         }
         ticket
     }
@@ -117,25 +123,25 @@ impl<T: Resident> Policy<T> {
             return None;
         }
         self.is_full = true;
-        if let Some(index) = self.queues.oldest(Which::Small)
+        if let Some(index) = self.queues.oldest(QueueKind::Small)
             && u64::from(self.queues.weight_of(index)) > self.capacity
         {
             return Some(self.queues.take(index));
         }
         let mut turns = 0;
         loop {
-            let is_small_due =
-                self.queues.weight(Which::Small) > self.target() && self.queues.len_of(Which::Small) > 1;
-            let which = if is_small_due { Which::Small } else { Which::Main };
-            let index = self.queues.oldest(which)?;
-            let stays = turns < PATIENCE
-                && match which {
-                    Which::Small => self.earns_place(index),
-                    Which::Main => self.pays(index),
+            let is_small_due = self.queues.weight(QueueKind::Small) > self.small_target()
+                && self.queues.len_of(QueueKind::Small) > 1;
+            let queue = if is_small_due { QueueKind::Small } else { QueueKind::Main };
+            let index = self.queues.oldest(queue)?;
+            let stays = turns < MAX_TURNS
+                && match queue {
+                    QueueKind::Small => self.try_promote(index),
+                    QueueKind::Main => self.charge_turn(index),
                 };
             if !stays {
-                let left = if which == Which::Small { GhostKind::Small } else { GhostKind::Main };
-                self.ghosts.add(self.queues.print(index), left, self.queues.len());
+                let kind = if queue == QueueKind::Small { GhostKind::Small } else { GhostKind::Main };
+                self.ghosts.add(self.queues.fingerprint(index), kind, self.queues.len());
                 return Some(self.queues.take(index));
             }
             turns += 1;
@@ -145,8 +151,8 @@ impl<T: Resident> Policy<T> {
     /// Removes an entry. If it was in the main queue and its key returns soon, it gets its place back.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<T> {
         let index = self.queues.find(ticket)?;
-        if self.queues.which(index) == Which::Main {
-            self.ghosts.add(self.queues.print(index), GhostKind::Removed, self.queues.len());
+        if self.queues.queue_of(index) == QueueKind::Main {
+            self.ghosts.add(self.queues.fingerprint(index), GhostKind::Removed, self.queues.len());
         }
         Some(self.queues.take(index))
     }
@@ -161,23 +167,23 @@ impl<T: Resident> Policy<T> {
         let replaced = self.queues.replace(index, weight.max(1), item);
         if u64::from(weight) > self.capacity {
             self.queues.unlink(index);
-            self.queues.push_oldest(Which::Small, index);
+            self.queues.push_oldest(QueueKind::Small, index);
         }
         Ok(replaced)
     }
 
     /// Removes and returns all entries, and resets the policy.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = T> + use<T> {
-        (self.ghosts, self.share, self.is_full) = (Ghosts::new(), SHARE, false);
+        (self.ghosts, self.small_share, self.is_full) = (Ghosts::new(), INITIAL_SMALL_SHARE, false);
         self.queues.clear()
     }
 
-    /// Returns the entries in `many` places from `from` on, and the place to continue at (`None` at the end).
-    pub(crate) fn some(&self, from: usize, many: usize) -> (Vec<T>, Option<usize>)
+    /// Returns the entries in `count` places from `from` on, and the place to continue at (`None` at the end).
+    pub(crate) fn scan(&self, from: usize, count: usize) -> (Vec<T>, Option<usize>)
     where
         T: Clone,
     {
-        self.queues.some(from, many)
+        self.queues.scan(from, count)
     }
 
     #[cfg(test)]
@@ -187,7 +193,7 @@ impl<T: Resident> Policy<T> {
     }
 
     pub(crate) fn weight(&self) -> u64 {
-        self.queues.weight(Which::Small) + self.queues.weight(Which::Main)
+        self.queues.weight(QueueKind::Small) + self.queues.weight(QueueKind::Main)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -199,16 +205,16 @@ impl<T: Resident> Policy<T> {
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a share"
+        reason = "a share needs no precision"
     )]
-    fn target(&self) -> u64 {
-        (self.capacity as f64 * self.share) as u64
+    fn small_target(&self) -> u64 {
+        (self.capacity as f64 * self.small_share) as u64
     }
 
     /// Returns the cost of a turn in uses.
     ///
     /// It is one, but two above twice the average weight, and three above four times the average weight.
-    fn price(&self, weight: u32) -> u8 {
+    fn turn_cost(&self, weight: u32) -> u8 {
         let (all, as_many) = (self.weight(), u64::from(weight).saturating_mul(self.len() as u64));
         1 + u8::from(as_many > all.saturating_mul(2)) + u8::from(as_many > all.saturating_mul(4))
     }
@@ -216,10 +222,10 @@ impl<T: Resident> Policy<T> {
     /// Charges an entry for its turn in the main queue, and moves it to the end if it can pay.
     ///
     /// Returns whether it could pay.
-    fn pays(&mut self, index: u32) -> bool {
-        let price = self.price(self.queues.weight_of(index));
+    fn charge_turn(&mut self, index: u32) -> bool {
+        let cost = self.turn_cost(self.queues.weight_of(index));
         let uses = self.queues.item(index).uses();
-        let Some(rest) = uses.get().checked_sub(price) else { return false };
+        let Some(rest) = uses.get().checked_sub(cost) else { return false };
         uses.set(rest);
         self.queues.requeue(index);
         true
@@ -227,20 +233,20 @@ impl<T: Resident> Policy<T> {
 
     /// Charges the next entry of the main queue for its turn. The challenger wins if that entry cannot pay.
     fn wins_duel(&mut self) -> bool {
-        self.queues.oldest(Which::Main).is_none_or(|other| !self.pays(other))
+        self.queues.oldest(QueueKind::Main).is_none_or(|other| !self.charge_turn(other))
     }
 
     /// Moves an entry from the small queue to the main queue, if its uses buy a place there.
     ///
     /// Returns whether they do.
-    fn earns_place(&mut self, index: u32) -> bool {
-        let price = self.price(self.queues.weight_of(index));
+    fn try_promote(&mut self, index: u32) -> bool {
+        let cost = self.turn_cost(self.queues.weight_of(index));
         let uses = self.queues.item(index).uses().get();
-        let earns = uses > price || uses == price && self.wins_duel();
-        if earns {
+        let is_promoted = uses > cost || uses == cost && self.wins_duel();
+        if is_promoted {
             self.promote(index);
         }
-        earns
+        is_promoted
     }
 
     fn promote(&mut self, index: u32) {
@@ -249,23 +255,25 @@ impl<T: Resident> Policy<T> {
     }
 
     /// Moves the border in favour of the queue that an entry left too early.
-    #[expect(clippy::cast_precision_loss, reason = "a share")]
-    fn shift(&mut self, left: GhostKind) {
-        let step = STEP / self.queues.len().max(1) as f64;
-        let share = if left == GhostKind::Small { self.share + step } else { self.share - step };
-        self.share = share.clamp(LEAST, MOST);
+    #[expect(clippy::cast_precision_loss, reason = "a share needs no precision")]
+    fn adjust_share(&mut self, kind: GhostKind) {
+        let step = SHARE_STEP / self.queues.len().max(1) as f64;
+        let share = if kind == GhostKind::Small { self.small_share + step } else { self.small_share - step };
+        self.small_share = share.clamp(MIN_SMALL_SHARE, MAX_SMALL_SHARE);
     }
 
     /// Moves entries that the small queue has no room for to the main queue, until the policy has been full.
     ///
     /// While there is room for all, no entry can prove to be worth more than another. Without this, the main
     /// queue would stay empty for ever in a loop.
-    fn settle(&mut self) {
+    fn overflow_to_main(&mut self) {
         if self.is_full || self.weight() > self.capacity {
             return;
         }
-        while self.queues.weight(Which::Small) > self.target() && self.queues.len_of(Which::Small) > 1 {
-            let Some(index) = self.queues.oldest(Which::Small) else { return };
+        while self.queues.weight(QueueKind::Small) > self.small_target()
+            && self.queues.len_of(QueueKind::Small) > 1
+        {
+            let Some(index) = self.queues.oldest(QueueKind::Small) else { return };
             self.promote(index);
         }
     }

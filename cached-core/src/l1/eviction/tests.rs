@@ -1,6 +1,6 @@
 use std::{collections::HashMap, sync::Arc};
 
-use super::{PATIENCE, Policy, Resident, Ticket, Uses, Which};
+use super::{MAX_TURNS, Policy, QueueKind, Resident, Ticket, Uses};
 
 mod hits;
 mod random;
@@ -36,7 +36,7 @@ impl Cache {
 
     fn get_weighing(&mut self, key: u64, weight: u32) -> bool {
         if let Some((entry, _)) = self.entries.get(&key) {
-            entry.uses.note();
+            entry.uses.increment();
             return true;
         }
         let entry = Arc::new(Entry { key, weight, uses: Uses::default() });
@@ -48,14 +48,14 @@ impl Cache {
 
     fn evict(&mut self) {
         while let Some(entry) = self.policy.evict() {
-            let (kept, _) = self.entries.remove(&entry.key).expect("nobody leaves twice");
-            assert!(Arc::ptr_eq(&kept, &entry), "who leaves was there");
+            let (stored, _) = self.entries.remove(&entry.key).expect("no entry leaves twice");
+            assert!(Arc::ptr_eq(&stored, &entry), "the evicted entry was stored");
         }
     }
 
     fn remove(&mut self, key: u64) {
         if let Some((entry, ticket)) = self.entries.remove(&key) {
-            assert!(Arc::ptr_eq(&entry, &self.policy.remove(ticket).expect("a ticket of who is there")));
+            assert!(Arc::ptr_eq(&entry, &self.policy.remove(ticket).expect("the entry is stored")));
         }
     }
 
@@ -67,8 +67,8 @@ impl Cache {
         self.entries[&key].0.uses.get()
     }
 
-    fn which(&self, key: u64) -> Which {
-        self.policy.queues.which(self.entries[&key].1.index)
+    fn queue_of(&self, key: u64) -> QueueKind {
+        self.policy.queues.queue_of(self.entries[&key].1.index)
     }
 
     fn hits(&mut self, keys: impl IntoIterator<Item = u64>) -> usize {
@@ -88,7 +88,7 @@ fn uses_are_counted_up_to_three() {
     let uses = Uses::default();
     for expected in [0, 1, 2, 3, 3, 3] {
         assert_eq!(uses.get(), expected);
-        uses.note();
+        uses.increment();
     }
 }
 
@@ -100,7 +100,7 @@ fn zero_capacity_keeps_no_entry() {
 }
 
 #[test]
-fn with_room_for_one_the_last_one_stays() {
+fn newest_entry_stays_when_capacity_is_one() {
     let mut cache = Cache::new(1);
     for key in 0..100 {
         assert!(!cache.get(key));
@@ -110,7 +110,7 @@ fn with_room_for_one_the_last_one_stays() {
 }
 
 #[test]
-fn a_weight_of_nothing_counts_as_one() {
+fn weight_of_zero_counts_as_one() {
     let mut cache = Cache::new(10);
     for key in 0..100 {
         cache.get_weighing(key, 0);
@@ -183,7 +183,7 @@ fn stale_ticket_matches_no_entry() {
 }
 
 #[test]
-fn another_value_has_the_uses_of_the_one_before() {
+fn replacement_takes_over_the_uses_of_the_replaced_entry() {
     let mut cache = Cache::new(10);
     (0..3).for_each(|_| _ = cache.get(1));
     let (_, ticket) = cache.entries[&1].clone();
@@ -195,7 +195,7 @@ fn another_value_has_the_uses_of_the_one_before() {
 }
 
 #[test]
-fn less_room_drives_out_and_more_room_takes_in() {
+fn smaller_capacity_evicts_and_larger_capacity_admits() {
     let mut cache = Cache::new(100);
     (0..100).for_each(|key| _ = cache.get(key));
     cache.policy.set_capacity(30);
@@ -232,7 +232,7 @@ fn insertion_takes_a_bounded_number_of_turns() {
     let before = spare(&cache);
     cache.get(10_000);
     // Each turn takes at most three uses, of one entry. Then one entry leaves.
-    assert!(before - spare(&cache) <= 3 * (PATIENCE + 2), "{} uses went", before - spare(&cache));
+    assert!(before - spare(&cache) <= 3 * (MAX_TURNS + 2), "{} uses went", before - spare(&cache));
     assert_eq!(cache.policy.len(), 10_000);
 }
 
@@ -250,7 +250,7 @@ fn early_return_enters_the_main_queue() {
     cache.hits(200..230);
     assert!(!cache.has(205), "unused, it went");
     cache.get(205);
-    assert_eq!((cache.which(205), cache.uses(205)), (Which::Main, 0));
+    assert_eq!((cache.queue_of(205), cache.uses(205)), (QueueKind::Main, 0));
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn late_return_counts_as_a_new_entry() {
     let mut cache = full([]);
     cache.hits(200..280);
     cache.get(205);
-    assert_eq!((cache.which(205), cache.uses(205)), (Which::Small, 0));
+    assert_eq!((cache.queue_of(205), cache.uses(205)), (QueueKind::Small, 0));
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn returning_entry_keeps_its_evidence_when_it_loses_the_duel() {
     let mut cache = full(0..90);
     cache.hits(200..230);
     cache.get(205);
-    assert_eq!((cache.which(205), cache.uses(205)), (Which::Small, 1));
+    assert_eq!((cache.queue_of(205), cache.uses(205)), (QueueKind::Small, 1));
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn heavy_returning_entry_keeps_its_evidence_without_a_duel() {
     let mut cache = full([]);
     cache.hits(200..230);
     cache.get_weighing(205, 3);
-    assert_eq!((cache.which(205), cache.uses(205)), (Which::Small, 1));
+    assert_eq!((cache.queue_of(205), cache.uses(205)), (QueueKind::Small, 1));
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn ghost_of_the_main_queue_returns_to_it_with_one_use() {
     // The entries of the main queue cannot pay for another turn, and the first of them loses the duel.
     (1..90).for_each(|key| cache.entries[&key].0.uses.set(0));
     cache.get(0);
-    assert_eq!((cache.which(0), cache.uses(0)), (Which::Main, 1));
+    assert_eq!((cache.queue_of(0), cache.uses(0)), (QueueKind::Main, 1));
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn memory_for_ghosts_and_queue_nodes_is_bounded() {
     }
     assert!(cache.policy.ghosts.slots() <= 2_048, "{}", cache.policy.ghosts.slots());
     assert!(cache.policy.queues.nodes() <= 1_001, "{}", cache.policy.queues.nodes());
-    assert_eq!(super::queues::NODE, 32);
+    assert_eq!(super::queues::NODE_BYTES, 32);
 }
 
 #[test]
@@ -332,7 +332,7 @@ fn heavy_entry_pays_more_uses_per_turn() {
         cache.get_weighing(7, weight);
         cache.hits(100..1_000);
         (0..2).for_each(|_| _ = cache.get(7));
-        assert_eq!((cache.which(7), cache.uses(7)), (Which::Main, 2));
+        assert_eq!((cache.queue_of(7), cache.uses(7)), (QueueKind::Main, 2));
         // These keys are used in the small queue, and so displace the first entry of the main queue.
         for key in 2_000..2_200 {
             (0..4).for_each(|_| _ = cache.get(key));
@@ -343,23 +343,23 @@ fn heavy_entry_pays_more_uses_per_turn() {
 }
 
 #[test]
-fn after_all_was_cleared_it_is_as_new() {
+fn clear_resets_the_policy() {
     let mut cache = Cache::new(100);
     cache.hits(0..1_000);
     drop(cache.policy.clear());
     cache.entries.clear();
     cache.hits(0..100);
-    assert_eq!((cache.which(0), cache.which(99)), (Which::Main, Which::Small));
+    assert_eq!((cache.queue_of(0), cache.queue_of(99)), (QueueKind::Main, QueueKind::Small));
 }
 
 #[test]
-fn more_room_takes_whom_the_small_queue_has_no_place_for() {
+fn small_queue_overflows_to_main_when_capacity_grows() {
     let mut cache = Cache::new(100);
     cache.hits(0..1_000);
     cache.policy.set_capacity(200);
     cache.hits(1_000..1_100);
     assert_eq!(
-        (cache.policy.len(), cache.which(1_000), cache.which(1_099)),
-        (200, Which::Main, Which::Small)
+        (cache.policy.len(), cache.queue_of(1_000), cache.queue_of(1_099)),
+        (200, QueueKind::Main, QueueKind::Small)
     );
 }

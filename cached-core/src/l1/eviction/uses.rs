@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Maximum of the count: more uses make no difference.
-const ENOUGH: u8 = 3;
+const MAX_USES: u8 = 3;
 
 /// Use count inside of an entry.
 ///
@@ -14,9 +14,9 @@ pub(crate) struct Uses(AtomicU8);
 impl Uses {
     /// Counts a hit.
     #[inline]
-    pub(crate) fn note(&self) {
+    pub(crate) fn increment(&self) {
         let uses = self.get();
-        if uses < ENOUGH {
+        if uses < MAX_USES {
             self.set(uses + 1);
         }
     }

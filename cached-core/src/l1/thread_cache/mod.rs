@@ -5,15 +5,16 @@
 //!
 //! The thread cache is no copy of the tier, only a shorter path to entries that are in it. An entry itself
 //! records whether it may be served, and whether it has left the tier (is retired). A retired entry is not
-//! used, so its way is the first to be reused. A [purge](let_go) makes all threads drop retired entries.
+//! used, so its way is the first to be reused. A [purge](request_purge) makes all threads drop retired entries.
 //!
 //! A purge request increments a counter, which each thread compares with its own. The thread then sweeps a
-//! few sets per call of [`come_by`], which follows each lookup that misses. So that such calls come even if
-//! all lookups would hit, one in `FOLLOWS` lookups misses on purpose while a purge is incomplete.
+//! few sets per call of [`maintain`], which follows each lookup that misses. So that such calls come even if
+//! all lookups would hit, one in `PURGE_INTERVAL` lookups misses on purpose while a purge is
+//! incomplete.
 //!
 //! The table is set-associative, with seven ways per set. A full set loses an entry that was not used since
-//! others came. The table grows with the entries that its thread uses, up to [`table::MOST_SETS`] sets. Its
-//! bytes grow up to its [share](crate::l1::entry::MemoryBudget::share) of the tier, or further while all
+//! others came. The table grows with the entries that its thread uses, up to [`table::MAX_SETS`] sets. Its
+//! bytes grow up to its [share](crate::l1::entry::MemoryBudget::thread_share) of the tier, or further while all
 //! thread caches together hold at most half of the tier.
 //!
 //! The table is in `table`, and one set in `set`.
@@ -41,75 +42,77 @@ use crate::{
 };
 
 /// Interval of the lookups that work on an incomplete purge. They miss on purpose; the others need not wait.
-const FOLLOWS: u64 = 4;
+const PURGE_INTERVAL: u64 = 4;
 
 /// Number of purge requests to all threads.
-static CALLS: AtomicUsize = AtomicUsize::new(0);
+static PURGE_REQUESTS: AtomicUsize = AtomicUsize::new(0);
 
-thread_local!(static HAND: RefCell<ThreadCache> = const { RefCell::new(ThreadCache::new()) });
+thread_local!(static THREAD_CACHE: RefCell<ThreadCache> = const { RefCell::new(ThreadCache::new()) });
 
 /// The cache of one thread.
 struct ThreadCache {
     /// Buffer for parts of the key that is looked up.
     buffer: Vec<u8>,
     /// Number of lookups.
-    looks: u64,
-    front: Table,
+    lookups: u64,
+    table: Table,
 }
 
 /// Looks up the key of these parts in the cache of this thread.
 ///
 /// Returns the result of `take` for an entry under that key. The second argument of `take` is the number of
 /// this lookup on its thread.
-#[allow(clippy::inline_always, reason = "what is known of the site then needs no look at it")]
+#[allow(clippy::inline_always, reason = "the compiler then folds the constant fields of the `FunctionSpec`")]
 #[inline(always)]
 pub(crate) fn find<T>(
-    site: &FunctionSpec,
+    spec: &FunctionSpec,
     parts: &(impl WriteKey + ?Sized),
     take: impl Fn(&Arc<Entry>, u64) -> Option<T>,
 ) -> Option<T> {
-    let found = HAND.try_with(|hand| {
+    let found = THREAD_CACHE.try_with(|cache| {
         // This fails inside of a look-up: encoding an argument, or cloning or dropping a value, may call a
         // cached function.
-        let hand = &mut *hand.try_borrow_mut().ok()?;
-        hand.looks = hand.looks.wrapping_add(1);
-        if hand.front.calls != CALLS.load(Ordering::Relaxed) && hand.looks.is_multiple_of(FOLLOWS) {
+        let cache = &mut *cache.try_borrow_mut().ok()?;
+        cache.lookups = cache.lookups.wrapping_add(1);
+        if cache.table.completed_purge != PURGE_REQUESTS.load(Ordering::Relaxed)
+            && cache.lookups.is_multiple_of(PURGE_INTERVAL)
+        {
             return None;
         }
-        if hand.buffer.capacity() > LARGEST_BUFFER {
-            hand.buffer = Vec::new();
+        if cache.buffer.capacity() > LARGEST_BUFFER {
+            cache.buffer = Vec::new();
         }
-        let hash = key::hash(&mut hand.buffer, site, parts).ok()?;
-        hand.front.find(hash, |kept| {
-            let is_it = kept.key().is_of(hash, &mut hand.buffer, site, parts);
-            if is_it { take(kept, hand.looks) } else { None }
+        let hash = key::hash(&mut cache.buffer, spec, parts).ok()?;
+        cache.table.find(hash, |entry| {
+            let is_match = entry.key().is_key_of(hash, &mut cache.buffer, spec, parts);
+            if is_match { take(entry, cache.lookups) } else { None }
         })
     });
     found.ok().flatten()
 }
 
 /// Adds an entry to the cache of this thread, if that has a place for it.
-pub(crate) fn keep(kept: &Arc<Entry>) {
+pub(crate) fn insert(entry: &Arc<Entry>) {
     // Entries that leave are dropped outside of the borrow: the drop of a value is user code.
-    let _gone = HAND.try_with(|hand| Some(hand.try_borrow_mut().ok()?.front.keep(kept)));
+    let _removed = THREAD_CACHE.try_with(|cache| Some(cache.try_borrow_mut().ok()?.table.insert(entry)));
 }
 
 /// Drops retired entries from a few sets of this thread, if a purge was requested.
 ///
 /// Returns the number of the last lookup on this thread.
-pub(crate) fn come_by() -> u64 {
-    let come = HAND.try_with(|hand| {
-        let hand = &mut *hand.try_borrow_mut().ok()?;
-        Some((hand.looks, hand.front.follow_calls()))
+pub(crate) fn maintain() -> u64 {
+    let maintained = THREAD_CACHE.try_with(|cache| {
+        let cache = &mut *cache.try_borrow_mut().ok()?;
+        Some((cache.lookups, cache.table.purge_some()))
     });
     // Entries that leave are dropped here, outside of the borrow: the drop of a value is user code.
-    come.ok().flatten().map_or(0, |(looks, _gone)| looks)
+    maintained.ok().flatten().map_or(0, |(lookups, _removed)| lookups)
 }
 
-/// Requests that all threads drop retired entries, each in its next calls of [`come_by`].
-pub(crate) fn let_go() {
+/// Requests that all threads drop retired entries, each in its next calls of [`maintain`].
+pub(crate) fn request_purge() {
     // `Release`: a thread that follows the request sees all entries that were retired before it.
-    CALLS.fetch_add(1, Ordering::Release);
+    PURGE_REQUESTS.fetch_add(1, Ordering::Release);
 }
 
 impl Drop for ThreadCache {
@@ -117,14 +120,14 @@ impl Drop for ThreadCache {
     ///
     /// A panic in the drop of a value must not abort the process when the thread ends.
     fn drop(&mut self) {
-        for kept in self.front.drain() {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(kept)));
+        for entry in self.table.drain() {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(entry)));
         }
     }
 }
 
 impl ThreadCache {
     const fn new() -> Self {
-        Self { buffer: Vec::new(), looks: 0, front: Table::new() }
+        Self { buffer: Vec::new(), lookups: 0, table: Table::new() }
     }
 }

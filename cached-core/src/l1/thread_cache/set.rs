@@ -10,49 +10,49 @@ pub(super) const WAYS: usize = 7;
 #[derive(Default)]
 #[repr(align(64))]
 pub(super) struct Set {
-    /// Print of the key in each way, which is a byte of its hash. The last byte has a bit for each way that
+    /// Fingerprint of the key in each way, which is a byte of its hash. The last byte has a bit for each way that
     /// was used since others came.
-    pub(super) prints: [u8; 8],
+    pub(super) fingerprints: [u8; 8],
     pub(super) ways: [Option<Arc<Entry>>; WAYS],
 }
 
-pub(super) const USED: usize = WAYS;
+pub(super) const USED_BITS: usize = WAYS;
 
 impl Set {
     /// Returns the way of an entry of the same key.
-    pub(super) fn same(&self, kept: &Entry) -> Option<usize> {
-        let is_same = |way: &usize| self.ways[*way].as_ref().is_some_and(|there| there.is_same(kept));
-        ways_with(self.prints, print(kept.key().hash())).find(is_same)
+    pub(super) fn find_same_key(&self, entry: &Entry) -> Option<usize> {
+        let is_same = |way: &usize| self.ways[*way].as_ref().is_some_and(|held| held.has_same_key(entry));
+        ways_with(self.fingerprints, fingerprint(entry.key().hash())).find(is_same)
     }
 
     /// Returns a free way for an entry from the table before its growth.
     ///
     /// Returns `None` if a newer entry of its key has come, or too many others.
-    pub(super) fn place_for_old(&self, kept: &Entry) -> Option<usize> {
-        if self.same(kept).is_none() { self.free() } else { None }
+    pub(super) fn free_way_for_old(&self, entry: &Entry) -> Option<usize> {
+        if self.find_same_key(entry).is_none() { self.free_way() } else { None }
     }
 
-    pub(super) fn free(&self) -> Option<usize> {
+    pub(super) fn free_way(&self) -> Option<usize> {
         self.ways.iter().position(Option::is_none)
     }
 
     /// Stores an entry in a way, as not used yet. Returns the entry that was there.
-    pub(super) fn put(&mut self, way: usize, kept: Arc<Entry>) -> Option<Arc<Entry>> {
-        self.prints[way] = print(kept.key().hash());
-        self.prints[USED] &= !(1 << way);
-        self.ways[way].replace(kept)
+    pub(super) fn put(&mut self, way: usize, entry: Arc<Entry>) -> Option<Arc<Entry>> {
+        self.fingerprints[way] = fingerprint(entry.key().hash());
+        self.fingerprints[USED_BITS] &= !(1 << way);
+        self.ways[way].replace(entry)
     }
 
     /// Stores an entry from another set in a free way, with its used bit.
-    pub(super) fn carry(&mut self, way: usize, kept: Arc<Entry>, was_used: bool) {
+    pub(super) fn move_in(&mut self, way: usize, entry: Arc<Entry>, was_used: bool) {
         // The way is free, so no entry leaves.
-        let _ = self.put(way, kept);
-        self.prints[USED] |= u8::from(was_used) << way;
+        let _ = self.put(way, entry);
+        self.fingerprints[USED_BITS] |= u8::from(was_used) << way;
     }
 
     /// Removes and returns the entries that were not used since the last call. Clears the used bits.
     pub(super) fn take_unused(&mut self) -> impl Iterator<Item = Arc<Entry>> {
-        let used = mem::take(&mut self.prints[USED]);
+        let used = mem::take(&mut self.fingerprints[USED_BITS]);
         self.ways
             .iter_mut()
             .enumerate()
@@ -62,34 +62,34 @@ impl Set {
 
     /// Returns a way that was not used since others came.
     ///
-    /// If all were used, clears the used bits and returns the way `any % WAYS`.
-    pub(super) fn least_used(&mut self, any: usize) -> usize {
-        let way = self.prints[USED].trailing_ones() as usize;
+    /// If all were used, clears the used bits and returns the way `fallback % WAYS`.
+    pub(super) fn victim_way(&mut self, fallback: usize) -> usize {
+        let way = self.fingerprints[USED_BITS].trailing_ones() as usize;
         if way < WAYS {
             return way;
         }
-        self.prints[USED] = 0;
-        any % WAYS
+        self.fingerprints[USED_BITS] = 0;
+        fallback % WAYS
     }
 }
 
-/// Returns the print of a hash: bits that do not determine the place.
+/// Returns the fingerprint of a hash: bits that do not determine the place.
 #[inline]
-#[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
-pub(super) fn print(hash: u64) -> u8 {
+#[allow(clippy::cast_possible_truncation, reason = "any bits of the hash may be compared")]
+pub(super) fn fingerprint(hash: u64) -> u8 {
     hash as u8
 }
 
-/// Returns the ways with this print, and occasionally another way.
+/// Returns the ways with this fingerprint, and occasionally another way.
 ///
 /// All bytes are compared at once, as by `hasvalue` in "Bit Twiddling Hacks".
 #[inline]
-pub(super) fn ways_with(prints: [u8; 8], print: u8) -> impl Iterator<Item = usize> {
+pub(super) fn ways_with(fingerprints: [u8; 8], fingerprint: u8) -> impl Iterator<Item = usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    // Without the last byte, which is no print.
+    // Without the last byte, which is no fingerprint.
     const HIGHS: u64 = 0x0080_8080_8080_8080;
-    // A byte of this is zero if the print of its way is the same.
-    let differs = u64::from_le_bytes(prints) ^ (ONES * u64::from(print));
+    // A byte of this is zero if the fingerprint of its way is the same.
+    let differs = u64::from_le_bytes(fingerprints) ^ (ONES * u64::from(fingerprint));
     let mut same = differs.wrapping_sub(ONES) & !differs & HIGHS;
     iter::from_fn(move || {
         let way = (same != 0).then(|| same.trailing_zeros() as usize / 8)?;

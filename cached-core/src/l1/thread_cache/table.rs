@@ -13,25 +13,25 @@ use std::{
 };
 
 use super::{
-    CALLS,
-    set::{Set, USED, WAYS, print, ways_with},
+    PURGE_REQUESTS,
+    set::{Set, USED_BITS, WAYS, fingerprint, ways_with},
 };
 use crate::l1::entry::Entry;
 
 /// Initial number of sets.
-pub(super) const FEWEST_SETS: usize = 16;
+pub(super) const MIN_SETS: usize = 16;
 /// Maximum number of sets, which take 8 MiB.
 ///
 /// A thread reaches it with some hundred thousand entries, which weigh sixteen times as much. A full table
 /// has 917,504 entries, which weigh more. Tests have a smaller table, as it would take long to fill this one.
-pub(super) const MOST_SETS: usize = if cfg!(test) { 1 << 14 } else { 1 << 17 };
+pub(super) const MAX_SETS: usize = if cfg!(test) { 1 << 14 } else { 1 << 17 };
 /// Number of sets that one call sweeps for retired entries, splits after growth, or thins out for room.
-pub(super) const SWEPT: usize = 16;
+pub(super) const SETS_PER_CALL: usize = 16;
 /// Number of entries of which one is admitted into a full set. If all were, entries that are used once would
 /// displace those that are used often.
-pub(super) const LOTTERY: usize = 4;
+pub(super) const ADMISSION_INTERVAL: usize = 4;
 /// Divisor of a thread's share: an entry that is heavier than the quotient is not worth its place.
-const HEAVIEST: u64 = 16;
+const MAX_WEIGHT_DIVISOR: u64 = 16;
 
 /// The table of one thread.
 pub(super) struct Table {
@@ -39,24 +39,24 @@ pub(super) struct Table {
     /// While the table grows: the sets of the table before that are not split yet, from the first one on.
     pub(super) old: Vec<Set>,
     /// Number of sets before the last growth, which is half of the present number.
-    olds: usize,
+    old_set_count: usize,
     pub(super) entries: usize,
     /// Bytes of all entries in the table.
     pub(super) bytes: u64,
     /// Bytes that the table may have in any case.
     share: u64,
     /// Number of entries that met a full set.
-    crowd: usize,
+    full_set_inserts: usize,
     /// Set that was last thinned out because the thread caches held too much.
-    hand: usize,
-    /// Last of the [`CALLS`] for which the purge is complete.
-    pub(super) calls: usize,
-    /// Last of the [`CALLS`] for which the purge has begun.
-    heard: usize,
+    clock_hand: usize,
+    /// Last of the [`PURGE_REQUESTS`] for which the purge is complete.
+    pub(super) completed_purge: usize,
+    /// Last of the [`PURGE_REQUESTS`] for which the purge has begun.
+    started_purge: usize,
     /// Number of sets that are still to be swept.
     unswept: usize,
     /// Set that was last swept.
-    next: usize,
+    last_swept: usize,
 }
 
 impl Table {
@@ -64,37 +64,37 @@ impl Table {
         Self {
             sets: Vec::new(),
             old: Vec::new(),
-            olds: 0,
+            old_set_count: 0,
             entries: 0,
             bytes: 0,
             share: 0,
-            crowd: 0,
-            hand: 0,
-            calls: 0,
-            heard: 0,
+            full_set_inserts: 0,
+            clock_hand: 0,
+            completed_purge: 0,
+            started_purge: 0,
             unswept: 0,
-            next: 0,
+            last_swept: 0,
         }
     }
 
-    #[allow(clippy::inline_always, reason = "it is called at one place in each function")]
+    #[allow(clippy::inline_always, reason = "each function has only one call of it")]
     #[inline(always)]
     pub(super) fn find<T>(&mut self, hash: u64, mut take: impl FnMut(&Arc<Entry>) -> Option<T>) -> Option<T> {
         loop {
-            let place = place(hash, self.sets.len());
-            let set = self.sets.get_mut(place)?;
-            for way in ways_with(set.prints, print(hash)) {
-                if let Some(kept) = &set.ways[way]
-                    && let Some(out) = take(kept)
+            let index = set_index(hash, self.sets.len());
+            let set = self.sets.get_mut(index)?;
+            for way in ways_with(set.fingerprints, fingerprint(hash)) {
+                if let Some(entry) = &set.ways[way]
+                    && let Some(out) = take(entry)
                 {
                     // Usually the bit is set already, and nothing is written.
-                    if set.prints[USED] & 1 << way == 0 {
-                        set.prints[USED] |= 1 << way;
+                    if set.fingerprints[USED_BITS] & 1 << way == 0 {
+                        set.fingerprints[USED_BITS] |= 1 << way;
                     }
                     return Some(out);
                 }
             }
-            if !self.bring(hash) {
+            if !self.split_set_of(hash) {
                 return None;
             }
         }
@@ -104,88 +104,88 @@ impl Table {
     ///
     /// Retired entries and those without a place stay behind, to be dropped where user code may run.
     #[cold]
-    fn bring(&mut self, hash: u64) -> bool {
-        let Some(old) = self.old.get_mut(place(hash, self.olds)) else { return false };
-        let mut has_come = false;
-        for (way, place_in_old) in old.ways.iter_mut().enumerate() {
-            let Some(kept) = place_in_old.take_if(|kept| !kept.is_retired()) else { continue };
-            let set = &mut self.sets[place(kept.key().hash(), 2 * self.olds)];
-            match set.place_for_old(&kept) {
-                Some(free) => {
-                    set.carry(free, kept, old.prints[USED] & 1 << way != 0);
-                    has_come = true;
+    fn split_set_of(&mut self, hash: u64) -> bool {
+        let Some(old) = self.old.get_mut(set_index(hash, self.old_set_count)) else { return false };
+        let mut has_moved = false;
+        for (way, old_way) in old.ways.iter_mut().enumerate() {
+            let Some(entry) = old_way.take_if(|entry| !entry.is_retired()) else { continue };
+            let set = &mut self.sets[set_index(entry.key().hash(), 2 * self.old_set_count)];
+            match set.free_way_for_old(&entry) {
+                Some(free_way) => {
+                    set.move_in(free_way, entry, old.fingerprints[USED_BITS] & 1 << way != 0);
+                    has_moved = true;
                 }
-                None => *place_in_old = Some(kept),
+                None => *old_way = Some(entry),
             }
         }
-        has_come
+        has_moved
     }
 
     /// Stores an entry, if there is room for it. Returns the entries that left for it.
-    pub(super) fn keep(&mut self, kept: &Arc<Entry>) -> Displaced {
-        let (weight, mut left) = (u64::from(kept.weight), Displaced::default());
-        self.share = self.share.max(kept.home().share());
-        if weight > self.share / HEAVIEST {
-            return left;
+    pub(super) fn insert(&mut self, entry: &Arc<Entry>) -> Displaced {
+        let (weight, mut removed) = (u64::from(entry.weight), Displaced::default());
+        self.share = self.share.max(entry.memory().thread_share());
+        if weight > self.share / MAX_WEIGHT_DIVISOR {
+            return removed;
         }
         if self.sets.is_empty() {
-            self.sets.resize_with(FEWEST_SETS, Set::default);
+            self.sets.resize_with(MIN_SETS, Set::default);
         }
-        self.part(&mut left.others);
-        if !self.make_room(kept, &mut left.others) {
-            return left;
+        self.split_some(&mut removed.others);
+        if !self.make_room(entry, &mut removed.others) {
+            return removed;
         }
         // With more entries per set, one in some hundreds would find its set full.
-        if 3 * self.entries > WAYS * self.sets.len() && self.sets.len() < MOST_SETS && self.old.is_empty() {
+        if 3 * self.entries > WAYS * self.sets.len() && self.sets.len() < MAX_SETS && self.old.is_empty() {
             self.grow();
-            self.part(&mut left.others);
+            self.split_some(&mut removed.others);
         }
-        let hash = kept.key().hash();
-        let place = place(hash, self.sets.len());
-        let set = &mut self.sets[place];
-        let index = match set.same(kept).or_else(|| set.free()) {
+        let hash = entry.key().hash();
+        let index = set_index(hash, self.sets.len());
+        let set = &mut self.sets[index];
+        let index = match set.find_same_key(entry).or_else(|| set.free_way()) {
             Some(index) => index,
             None => {
-                self.crowd = self.crowd.wrapping_add(1);
-                if !self.crowd.is_multiple_of(LOTTERY) {
-                    return left;
+                self.full_set_inserts = self.full_set_inserts.wrapping_add(1);
+                if !self.full_set_inserts.is_multiple_of(ADMISSION_INTERVAL) {
+                    return removed;
                 }
-                set.least_used(self.crowd / LOTTERY)
+                set.victim_way(self.full_set_inserts / ADMISSION_INTERVAL)
             }
         };
-        left.one = set.put(index, kept.clone());
+        removed.replaced = set.put(index, entry.clone());
         self.entries += 1;
         self.bytes += weight;
-        kept.home().hold(weight);
-        self.count_out(&left.one);
-        left
+        entry.memory().reserve(weight);
+        self.count_removed(&removed.replaced);
+        removed
     }
 
-    /// Thins out up to [`SWEPT`] sets to make room for an entry. Returns whether there is room.
+    /// Thins out up to [`SETS_PER_CALL`] sets to make room for an entry. Returns whether there is room.
     ///
     /// If all entries of these sets were used, none leaves until the next turn of the hand.
-    fn make_room(&mut self, kept: &Entry, left: &mut Vec<Arc<Entry>>) -> bool {
-        for _ in 0..SWEPT {
-            if self.has_room(kept) {
+    fn make_room(&mut self, entry: &Entry, removed: &mut Vec<Arc<Entry>>) -> bool {
+        for _ in 0..SETS_PER_CALL {
+            if self.has_room(entry) {
                 return true;
             }
-            self.thin_one(left);
+            self.evict_unused(removed);
         }
-        self.has_room(kept)
+        self.has_room(entry)
     }
 
     /// Returns whether an entry fits into this thread's share, or into the common bytes of all thread caches.
-    fn has_room(&self, kept: &Entry) -> bool {
-        let weight = u64::from(kept.weight);
-        self.bytes + weight <= self.share || kept.home().may_hold(weight)
+    fn has_room(&self, entry: &Entry) -> bool {
+        let weight = u64::from(entry.weight);
+        self.bytes + weight <= self.share || entry.memory().can_reserve(weight)
     }
 
-    fn count_out<'a>(&mut self, left: impl IntoIterator<Item = &'a Arc<Entry>>) {
-        for kept in left {
-            let weight = u64::from(kept.weight);
+    fn count_removed<'a>(&mut self, removed: impl IntoIterator<Item = &'a Arc<Entry>>) {
+        for entry in removed {
+            let weight = u64::from(entry.weight);
             self.entries -= 1;
             self.bytes -= weight;
-            kept.home().let_go(weight);
+            entry.memory().release(weight);
         }
     }
 
@@ -193,41 +193,41 @@ impl Table {
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Arc<Entry>> {
         let sets = mem::take(&mut self.old).into_iter().chain(mem::take(&mut self.sets));
         let all = sets.flat_map(|set| set.ways).flatten();
-        all.inspect(|kept| self.count_out([kept]))
+        all.inspect(|entry| self.count_removed([entry]))
     }
 
     /// Removes the entries of the next set that were not used since its last turn (the CLOCK algorithm).
-    fn thin_one(&mut self, left: &mut Vec<Arc<Entry>>) {
-        let before = left.len();
-        self.hand = (self.hand + 1) % self.sets.len();
-        left.extend(self.sets[self.hand].take_unused());
-        self.count_out(&left[before..]);
+    fn evict_unused(&mut self, removed: &mut Vec<Arc<Entry>>) {
+        let before = removed.len();
+        self.clock_hand = (self.clock_hand + 1) % self.sets.len();
+        removed.extend(self.sets[self.clock_hand].take_unused());
+        self.count_removed(&removed[before..]);
     }
 
     /// Doubles the number of sets.
     ///
-    /// The entries move [a few sets at a time](Self::part), or a call would wait for all of them.
+    /// The entries move [a few sets at a time](Self::split_some), or a call would wait for all of them.
     #[cold]
     fn grow(&mut self) {
-        self.olds = self.sets.len();
+        self.old_set_count = self.sets.len();
         let mut more = Vec::new();
-        more.resize_with(2 * self.olds, Set::default);
+        more.resize_with(2 * self.old_set_count, Set::default);
         self.old = mem::replace(&mut self.sets, more);
         self.unswept = self.sets.len();
     }
 
     /// Splits the next few sets of a table that has grown, each into two, so that there is room.
-    fn part(&mut self, left: &mut Vec<Arc<Entry>>) {
-        for _ in 0..SWEPT {
-            let Some(Set { prints, ways }) = self.old.pop() else { break };
-            for (way, kept) in ways.into_iter().enumerate().filter_map(|(way, kept)| Some((way, kept?))) {
-                let set = &mut self.sets[place(kept.key().hash(), 2 * self.olds)];
-                let free = if kept.is_retired() { None } else { set.place_for_old(&kept) };
-                match free {
-                    Some(free) => set.carry(free, kept, prints[USED] & 1 << way != 0),
+    fn split_some(&mut self, removed: &mut Vec<Arc<Entry>>) {
+        for _ in 0..SETS_PER_CALL {
+            let Some(Set { fingerprints, ways }) = self.old.pop() else { break };
+            for (way, entry) in ways.into_iter().enumerate().filter_map(|(way, entry)| Some((way, entry?))) {
+                let set = &mut self.sets[set_index(entry.key().hash(), 2 * self.old_set_count)];
+                let free_way = if entry.is_retired() { None } else { set.free_way_for_old(&entry) };
+                match free_way {
+                    Some(free_way) => set.move_in(free_way, entry, fingerprints[USED_BITS] & 1 << way != 0),
                     None => {
-                        self.count_out([&kept]);
-                        left.push(kept);
+                        self.count_removed([&entry]);
+                        removed.push(entry);
                     }
                 }
             }
@@ -238,35 +238,35 @@ impl Table {
     }
 
     /// Removes and returns the retired entries of the next few sets, if a purge was requested.
-    pub(super) fn follow_calls(&mut self) -> Vec<Arc<Entry>> {
-        let calls = CALLS.load(Ordering::Acquire);
-        if self.calls == calls {
+    pub(super) fn purge_some(&mut self) -> Vec<Arc<Entry>> {
+        let requests = PURGE_REQUESTS.load(Ordering::Acquire);
+        if self.completed_purge == requests {
             return Vec::new();
         }
-        if mem::replace(&mut self.heard, calls) != calls {
+        if mem::replace(&mut self.started_purge, requests) != requests {
             self.unswept = self.sets.len();
         }
-        let mut left = Vec::new();
+        let mut removed = Vec::new();
         // Entries of sets that are not split yet are checked when these are split.
-        self.part(&mut left);
+        self.split_some(&mut removed);
         if self.old.is_empty() {
-            self.sweep(&mut left);
+            self.sweep(&mut removed);
         }
         if self.unswept == 0 {
-            self.calls = calls;
+            self.completed_purge = requests;
         }
-        left
+        removed
     }
 
-    fn sweep(&mut self, left: &mut Vec<Arc<Entry>>) {
-        let before = left.len();
-        for _ in 0..SWEPT.min(self.unswept) {
-            self.next = (self.next + 1) % self.sets.len();
+    fn sweep(&mut self, removed: &mut Vec<Arc<Entry>>) {
+        let before = removed.len();
+        for _ in 0..SETS_PER_CALL.min(self.unswept) {
+            self.last_swept = (self.last_swept + 1) % self.sets.len();
             self.unswept -= 1;
-            let ways = &mut self.sets[self.next].ways;
-            left.extend(ways.iter_mut().filter_map(|way| way.take_if(|kept| kept.is_retired())));
+            let ways = &mut self.sets[self.last_swept].ways;
+            removed.extend(ways.iter_mut().filter_map(|way| way.take_if(|entry| entry.is_retired())));
         }
-        self.count_out(&left[before..]);
+        self.count_removed(&removed[before..]);
     }
 }
 
@@ -274,12 +274,12 @@ impl Table {
 #[derive(Default)]
 pub(super) struct Displaced {
     /// Replaced entry. Usually it is the only one that leaves.
-    one: Option<Arc<Entry>>,
+    replaced: Option<Arc<Entry>>,
     others: Vec<Arc<Entry>>,
 }
 
 #[inline]
-#[allow(clippy::cast_possible_truncation, reason = "any of its bits will do")]
-fn place(hash: u64, sets: usize) -> usize {
-    (hash >> 20) as usize & sets.wrapping_sub(1)
+#[allow(clippy::cast_possible_truncation, reason = "any bits of the hash select a set")]
+fn set_index(hash: u64, set_count: usize) -> usize {
+    (hash >> 20) as usize & set_count.wrapping_sub(1)
 }

@@ -1,6 +1,6 @@
 mod fill;
 
-use super::{keeper::SEEDED_FOR, *};
+use super::{renewer::TAG_RENEWAL_INTERVAL, *};
 use crate::{
     base::race::within,
     cache::Cache,
@@ -45,137 +45,144 @@ impl World {
         self.lease_as(tags, LeaseMode::IfAbsent).await
     }
 
-    async fn lease_as(&self, tags: &[String], take: LeaseMode) -> Lease {
-        let claim = self.shared.silent_claim(KEY, tags);
-        let pledge = LeaseAttempt::new(&self.shared, KEY);
-        let (token, lease) = (pledge.token(), self.shared.lease);
-        let wanted = LeaseRequest { key: KEY, token, lease, take };
-        let ask = TagRequest { keys: tags, keep: MINUTE, more: false };
-        let leased = self.shared.tier.lease(&[wanted], ask).await.unwrap();
-        let claim = Validity { line: leased.line, ..claim }.with_generations(leased.generations);
+    async fn lease_as(&self, tags: &[String], mode: LeaseMode) -> Lease {
+        let validity = self.shared.detached_validity(KEY, tags);
+        let attempt = LeaseAttempt::new(&self.shared, KEY);
+        let (token, lease) = (attempt.token(), self.shared.lease);
+        let request = LeaseRequest { key: KEY, token, lease, mode };
+        let tag_request = TagRequest { keys: tags, keep: MINUTE, needs_position: false };
+        let leased = self.shared.tier.lease(&[request], tag_request).await.unwrap();
+        let validity = Validity { feed: leased.feed, ..validity }.with_generations(leased.generations);
         let name = SharedKey { text: KEY.to_owned(), check: [0; 16], schema: 0 };
-        pledge.granted(name, claim, MINUTE, None)
+        attempt.into_lease(name, validity, MINUTE, None)
     }
 
-    /// Returns the keeper of a lease, with a load that is at work or not.
-    fn keeper(&self, lease: &Lease, is_at_work: bool) -> LeaseRenewer<impl Fn() -> bool + use<>> {
+    /// Returns the renewer of a lease, with a load that is progressing or not.
+    fn renewer(&self, lease: &Lease, is_progressing: bool) -> LeaseRenewer<impl Fn() -> bool + use<>> {
         LeaseRenewer {
             shared: self.shared.clone(),
             name: KEY.to_owned(),
             token: lease.token,
-            claim: lease.claim.clone(),
+            validity: lease.validity.clone(),
             keep: MINUTE,
-            seeded: lease.claim.checked,
-            is_at_work: move || is_at_work,
+            tags_renewed_at: lease.validity.checked_at,
+            is_progressing: move || is_progressing,
         }
     }
 
     async fn record(&self) -> Record {
-        self.other.look(&[Lookup::new(KEY)], &[]).await.unwrap().records.remove(0)
+        self.other.lookup(&[Lookup::new(KEY)], &[]).await.unwrap().records.remove(0)
     }
 
     async fn is_leased(&self) -> bool {
         matches!(self.record().await, Record::Leased { .. })
     }
 
-    async fn is_given_back(&self) {
+    async fn until_released(&self) {
         until(async || self.record().await == Record::Absent).await;
     }
 
     /// Returns the number of operations of all processes during a future.
-    async fn trips<T>(&self, during: impl Future<Output = T>) -> (T, usize) {
+    async fn count_round_trips<T>(&self, future: impl Future<Output = T>) -> (T, usize) {
         let before = self.tier.round_trips();
-        let output = during.await;
+        let output = future.await;
         (output, self.tier.round_trips() - before)
     }
 }
 
 async fn until(condition: impl AsyncFn() -> bool) {
-    let waits = async {
+    let waiting = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    assert!(within(PATIENCE, waits).await.is_some(), "it does not happen");
+    assert!(within(PATIENCE, waiting).await.is_some(), "it does not happen");
 }
 
 #[tokio::test]
-async fn a_lease_is_renewed_while_its_load_is_at_work() {
+async fn lease_is_renewed_only_while_its_load_progresses() {
     let world = World::new(LONG);
     let lease = world.lease(&[]).await;
-    assert_eq!((lease.name(), lease.stamp(), lease.any_tag().is_none()), (KEY, lease.token.stamp(), true));
-    let mut keeper = world.keeper(&lease, true);
-    assert_eq!(world.trips(keeper.renew()).await, (Some(LONG / 3), 1));
-    world.clock.advance(10 * SEEDED_FOR);
-    assert_eq!(world.trips(keeper.renew()).await, (Some(LONG / 3), 1), "there are no tags to be kept");
-    assert_eq!(world.trips(world.keeper(&lease, false).renew()).await, (Some(LONG / 10), 0));
+    assert_eq!(
+        (lease.name(), lease.revision(), lease.journal_epoch().is_none()),
+        (KEY, lease.token.revision(), true)
+    );
+    let mut renewer = world.renewer(&lease, true);
+    assert_eq!(world.count_round_trips(renewer.renew()).await, (Some(LONG / 3), 1));
+    world.clock.advance(10 * TAG_RENEWAL_INTERVAL);
+    assert_eq!(
+        world.count_round_trips(renewer.renew()).await,
+        (Some(LONG / 3), 1),
+        "there are no tags to be kept"
+    );
+    assert_eq!(world.count_round_trips(world.renewer(&lease, false).renew()).await, (Some(LONG / 10), 0));
     world.tier.set_down(true);
-    assert_eq!(keeper.renew().await, Some(LONG / 10), "it may be there all the same");
+    assert_eq!(renewer.renew().await, Some(LONG / 10), "it may be there all the same");
     world.tier.set_down(false);
     world.tier.remove(KEY);
-    assert_eq!(keeper.renew().await, None);
+    assert_eq!(renewer.renew().await, None);
 }
 
 #[tokio::test]
-async fn the_generations_of_tags_are_kept_now_and_then() {
+async fn tag_generations_are_renewed_once_per_interval() {
     let world = World::new(LONG);
     let lease = world.lease(&[world.tag()]).await;
-    let mut keeper = world.keeper(&lease, true);
-    world.clock.advance(SEEDED_FOR);
-    assert_eq!(world.trips(keeper.renew()).await, (Some(LONG / 3), 1));
+    let mut renewer = world.renewer(&lease, true);
+    world.clock.advance(TAG_RENEWAL_INTERVAL);
+    assert_eq!(world.count_round_trips(renewer.renew()).await, (Some(LONG / 3), 1));
     world.clock.advance(NANO);
-    assert_eq!(world.trips(keeper.renew()).await, (Some(LONG / 3), 2));
-    assert_eq!(world.trips(keeper.renew()).await, (Some(LONG / 3), 1));
-    world.clock.advance(SEEDED_FOR + NANO);
+    assert_eq!(world.count_round_trips(renewer.renew()).await, (Some(LONG / 3), 2));
+    assert_eq!(world.count_round_trips(renewer.renew()).await, (Some(LONG / 3), 1));
+    world.clock.advance(TAG_RENEWAL_INTERVAL + NANO);
     world.tier.set_down(true);
-    assert_eq!(keeper.renew().await, Some(LONG / 10));
+    assert_eq!(renewer.renew().await, Some(LONG / 10));
     world.tier.set_down(false);
-    assert_eq!(world.trips(keeper.renew()).await, (Some(LONG / 3), 2), "they were not kept yet");
+    assert_eq!(world.count_round_trips(renewer.renew()).await, (Some(LONG / 3), 2), "they were not kept yet");
 }
 
 #[tokio::test]
-async fn a_load_whose_tag_was_invalidated_has_no_lease_any_more() {
-    for is_told in [false, true] {
+async fn renewer_releases_the_lease_when_its_tag_is_invalidated() {
+    for is_reported in [false, true] {
         let world = World::new(MINUTE);
         let lease = world.lease(&[world.tag()]).await;
-        let mut keeper = world.keeper(&lease, true);
-        let mark = world.shared.mark(KEY);
-        world.tier.set_silent(!is_told);
+        let mut renewer = world.renewer(&lease, true);
+        let epoch = world.shared.epoch(KEY);
+        world.tier.set_silent(!is_reported);
         world.other.delete(&[], &[world.tag()]).await.unwrap();
-        assert_eq!(lease.claim.is_intact(), !is_told);
-        if !is_told {
-            assert!(keeper.renew().await.is_some(), "nothing shows it");
-            world.clock.advance(SEEDED_FOR + NANO);
+        assert_eq!(lease.validity.is_intact(), !is_reported);
+        if !is_reported {
+            assert!(renewer.renew().await.is_some(), "nothing shows it");
+            world.clock.advance(TAG_RENEWAL_INTERVAL + NANO);
         }
-        assert_eq!(keeper.renew().await, None);
-        assert!(!world.is_leased().await && !mark.is_alive());
+        assert_eq!(renewer.renew().await, None);
+        assert!(!world.is_leased().await && !epoch.is_alive());
     }
 }
 
 /// A tier may report a process's own changes.
 #[tokio::test]
-async fn a_tag_that_is_as_it_was_is_watched_anew() {
+async fn renewer_takes_new_epochs_when_tags_are_unchanged() {
     let world = World::new(MINUTE);
     let lease = world.lease(&[world.tag()]).await;
-    let mut keeper = world.keeper(&lease, true);
+    let mut renewer = world.renewer(&lease, true);
     for is_down in [false, true] {
         world.tier.set_down(is_down);
-        world.shared.marks.end(&world.tag());
-        assert!(!keeper.claim.is_intact());
-        assert!(keeper.renew().await.is_some());
-        assert!(keeper.claim.is_intact());
-        assert!(keeper.claim.generations().eq(lease.claim.generations()));
+        world.shared.epochs.end(&world.tag());
+        assert!(!renewer.validity.is_intact());
+        assert!(renewer.renew().await.is_some());
+        assert!(renewer.validity.is_intact());
+        assert!(renewer.validity.generations().eq(lease.validity.generations()));
     }
 }
 
 /// Runs in real time: twice the length of a lease is six times as long as the renewal may take.
 #[tokio::test]
-async fn it_is_renewed_before_it_ends() {
+async fn lease_is_renewed_before_it_ends() {
     let lease = Duration::from_secs(6);
     let world = World::new(lease);
     let mut held = world.lease(&[]).await;
     let before = world.tier.round_trips();
-    held.keep(|| true);
+    held.renew_while(|| true);
     let renewed = async {
         while world.tier.round_trips() == before {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -185,69 +192,69 @@ async fn it_is_renewed_before_it_ends() {
 }
 
 #[tokio::test]
-async fn kept_lease_is_released_at_once_when_its_tag_is_invalidated() {
+async fn renewed_lease_is_released_at_once_when_its_tag_is_invalidated() {
     let world = World::new(LONG);
     let mut lease = world.lease(&[world.tag()]).await;
-    lease.keep(|| true);
+    lease.renew_while(|| true);
     world.other.delete(&[], &[world.tag()]).await.unwrap();
     until(async || !world.is_leased().await).await;
 }
 
 #[tokio::test]
-async fn a_close_has_it_given_back() {
+async fn lease_is_released_on_close() {
     for is_renewed in [false, true] {
         let world = World::new(LONG);
         let mut lease = world.lease(&[]).await;
         if is_renewed {
-            lease.keep(|| true);
+            lease.renew_while(|| true);
         } else {
-            lease.give_back_at_close();
+            lease.release_on_close();
         }
-        world.shared.leaving.send_replace(true);
-        world.is_given_back().await;
+        world.shared.closing.send_replace(true);
+        world.until_released().await;
     }
 }
 
 #[tokio::test]
-async fn lease_gets_new_epochs_only_if_it_still_holds() {
+async fn reconfirmed_lease_gets_new_epochs_only_if_it_still_holds() {
     for tags in [Vec::new(), vec!["test:%tag:tag".to_owned()]] {
         let world = World::new(MINUTE);
         let lease = world.lease(&tags).await;
         for name in tags.iter().map(String::as_str).chain([KEY]) {
-            world.shared.marks.end(name);
+            world.shared.epochs.end(name);
         }
-        let before = lease.claim.generations().collect::<Vec<_>>();
-        assert!(!lease.claim.is_intact());
-        let lease = lease.reassured().await.expect("it is still there");
-        assert!(lease.claim.is_intact() && lease.claim.generations().eq(before));
+        let before = lease.validity.generations().collect::<Vec<_>>();
+        assert!(!lease.validity.is_intact());
+        let lease = lease.reconfirm().await.expect("it is still there");
+        assert!(lease.validity.is_intact() && lease.validity.generations().eq(before));
         world.tier.set_down(true);
-        let lease = lease.reassured().await.expect("the fill will find out");
+        let lease = lease.reconfirm().await.expect("the fill will find out");
         world.tier.set_down(false);
         world.tier.remove(KEY);
-        let mark = world.shared.mark(KEY);
-        assert!(lease.reassured().await.is_none());
-        assert!(!mark.is_alive());
+        let epoch = world.shared.epoch(KEY);
+        assert!(lease.reconfirm().await.is_none());
+        assert!(!epoch.is_alive());
     }
 }
 
 #[tokio::test]
-async fn a_lease_whose_tag_was_invalidated_is_given_back_for_another_one() {
+async fn reconfirm_releases_the_lease_when_its_tag_was_invalidated() {
     let world = World::new(MINUTE);
     let lease = world.lease(&[world.tag()]).await;
     world.other.delete(&[], &[world.tag()]).await.unwrap();
-    assert!(lease.reassured().await.is_none());
+    assert!(lease.reconfirm().await.is_none());
     assert_eq!(world.record().await, Record::Absent);
     let next = world.lease(&[world.tag()]).await;
-    assert!(next.reassured().await.is_some());
+    assert!(next.reconfirm().await.is_some());
 }
 
 #[tokio::test]
 async fn lease_without_a_value_is_released_with_its_reason() {
     let world = World::new(MINUTE);
-    let mark = world.shared.mark(KEY);
+    let epoch = world.shared.epoch(KEY);
     drop(world.lease(&[]).await);
-    world.is_given_back().await;
-    until(async || !mark.is_alive()).await;
+    world.until_released().await;
+    until(async || !epoch.is_alive()).await;
 
     world.lease(&[]).await.fail();
     until(async || world.record().await == Record::Failed).await;
@@ -257,52 +264,52 @@ async fn lease_without_a_value_is_released_with_its_reason() {
     until(async || world.record().await == Record::Error(Note::default())).await;
     world.tier.remove(KEY);
 
-    let claim = world.lease(&[]).await.leave();
-    world.is_given_back().await;
-    assert!(claim.mark.is_alive() && !claim.line.watches());
-    world.shared.marks.end(KEY);
-    assert!(claim.is_intact(), "that may have been about the lease of another load");
+    let validity = world.lease(&[]).await.abandon();
+    world.until_released().await;
+    assert!(validity.epoch.is_alive() && !validity.feed.is_tracked());
+    world.shared.epochs.end(KEY);
+    assert!(validity.is_intact(), "that may have been about the lease of another load");
 }
 
 #[tokio::test]
-async fn a_lease_is_on_its_way_back_from_before_the_followers_have_the_result() {
+async fn announced_release_is_pending_until_it_is_done() {
     let world = World::new(MINUTE);
     let mut lease = world.lease(&[]).await;
-    lease.begin_return();
-    assert!(world.shared.returning.is_under_way(KEY));
+    lease.announce_release();
+    assert!(world.shared.pending_releases.is_pending(KEY));
     drop(lease);
-    world.is_given_back().await;
-    until(async || !world.shared.returning.is_under_way(KEY)).await;
+    world.until_released().await;
+    until(async || !world.shared.pending_releases.is_pending(KEY)).await;
 }
 
 #[tokio::test]
-async fn a_lease_that_was_asked_for_is_given_back_unless_it_is_known_that_there_is_none() {
+async fn lease_attempt_releases_the_lease_unless_refused() {
     let world = World::new(MINUTE);
-    let take = async |pledge: &LeaseAttempt<'_>| {
-        let (token, lease) = (pledge.token(), MINUTE);
-        let wanted = LeaseRequest { key: KEY, token, lease, take: LeaseMode::IfAbsent };
+    let request_lease = async |attempt: &LeaseAttempt<'_>| {
+        let (token, lease) = (attempt.token(), MINUTE);
+        let request = LeaseRequest { key: KEY, token, lease, mode: LeaseMode::IfAbsent };
         world
             .shared
             .tier
-            .lease(&[wanted], TagRequest { keys: &[], keep: MINUTE, more: false })
+            .lease(&[request], TagRequest { keys: &[], keep: MINUTE, needs_position: false })
             .await
             .unwrap();
     };
-    let pledge = LeaseAttempt::new(&world.shared, KEY);
-    take(&pledge).await;
-    drop(pledge);
-    world.is_given_back().await;
+    let attempt = LeaseAttempt::new(&world.shared, KEY);
+    request_lease(&attempt).await;
+    drop(attempt);
+    world.until_released().await;
 
-    let pledge = LeaseAttempt::new(&world.shared, KEY);
-    take(&pledge).await;
-    let ((), trips) = world.trips(pledge.withdraw()).await;
-    assert_eq!((trips, world.record().await), (1, Record::Absent));
+    let attempt = LeaseAttempt::new(&world.shared, KEY);
+    request_lease(&attempt).await;
+    let ((), round_trips) = world.count_round_trips(attempt.withdraw()).await;
+    assert_eq!((round_trips, world.record().await), (1, Record::Absent));
 
-    let ((), trips) = world
-        .trips(async {
-            LeaseAttempt::new(&world.shared, KEY).refused();
+    let ((), round_trips) = world
+        .count_round_trips(async {
+            LeaseAttempt::new(&world.shared, KEY).set_refused();
             tokio::task::yield_now().await;
         })
         .await;
-    assert_eq!(trips, 0);
+    assert_eq!(round_trips, 0);
 }

@@ -65,7 +65,7 @@ pub enum Format {
 
 /// Id of the codec that has written a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Written(pub(crate) u8);
+pub(crate) struct CodecId(pub(crate) u8);
 
 /// Id of [`Format::Exact`] in a stored value.
 const EXACT: u8 = 4;
@@ -88,7 +88,7 @@ impl Format {
     pub(crate) fn validate(&self) -> Result<(), Error> {
         match self {
             Self::Custom(codec) if codec.id() < FIRST_CUSTOM_ID => {
-                Err(Error::config("the id of a codec of one's own is at least 128"))
+                Err(Error::config("the id of a custom codec must be at least 128"))
             }
             _ => Ok(()),
         }
@@ -98,29 +98,29 @@ impl Format {
     ///
     /// `Exact` is used if this format has no form for the value. With `is_checked`, a form that cannot be
     /// read again does not count. After an error `out` may hold anything.
-    pub(crate) fn write<T>(&self, value: &T, is_checked: bool, out: &mut Vec<u8>) -> Result<Written, Error>
+    pub(crate) fn write<T>(&self, value: &T, is_checked: bool, out: &mut Vec<u8>) -> Result<CodecId, Error>
     where
         T: Serialize + DeserializeOwned,
     {
-        let begin = out.len();
-        let by = |format: &Self, out: &mut Vec<u8>| {
+        let start = out.len();
+        let write_as = |format: &Self, out: &mut Vec<u8>| {
             format.encode(value, out)?;
             if is_checked {
-                drop(format.decode::<T>(&out[begin..])?);
+                drop(format.decode::<T>(&out[start..])?);
             }
-            Ok(Written(format.id()))
+            Ok(CodecId(format.id()))
         };
-        by(self, out).or_else(|error| {
+        write_as(self, out).or_else(|error| {
             if matches!(self, Self::Exact) {
                 return Err(error);
             }
-            out.truncate(begin);
-            by(&Self::Exact, out)
+            out.truncate(start);
+            write_as(&Self::Exact, out)
         })
     }
 
     /// Returns the format with this id, if this process can read it.
-    pub(crate) fn of(&self, Written(id): Written) -> Option<Self> {
+    pub(crate) fn with_id(&self, CodecId(id): CodecId) -> Option<Self> {
         match id {
             id if id == self.id() => Some(self.clone()),
             1 => Some(Self::Json),
@@ -167,5 +167,5 @@ fn decode_custom<T: DeserializeOwned>(codec: &dyn Codec, bytes: &[u8]) -> Result
         Ok(())
     };
     codec.decode(bytes, &mut Target::new(&mut fill))?;
-    value.ok_or_else(|| Error::codec("the codec filled no target"))
+    value.ok_or_else(|| Error::codec("the codec did not fill its target"))
 }

@@ -8,11 +8,11 @@ use super::strict::{self, FormatLimits};
 use crate::error::Error;
 
 /// Values that JSON would change.
-const GAPS: FormatLimits = FormatLimits { is_text: true, depth: 127 };
+const LIMITS: FormatLimits = FormatLimits { is_text: true, depth: 127 };
 
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), Error> {
-    let written = strict::serialize(value, &mut serde_json::Serializer::new(out), GAPS);
-    written.map_err(|_| Error::codec("JSON cannot hold the value"))
+    let result = strict::serialize(value, &mut serde_json::Serializer::new(out), LIMITS);
+    result.map_err(|_| Error::codec("JSON cannot hold the value"))
 }
 
 /// Reads one value from all of `bytes`.
@@ -21,11 +21,11 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Res
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes).map_err(|error| {
         // The error's own message quotes unknown fields, variants and wrong values.
-        let what = match error.classify() {
-            Category::Data => "of another shape",
-            Category::Eof => "cut short",
-            Category::Syntax | Category::Io => "malformed",
+        let reason = match error.classify() {
+            Category::Data => "does not match the type",
+            Category::Eof => "is truncated",
+            Category::Syntax | Category::Io => "is malformed",
         };
-        Error::codec(format!("JSON {what} (line {}, column {})", error.line(), error.column()))
+        Error::codec(format!("JSON {reason} (line {}, column {})", error.line(), error.column()))
     })
 }

@@ -32,5 +32,5 @@ mod tests;
 
 pub use custom::{Codec, Target};
 pub use erased_serde;
+pub(crate) use format::CodecId;
 pub use format::Format;
-pub(crate) use format::Written;

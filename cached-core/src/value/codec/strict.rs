@@ -32,35 +32,35 @@ pub(super) struct FormatLimits {
 /// Number of `u8` in a row that count as bytes.
 ///
 /// A shorter row is left to formats that write a list of numbers, because a list can be read by people.
-const RUN: usize = 64;
+const MIN_BYTE_RUN: usize = 64;
 
 /// Serializes `value` with `inner`, or returns an error if that would change it.
-pub(super) fn serialize<T, S>(value: &T, inner: S, gaps: FormatLimits) -> Result<S::Ok, S::Error>
+pub(super) fn serialize<T, S>(value: &T, inner: S, limits: FormatLimits) -> Result<S::Ok, S::Error>
 where
     T: Serialize + ?Sized,
     S: Serializer,
 {
-    let octet = Cell::new(false);
-    let at = Position { gaps, depth: gaps.depth, in_some: false, is_key: false, octet: &octet };
-    value.serialize(Strict { inner, at })
+    let is_u8 = Cell::new(false);
+    let position = Position { limits, depth: limits.depth, in_some: false, is_key: false, is_u8: &is_u8 };
+    value.serialize(Strict { inner, position })
 }
 
 /// Position of a part in the value that is written.
 #[derive(Clone, Copy)]
 struct Position<'a> {
-    gaps: FormatLimits,
+    limits: FormatLimits,
     /// Number of further levels that are allowed.
     depth: u16,
     /// Set directly inside of a `Some`, where a `null` is read as `None`.
     in_some: bool,
     is_key: bool,
     /// Set by a part that turns out to be a `u8`.
-    octet: &'a Cell<bool>,
+    is_u8: &'a Cell<bool>,
 }
 
 struct Strict<'a, S> {
     inner: S,
-    at: Position<'a>,
+    position: Position<'a>,
 }
 
 /// A part of a value, with its position.
@@ -69,45 +69,45 @@ struct At<'a, T: ?Sized>(&'a T, Position<'a>);
 impl<T: Serialize + ?Sized> Serialize for At<'_, T> {
     #[inline]
     fn serialize<S: Serializer>(&self, inner: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(Strict { inner, at: self.1 })
+        self.0.serialize(Strict { inner, position: self.1 })
     }
 }
 
 impl<'a> Position<'a> {
     /// Returns a position one level deeper, outside of any `Some` and key.
-    fn within<E: serde::ser::Error>(self) -> Result<Self, E> {
+    fn deeper<E: serde::ser::Error>(self) -> Result<Self, E> {
         let depth = self.depth.checked_sub(1).ok_or_else(|| E::custom("the value is nested too deep"))?;
         Ok(Self { depth, in_some: false, is_key: false, ..self })
     }
 
     /// Rejects a part that is written as `null` if it is directly inside of a `Some`.
-    fn is_absence<E: serde::ser::Error>(self) -> Result<(), E> {
+    fn reject_null_in_some<E: serde::ser::Error>(self) -> Result<(), E> {
         let is_refused = self.in_some && !planted!("absence-written");
-        if is_refused { Err(E::custom("a `Some` that would be read as `None`")) } else { Ok(()) }
+        if is_refused { Err(E::custom("a `Some` would be read as `None`")) } else { Ok(()) }
     }
 
     /// Rejects a part that is not text if it is a key of a map in a text format.
-    fn is_no_text<E: serde::ser::Error>(self) -> Result<(), E> {
-        let is_refused = self.is_key && self.gaps.is_text;
-        if is_refused { Err(E::custom("a key of a map that is no text")) } else { Ok(()) }
+    fn reject_non_text_key<E: serde::ser::Error>(self) -> Result<(), E> {
+        let is_refused = self.is_key && self.limits.is_text;
+        if is_refused { Err(E::custom("a key of a map is not text")) } else { Ok(()) }
     }
 
-    fn float<E: serde::ser::Error>(self, is_finite: bool) -> Result<(), E> {
-        self.is_no_text()?;
-        let is_refused = self.gaps.is_text && !is_finite;
-        if is_refused { Err(E::custom("a float that is not finite")) } else { Ok(()) }
+    fn check_float<E: serde::ser::Error>(self, is_finite: bool) -> Result<(), E> {
+        self.reject_non_text_key()?;
+        let is_refused = self.limits.is_text && !is_finite;
+        if is_refused { Err(E::custom("a float is not finite")) } else { Ok(()) }
     }
 
     /// Rejects an integer of more than 64 bits.
     ///
     /// Even where a format has a form for it, a type that buffers its input (`untagged`, `flatten`) has none.
-    fn wide<E: serde::ser::Error>(self, is_wide: bool) -> Result<(), E> {
-        self.is_no_text()?;
-        if is_wide { Err(E::custom("an integer of more than 64 bits")) } else { Ok(()) }
+    fn check_integer<E: serde::ser::Error>(self, is_wide: bool) -> Result<(), E> {
+        self.reject_non_text_key()?;
+        if is_wide { Err(E::custom("an integer has more than 64 bits")) } else { Ok(()) }
     }
 
-    fn many<S>(self, inner: S) -> Many<'a, S> {
-        Many { inner, at: self, run: Some(0) }
+    fn compound<S>(self, inner: S) -> Many<'a, S> {
+        Many { inner, position: self, u8_run: Some(0) }
     }
 }
 
@@ -115,7 +115,7 @@ macro_rules! scalars {
     ($($method:ident($ty:ty);)*) => {$(
         #[inline]
         fn $method(self, v: $ty) -> Result<S::Ok, S::Error> {
-            self.at.is_no_text()?;
+            self.position.reject_non_text_key()?;
             self.inner.$method(v)
         }
     )*};
@@ -150,28 +150,28 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
 
     #[inline]
     fn serialize_u8(self, v: u8) -> Result<S::Ok, S::Error> {
-        self.at.is_no_text()?;
-        self.at.octet.set(true);
+        self.position.reject_non_text_key()?;
+        self.position.is_u8.set(true);
         self.inner.serialize_u8(v)
     }
 
     fn serialize_u128(self, v: u128) -> Result<S::Ok, S::Error> {
-        self.at.wide(u64::try_from(v).is_err())?;
+        self.position.check_integer(u64::try_from(v).is_err())?;
         self.inner.serialize_u128(v)
     }
 
     fn serialize_i128(self, v: i128) -> Result<S::Ok, S::Error> {
-        self.at.wide(u64::try_from(v).is_err() && i64::try_from(v).is_err())?;
+        self.position.check_integer(u64::try_from(v).is_err() && i64::try_from(v).is_err())?;
         self.inner.serialize_i128(v)
     }
 
     fn serialize_f32(self, v: f32) -> Result<S::Ok, S::Error> {
-        self.at.float(v.is_finite())?;
+        self.position.check_float(v.is_finite())?;
         self.inner.serialize_f32(v)
     }
 
     fn serialize_f64(self, v: f64) -> Result<S::Ok, S::Error> {
-        self.at.float(v.is_finite())?;
+        self.position.check_float(v.is_finite())?;
         self.inner.serialize_f64(v)
     }
 
@@ -190,8 +190,8 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
     }
 
     fn serialize_bytes(self, v: &[u8]) -> Result<S::Ok, S::Error> {
-        self.at.is_no_text()?;
-        if self.at.gaps.is_text {
+        self.position.reject_non_text_key()?;
+        if self.position.limits.is_text {
             return Err(S::Error::custom("bytes"));
         }
         self.inner.serialize_bytes(v)
@@ -199,27 +199,27 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
 
     #[inline]
     fn serialize_none(self) -> Result<S::Ok, S::Error> {
-        self.at.is_absence()?;
-        self.at.is_no_text()?;
+        self.position.reject_null_in_some()?;
+        self.position.reject_non_text_key()?;
         self.inner.serialize_none()
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, v: &T) -> Result<S::Ok, S::Error> {
-        self.at.is_no_text()?;
-        let written = self.inner.serialize_some(&At(v, Position { in_some: true, ..self.at }));
-        self.at.octet.set(false);
-        written
+        self.position.reject_non_text_key()?;
+        let result = self.inner.serialize_some(&At(v, Position { in_some: true, ..self.position }));
+        self.position.is_u8.set(false);
+        result
     }
 
     fn serialize_unit(self) -> Result<S::Ok, S::Error> {
-        self.at.is_absence()?;
-        self.at.is_no_text()?;
+        self.position.reject_null_in_some()?;
+        self.position.reject_non_text_key()?;
         self.inner.serialize_unit()
     }
 
     fn serialize_unit_struct(self, name: &'static str) -> Result<S::Ok, S::Error> {
-        self.at.is_absence()?;
-        self.at.is_no_text()?;
+        self.position.reject_null_in_some()?;
+        self.position.reject_non_text_key()?;
         self.inner.serialize_unit_struct(name)
     }
 
@@ -237,7 +237,7 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
     where
         T: Serialize + ?Sized,
     {
-        self.inner.serialize_newtype_struct(name, &At(v, self.at))
+        self.inner.serialize_newtype_struct(name, &At(v, self.position))
     }
 
     fn serialize_newtype_variant<T>(
@@ -250,18 +250,18 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
     where
         T: Serialize + ?Sized,
     {
-        let within = self.at.within()?;
-        let written = self.inner.serialize_newtype_variant(name, index, variant, &At(v, within));
-        self.at.octet.set(false);
+        let deeper = self.position.deeper()?;
+        let written = self.inner.serialize_newtype_variant(name, index, variant, &At(v, deeper));
+        self.position.is_u8.set(false);
         written
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
-        Ok(self.at.within::<S::Error>()?.many(self.inner.serialize_seq(len)?))
+        Ok(self.position.deeper::<S::Error>()?.compound(self.inner.serialize_seq(len)?))
     }
 
     fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, S::Error> {
-        Ok(self.at.within::<S::Error>()?.many(self.inner.serialize_tuple(len)?))
+        Ok(self.position.deeper::<S::Error>()?.compound(self.inner.serialize_tuple(len)?))
     }
 
     fn serialize_tuple_struct(
@@ -269,7 +269,7 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
         name: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleStruct, S::Error> {
-        Ok(self.at.within::<S::Error>()?.many(self.inner.serialize_tuple_struct(name, len)?))
+        Ok(self.position.deeper::<S::Error>()?.compound(self.inner.serialize_tuple_struct(name, len)?))
     }
 
     fn serialize_tuple_variant(
@@ -280,18 +280,18 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
         len: usize,
     ) -> Result<Self::SerializeTupleVariant, S::Error> {
         Ok(self
-            .at
-            .within::<S::Error>()?
-            .within::<S::Error>()?
-            .many(self.inner.serialize_tuple_variant(name, index, variant, len)?))
+            .position
+            .deeper::<S::Error>()?
+            .deeper::<S::Error>()?
+            .compound(self.inner.serialize_tuple_variant(name, index, variant, len)?))
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
-        Ok(self.at.within::<S::Error>()?.many(self.inner.serialize_map(len)?))
+        Ok(self.position.deeper::<S::Error>()?.compound(self.inner.serialize_map(len)?))
     }
 
     fn serialize_struct(self, name: &'static str, len: usize) -> Result<Self::SerializeStruct, S::Error> {
-        Ok(self.at.within::<S::Error>()?.many(self.inner.serialize_struct(name, len)?))
+        Ok(self.position.deeper::<S::Error>()?.compound(self.inner.serialize_struct(name, len)?))
     }
 
     fn serialize_struct_variant(
@@ -302,28 +302,28 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
         len: usize,
     ) -> Result<Self::SerializeStructVariant, S::Error> {
         Ok(self
-            .at
-            .within::<S::Error>()?
-            .within::<S::Error>()?
-            .many(self.inner.serialize_struct_variant(name, index, variant, len)?))
+            .position
+            .deeper::<S::Error>()?
+            .deeper::<S::Error>()?
+            .compound(self.inner.serialize_struct_variant(name, index, variant, len)?))
     }
 }
 
 /// Serializer of a value of several parts.
 struct Many<'a, S> {
     inner: S,
-    at: Position<'a>,
+    position: Position<'a>,
     /// Number of elements so far, as long as all of them are `u8`.
-    run: Option<usize>,
+    u8_run: Option<usize>,
 }
 
 impl<S> Many<'_, S> {
-    /// Notes that an element was written, and rejects a row of [`RUN`] `u8`.
+    /// Notes that an element was written, and rejects a row of [`MIN_BYTE_RUN`] `u8`.
     #[inline]
-    fn note<E: serde::ser::Error>(&mut self) -> Result<(), E> {
-        let is_octet = self.at.octet.take();
-        self.run = self.run.filter(|_| is_octet).map(|run| run + 1);
-        if self.run.is_some_and(|run| run >= RUN) { Err(E::custom("bytes")) } else { Ok(()) }
+    fn record_element<E: serde::ser::Error>(&mut self) -> Result<(), E> {
+        let is_u8 = self.position.is_u8.take();
+        self.u8_run = self.u8_run.filter(|_| is_u8).map(|run| run + 1);
+        if self.u8_run.is_some_and(|run| run >= MIN_BYTE_RUN) { Err(E::custom("bytes")) } else { Ok(()) }
     }
 }
 
@@ -335,13 +335,13 @@ macro_rules! elements {
 
             #[inline]
             fn $method<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), S::Error> {
-                self.inner.$method(&At(v, self.at))?;
-                self.note()
+                self.inner.$method(&At(v, self.position))?;
+                self.record_element()
             }
 
             fn end(self) -> Result<S::Ok, S::Error> {
                 // A sequence is not a `u8`, even if its last element is one.
-                self.at.octet.set(false);
+                self.position.is_u8.set(false);
                 self.inner.end()
             }
         }
@@ -362,7 +362,7 @@ macro_rules! fields {
             type Error = S::Error;
 
             fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, v: &T) -> Result<(), S::Error> {
-                self.inner.serialize_field(name, &At(v, self.at))
+                self.inner.serialize_field(name, &At(v, self.position))
             }
 
             fn skip_field(&mut self, name: &'static str) -> Result<(), S::Error> {
@@ -370,7 +370,7 @@ macro_rules! fields {
             }
 
             fn end(self) -> Result<S::Ok, S::Error> {
-                self.at.octet.set(false);
+                self.position.is_u8.set(false);
                 self.inner.end()
             }
         }
@@ -387,15 +387,15 @@ impl<S: SerializeMap> SerializeMap for Many<'_, S> {
     type Error = S::Error;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), S::Error> {
-        self.inner.serialize_key(&At(v, Position { is_key: true, ..self.at }))
+        self.inner.serialize_key(&At(v, Position { is_key: true, ..self.position }))
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, v: &T) -> Result<(), S::Error> {
-        self.inner.serialize_value(&At(v, self.at))
+        self.inner.serialize_value(&At(v, self.position))
     }
 
     fn end(self) -> Result<S::Ok, S::Error> {
-        self.at.octet.set(false);
+        self.position.is_u8.set(false);
         self.inner.end()
     }
 }

@@ -47,7 +47,7 @@ struct Renamed {
 #[derive(Debug)]
 struct Custom {
     id: u8,
-    fills: bool,
+    fills_target: bool,
 }
 
 impl Codec for Custom {
@@ -60,7 +60,7 @@ impl Codec for Custom {
     }
 
     fn decode(&self, bytes: &[u8], target: &mut Target<'_>) -> Result<(), Error> {
-        if !self.fills {
+        if !self.fills_target {
             return Ok(());
         }
         let mut json = serde_json::Deserializer::from_slice(bytes);
@@ -70,7 +70,7 @@ impl Codec for Custom {
 }
 
 fn custom(id: u8) -> Format {
-    Format::Custom(Arc::new(Custom { id, fills: true }))
+    Format::Custom(Arc::new(Custom { id, fills_target: true }))
 }
 
 fn formats() -> Vec<Format> {
@@ -127,7 +127,7 @@ proptest! {
     }
 
     #[test]
-    fn cut_bytes_are_refused(sample in samples(), cut in any::<prop::sample::Index>()) {
+    fn truncated_bytes_are_refused(sample in samples(), cut in any::<prop::sample::Index>()) {
         for format in formats() {
             let bytes = encoded(&format, &sample);
             prop_assert!(format.decode::<Sample>(&bytes[..cut.index(bytes.len())]).is_err(), "{:?}", format);
@@ -162,7 +162,7 @@ fn custom_ids_stay_out_of_the_built_in_range() {
 }
 
 #[test]
-fn encoding_appends() {
+fn encode_appends_to_the_buffer() {
     for format in formats() {
         let mut out = b"before".to_vec();
         format.encode("text", &mut out).unwrap();
@@ -289,7 +289,7 @@ fn message_pack_rejects_values_it_cannot_represent() {
 }
 
 #[test]
-fn where_a_codec_has_no_form_the_exact_one_takes_the_value() {
+fn value_without_a_form_in_a_format_is_written_in_exact() {
     type Odd = (Option<Option<u8>>, Vec<u8>, BTreeMap<(u8, u8), f64>);
     let odd: Odd = (Some(None), vec![7; 1000], BTreeMap::from([((1, 2), f64::INFINITY)]));
     for format in formats() {
@@ -300,7 +300,7 @@ fn where_a_codec_has_no_form_the_exact_one_takes_the_value() {
         let bytes = out.strip_prefix(b"before").unwrap();
         for reader in formats() {
             assert_eq!(
-                reader.of(written).unwrap().decode::<Odd>(bytes).unwrap(),
+                reader.with_id(written).unwrap().decode::<Odd>(bytes).unwrap(),
                 odd,
                 "{format:?} {reader:?}"
             );
@@ -308,11 +308,14 @@ fn where_a_codec_has_no_form_the_exact_one_takes_the_value() {
         let plain = vec![Some("text".to_owned()), None];
         assert_eq!(format.write(&plain, true, &mut Vec::new()).unwrap().0, format.id());
     }
-    assert!(Format::Json.of(super::Written(200)).is_none() && custom(201).of(super::Written(200)).is_none());
+    assert!(
+        Format::Json.with_id(super::CodecId(200)).is_none()
+            && custom(201).with_id(super::CodecId(200)).is_none()
+    );
 }
 
 #[test]
-fn a_form_that_cannot_be_read_again_does_not_count() {
+fn checked_write_falls_back_to_exact_when_the_form_cannot_be_read() {
     /// A `u8` when it is read, but text when it is written in a human-readable format.
     #[derive(Debug, PartialEq)]
     struct Moody;
@@ -353,7 +356,7 @@ fn a_form_that_cannot_be_read_again_does_not_count() {
 }
 
 #[test]
-fn a_codec_that_fills_nothing_is_an_error() {
-    let format = Format::Custom(Arc::new(Custom { id: 128, fills: false }));
+fn decode_fails_when_the_codec_leaves_its_target_empty() {
+    let format = Format::Custom(Arc::new(Custom { id: 128, fills_target: false }));
     assert!(format.decode::<u8>(b"1").unwrap_err().is_codec());
 }

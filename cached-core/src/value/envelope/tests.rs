@@ -18,7 +18,7 @@ const PAYLOAD_AT: usize = 56;
 fn header() -> Header {
     Header {
         codec: 1,
-        empty: false,
+        is_empty: false,
         is_stub: false,
         schema: EXPECT.schema,
         check: EXPECT.check,
@@ -45,9 +45,9 @@ fn set_u32(bytes: &mut [u8], at: usize, value: u32) {
 /// Recomputes the checksum after a forgery; bytes that are too short for one stay as they are.
 fn forge_checksum(bytes: &mut [u8]) {
     let byte = |at: usize| usize::from(bytes.get(at).copied().unwrap_or(0));
-    let longer = if byte(2) & 4 == 0 { 0 } else { 16 };
-    let (more, second) = if byte(2) & 16 == 0 { (0, 0) } else { (1, byte(44 + longer)) };
-    let at = CHECKSUM_AT + longer + more + 16 * (byte(3) + 256 * second);
+    let stale_len = if byte(2) & 4 == 0 { 0 } else { 16 };
+    let (more, upper_count) = if byte(2) & 16 == 0 { (0, 0) } else { (1, byte(44 + stale_len)) };
+    let at = CHECKSUM_AT + stale_len + more + 16 * (byte(3) + 256 * upper_count);
     if bytes.len() >= at + 4 {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&bytes[..at]);
@@ -106,7 +106,7 @@ fn golden_stale() {
 fn golden_empty() {
     let golden = "010102008877665544332211000102030405060708090a0b0c0d0e0f7b68e5cf8b010000005c260500000000\
                   00000000000000002b42d2c2";
-    check_golden(golden, &Header { empty: true, ..header() }, b"");
+    check_golden(golden, &Header { is_empty: true, ..header() }, b"");
 }
 
 /// 100 times `a`, compressed by hand.
@@ -140,7 +140,7 @@ fn golden_schema() {
 }
 
 #[test]
-fn the_date_is_found_without_a_look_at_the_rest() {
+fn created_ms_is_read_without_checking_the_rest() {
     let bytes = seal(&header(), JSON, &LIMITS).unwrap();
     assert_eq!(created_ms(&bytes), Some(header().created_ms));
     assert_eq!(created_ms(b"{\"id\":7, \"name\": \"Ada Lovelace, Countess\"}"), None);
@@ -153,8 +153,8 @@ fn headers() -> impl Strategy<Value = Header> {
     let fixed = any::<(u8, bool, bool, u64, [u8; 16], u64, u64)>();
     (fixed, prop_oneof![Just((0, 0)), any::<(u64, u64)>()], tags).prop_map(
         |(fixed, (stale_ms, spare_ms), tags)| {
-            let (codec, empty, is_stub, schema, check, created_ms, fresh_ms) = fixed;
-            Header { codec, empty, is_stub, schema, check, created_ms, fresh_ms, stale_ms, spare_ms, tags }
+            let (codec, is_empty, is_stub, schema, check, created_ms, fresh_ms) = fixed;
+            Header { codec, is_empty, is_stub, schema, check, created_ms, fresh_ms, stale_ms, spare_ms, tags }
         },
     )
 }
@@ -178,7 +178,7 @@ proptest! {
     }
 
     #[test]
-    fn cut_bytes_are_truncated(
+    fn open_reports_truncated_when_bytes_are_cut(
         header in headers(), payload in payloads(), limits in limits(), cut in any::<prop::sample::Index>(),
     ) {
         let bytes = seal(&header, &payload, &limits).unwrap();
@@ -277,7 +277,7 @@ fn envelope_of_other_schema_or_key_is_refused_as_such() {
 }
 
 #[test]
-fn limits_at_their_border() {
+fn payload_limit_is_inclusive() {
     let payload = [b'a'; 100];
     let at = |max_bytes| Limits { max_bytes, compress_above: None };
     let sealed = seal(&header(), &payload, &at(100)).unwrap();
@@ -290,7 +290,7 @@ fn limits_at_their_border() {
 
 #[cfg(feature = "compression")]
 #[test]
-fn limits_of_compressed_values_are_those_of_the_decompressed() {
+fn payload_limit_holds_for_the_decompressed_size() {
     let payload = [b'a'; 100];
     let at = |max_bytes| Limits { max_bytes, compress_above: Some(0) };
     let sealed = seal(&header(), &payload, &at(100)).unwrap();
@@ -302,7 +302,7 @@ fn limits_of_compressed_values_are_those_of_the_decompressed() {
 
 #[cfg(feature = "compression")]
 #[test]
-fn compression_starts_at_its_border_and_only_if_it_helps() {
+fn payload_is_compressed_from_the_threshold_if_it_becomes_smaller() {
     let compressed = |payload: &[u8], above| {
         let sealed = seal(&header(), payload, &Limits { max_bytes: 1000, compress_above: above }).unwrap();
         sealed[2] == 1
@@ -322,7 +322,7 @@ fn compression_starts_at_its_border_and_only_if_it_helps() {
 }
 
 #[test]
-fn more_tags_than_can_be_counted_are_an_error() {
+fn more_than_65535_tags_are_an_error() {
     let tags = |count| Header { tags: vec![TagGeneration { tag: 1, generation: 1 }; count], ..header() };
     assert!(seal(&tags(65_535), JSON, &LIMITS).is_ok());
     assert!(seal(&tags(65_536), JSON, &LIMITS).unwrap_err().is_codec());
@@ -334,13 +334,13 @@ fn longest_envelope_matches_its_limit_and_is_allocated_once() {
     let longest = Header { tags, stale_ms: 1, ..header() };
     let limits = Limits { max_bytes: JSON.len(), compress_above: None };
     let sealed = seal(&longest, JSON, &limits).unwrap();
-    assert_eq!((sealed.len(), sealed.capacity()), (limits.longest(), limits.longest()));
+    assert_eq!((sealed.len(), sealed.capacity()), (limits.max_envelope_len(), limits.max_envelope_len()));
     for header in [header(), Header { stale_ms: 1, tags: longest.tags[..2].to_vec(), ..header() }] {
         let sealed = seal(&header, JSON, &limits).unwrap();
         assert_eq!(sealed.len(), sealed.capacity());
     }
     let endless = Limits { max_bytes: usize::MAX, compress_above: None };
-    assert_eq!(endless.longest() - limits.longest(), u32::MAX as usize - JSON.len());
+    assert_eq!(endless.max_envelope_len() - limits.max_envelope_len(), u32::MAX as usize - JSON.len());
 }
 
 #[test]

@@ -22,6 +22,9 @@ pub(crate) enum Unreadable {
     /// The codec could not read the payload.
     Undecodable,
     /// Compressed, and this build lacks the feature `compression`.
-    #[cfg_attr(feature = "compression", allow(dead_code, reason = "only a build without it meets it"))]
+    #[cfg_attr(
+        feature = "compression",
+        allow(dead_code, reason = "only a build without the feature uses it")
+    )]
     NotCompressedHere,
 }

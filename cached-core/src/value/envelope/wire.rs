@@ -9,17 +9,17 @@ const VERSION: u8 = 1;
 const COMPRESSED: u8 = 1 << 0;
 const EMPTY: u8 = 1 << 1;
 /// `stale_ms` and `spare_ms` follow `fresh_ms`.
-const LONGER: u8 = 1 << 2;
+const STALE_FIELDS: u8 = 1 << 2;
 /// The envelope is a stub: it stands for a value and holds none.
 const STUB: u8 = 1 << 3;
 /// The tag count has a second byte.
 const MANY_TAGS: u8 = 1 << 4;
-const KNOWN: u8 = COMPRESSED | EMPTY | LONGER | STUB | MANY_TAGS;
+const KNOWN_FLAGS: u8 = COMPRESSED | EMPTY | STALE_FIELDS | STUB | MANY_TAGS;
 
 /// Length of an envelope without optional fields, tags and payload.
 const FIXED_LEN: usize = 56;
 /// Offset of `created_ms`.
-const CREATED_AT: usize = 28;
+const CREATED_OFFSET: usize = 28;
 const TAG_LEN: usize = 16;
 
 /// Metadata that is stored beside a value.
@@ -28,7 +28,7 @@ pub(crate) struct Header {
     /// Id of the payload's codec.
     pub codec: u8,
     /// Set if the value is the empty one (`None`).
-    pub empty: bool,
+    pub is_empty: bool,
     /// Set if the tier cannot hold the value, so that each process has its own.
     pub is_stub: bool,
     /// [`schema_fingerprint`](super::schema_fingerprint) of the value's type.
@@ -50,15 +50,15 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    fn is_longer(&self) -> bool {
+    fn has_stale_fields(&self) -> bool {
         self.stale_ms > 0 || self.spare_ms > 0
     }
 
     fn flags(&self, is_compressed: bool, has_many_tags: bool) -> u8 {
         let flag = |is_set, flag| if is_set { flag } else { 0 };
         flag(is_compressed, COMPRESSED)
-            | flag(self.empty, EMPTY)
-            | flag(self.is_longer(), LONGER)
+            | flag(self.is_empty, EMPTY)
+            | flag(self.has_stale_fields(), STALE_FIELDS)
             | flag(self.is_stub, STUB)
             | flag(has_many_tags, MANY_TAGS)
     }
@@ -84,10 +84,10 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// Returns a length that no envelope made by [`seal`] exceeds.
-    pub(crate) fn longest(&self) -> usize {
-        const MOST: usize = FIXED_LEN + 17 + u16::MAX as usize * TAG_LEN;
+    pub(crate) fn max_envelope_len(&self) -> usize {
+        const MAX_OVERHEAD: usize = FIXED_LEN + 17 + u16::MAX as usize * TAG_LEN;
         // The length of a payload is written in four bytes.
-        self.max_bytes.min(u32::MAX as usize).saturating_add(MOST)
+        self.max_bytes.min(u32::MAX as usize).saturating_add(MAX_OVERHEAD)
     }
 }
 
@@ -113,11 +113,12 @@ pub(crate) struct Opened<'a> {
 /// # Errors
 /// The payload is larger than the limit, or there are more than 65,535 tags.
 pub(crate) fn seal(header: &Header, payload: &[u8], limits: &Limits) -> Result<Vec<u8>, Error> {
-    let too_large = || Error::codec(format!("{} bytes, more than the limit", payload.len()));
+    let too_large = || Error::codec(format!("it has {} bytes, more than the limit", payload.len()));
     if payload.len() > limits.max_bytes {
         return Err(too_large());
     }
-    let tag_count = u16::try_from(header.tags.len()).map_err(|_| Error::codec("more than 65,535 tags"))?;
+    let tag_count =
+        u16::try_from(header.tags.len()).map_err(|_| Error::codec("it has more than 65,535 tags"))?;
     let compressed = limits
         .compress_above
         .filter(|&above| payload.len() >= above)
@@ -128,7 +129,7 @@ pub(crate) fn seal(header: &Header, payload: &[u8], limits: &Limits) -> Result<V
     let [tag_count, more_tags] = tag_count.to_le_bytes();
     let flags = header.flags(compressed.is_some(), more_tags > 0);
 
-    let stale_len = if header.is_longer() { 16 } else { 0 };
+    let stale_len = if header.has_stale_fields() { 16 } else { 0 };
     let tags_len = usize::from(more_tags > 0) + header.tags.len() * TAG_LEN;
     let mut out = Vec::with_capacity(FIXED_LEN + stale_len + tags_len + stored.len());
     out.extend_from_slice(&[VERSION, header.codec, flags, tag_count]);
@@ -136,7 +137,7 @@ pub(crate) fn seal(header: &Header, payload: &[u8], limits: &Limits) -> Result<V
     out.extend_from_slice(&header.check);
     out.extend_from_slice(&header.created_ms.to_le_bytes());
     out.extend_from_slice(&header.fresh_ms.to_le_bytes());
-    if header.is_longer() {
+    if header.has_stale_fields() {
         out.extend_from_slice(&header.stale_ms.to_le_bytes());
         out.extend_from_slice(&header.spare_ms.to_le_bytes());
     }
@@ -156,34 +157,34 @@ pub(crate) fn seal(header: &Header, payload: &[u8], limits: &Limits) -> Result<V
 
 /// Takes the payload out of an envelope that is intact and matches `expect`.
 pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Result<Opened<'a>, Unreadable> {
-    let mut rest = ByteReader(bytes);
-    if rest.u8()? != VERSION {
+    let mut reader = ByteReader(bytes);
+    if reader.u8()? != VERSION {
         return Err(Unreadable::Foreign);
     }
-    let codec = rest.u8()?;
-    let flags = rest.u8()?;
-    let tag_count = rest.u8()?;
+    let codec = reader.u8()?;
+    let flags = reader.u8()?;
+    let tag_count = reader.u8()?;
     let header = Header {
         codec,
-        empty: flags & EMPTY != 0,
+        is_empty: flags & EMPTY != 0,
         is_stub: flags & STUB != 0,
-        schema: rest.u64()?,
-        check: rest.take()?,
-        created_ms: rest.u64()?,
-        fresh_ms: rest.u64()?,
-        stale_ms: if flags & LONGER != 0 { rest.u64()? } else { 0 },
-        spare_ms: if flags & LONGER != 0 { rest.u64()? } else { 0 },
+        schema: reader.u64()?,
+        check: reader.take()?,
+        created_ms: reader.u64()?,
+        fresh_ms: reader.u64()?,
+        stale_ms: if flags & STALE_FIELDS != 0 { reader.u64()? } else { 0 },
+        spare_ms: if flags & STALE_FIELDS != 0 { reader.u64()? } else { 0 },
         tags: {
-            let more_tags = if flags & MANY_TAGS != 0 { rest.u8()? } else { 0 };
+            let more_tags = if flags & MANY_TAGS != 0 { reader.u8()? } else { 0 };
             let tag_count = u16::from_le_bytes([tag_count, more_tags]);
-            (0..tag_count).map(|_| rest.tag()).collect::<Result<_, _>>()?
+            (0..tag_count).map(|_| reader.tag()).collect::<Result<_, _>>()?
         },
     };
-    let stored_len = rest.u32()? as usize;
-    let raw_len = rest.u32()? as usize;
-    let (before_checksum, _) = bytes.split_at(bytes.len() - rest.0.len());
-    let stored_checksum = rest.u32()?;
-    let stored = rest.0;
+    let stored_len = reader.u32()? as usize;
+    let raw_len = reader.u32()? as usize;
+    let (before_checksum, _) = bytes.split_at(bytes.len() - reader.0.len());
+    let stored_checksum = reader.u32()?;
+    let stored = reader.0;
 
     // The lengths bound the bytes that are hashed and allocated, so they are checked before the checksum that
     // covers them.
@@ -197,7 +198,7 @@ pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Res
         return Err(Unreadable::Corrupt);
     }
 
-    if flags & !KNOWN != 0 {
+    if flags & !KNOWN_FLAGS != 0 {
         return Err(Unreadable::Foreign);
     }
     if header.check != expect.check {
@@ -219,7 +220,7 @@ pub(crate) fn open<'a>(bytes: &'a [u8], expect: &Expect, limits: &Limits) -> Res
 
 /// Returns the `created_ms` that an envelope claims; only its version is checked.
 pub(crate) fn created_ms(bytes: &[u8]) -> Option<u64> {
-    let (head, rest) = bytes.split_at_checked(CREATED_AT)?;
+    let (head, rest) = bytes.split_at_checked(CREATED_OFFSET)?;
     (head.first() == Some(&VERSION)).then(|| ByteReader(rest).u64().ok()).flatten()
 }
 

@@ -63,7 +63,7 @@ pub(crate) fn names(name: &Ident, input: ParseStream<'_>) -> Result<Vec<Ident>> 
 
 /// Parses strings in brackets: at least one, and none of them twice.
 pub(crate) fn literals(name: &Ident, input: ParseStream<'_>, example: &str) -> Result<Vec<LitStr>> {
-    let what = format!("`{name}` takes strings between brackets: `{example}`");
+    let what = format!("`{name}` must be a list of strings: `{example}`");
     if !input.peek(syn::token::Bracket) {
         return Err(Error::new(input.span(), what));
     }
@@ -79,7 +79,7 @@ pub(crate) fn literals(name: &Ident, input: ParseStream<'_>, example: &str) -> R
     }
     for (index, literal) in literals.iter().enumerate() {
         if literals.iter().take(index).any(|before| before.value() == literal.value()) {
-            return Err(Error::new(literal.span(), "this is given twice"));
+            return Err(Error::new(literal.span(), "this string is given twice"));
         }
     }
     Ok(literals.into_iter().collect())

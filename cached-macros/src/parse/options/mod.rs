@@ -14,11 +14,14 @@ use syn::{
 
 use self::{
     list::{literals, names, split},
-    read::{Known, end, flag, of, runtime},
+    read::{Known, expect_end, flag, parse_value, runtime},
 };
 use crate::{
     errors::Errors,
-    parse::value::{Time, entries, integer, limit, loads, moment, part, share, warm_keys},
+    parse::value::{
+        Time, duration_or_zero, entries, integer, loads, nonzero_duration, share_exclusive, share_inclusive,
+        warm_keys,
+    },
 };
 
 /// Options as they were given, with their spans.
@@ -63,7 +66,7 @@ pub(crate) struct Options {
 pub(crate) struct CacheErr {
     pub(crate) name: Ident,
     pub(crate) ttl: Time,
-    pub(crate) which: Option<Expr>,
+    pub(crate) condition: Option<Expr>,
 }
 
 /// Value of `share_err = |e| …`.
@@ -145,7 +148,7 @@ impl Options {
         for (index, item) in split(tokens).into_iter().enumerate() {
             let parse = |input: ParseStream<'_>| options.item(input, index == 0, &mut seen);
             if errors.take(parse.parse2(item.clone())).is_none() {
-                options.give_up(item);
+                options.mark_broken(item);
             }
         }
         options
@@ -157,11 +160,11 @@ impl Options {
     }
 
     /// Records every option that an item with an error may have meant.
-    fn give_up(&mut self, item: TokenStream) {
+    fn mark_broken(&mut self, item: TokenStream) {
         for token in item {
             if let TokenTree::Ident(name) = token {
                 let name = name.to_string();
-                self.broken.extend(KNOWN.near(&name).map(str::to_owned));
+                self.broken.extend(KNOWN.nearest_option(&name).map(str::to_owned));
                 self.broken.push(name);
             }
         }
@@ -171,11 +174,14 @@ impl Options {
         if input.peek(LitStr) {
             let text: LitStr = input.parse()?;
             if !is_first {
-                return Err(Error::new_spanned(text, "the prefix comes first; other options have a name"));
+                return Err(Error::new_spanned(
+                    text,
+                    "the prefix must come first, and other options need a name",
+                ));
             }
             seen.push(Ident::new("prefix", text.span()));
             self.prefix = Some(text);
-            return end(input);
+            return expect_end(input);
         }
         let name = Ident::parse_any(input).map_err(|error| {
             Error::new(
@@ -188,13 +194,15 @@ impl Options {
         }
         seen.push(name.clone());
         self.option(&name, input)?;
-        end(input)
+        expect_end(input)
     }
 
     fn option(&mut self, name: &Ident, input: ParseStream<'_>) -> Result<()> {
         let after_eq = || KNOWN.after_eq(name, input);
         match name.to_string().as_str() {
-            "prefix" => self.prefix = Some(of(after_eq()?, "a string, such as \"user\" or \"user:{id}\"")?),
+            "prefix" => {
+                self.prefix = Some(parse_value(after_eq()?, "a string, such as \"user\" or \"user:{id}\"")?);
+            }
             "ttl" => self.ttl = Some(Time::parse(after_eq()?)?),
             "ttl_from" => self.ttl_from = Some(after_eq()?.parse()?),
             "skip" => self.skip = names(name, input)?,
@@ -212,22 +220,23 @@ impl Options {
             "share_err" => {
                 self.share_err = Some(ShareErr { name: name.clone(), copy: after_eq()?.parse()? });
             }
-            "jitter" => self.jitter = Some(share(after_eq()?)?),
+            "jitter" => self.jitter = Some(share_inclusive(after_eq()?)?),
             "tags" => self.tags = tags(name, after_eq()?)?,
             "tags_from" => self.tags_from = Some(after_eq()?.parse()?),
-            "bound" => self.bound = Some(Timed { name: name.clone(), time: moment(after_eq()?)? }),
+            "bound" => self.bound = Some(Timed { name: name.clone(), time: duration_or_zero(after_eq()?)? }),
             "stale" => self.stale = Some(Time::parse(after_eq()?)?),
             "refresh_ahead" => {
-                self.refresh_ahead = Some(RefreshAhead { name: name.clone(), share: part(after_eq()?)? });
+                self.refresh_ahead =
+                    Some(RefreshAhead { name: name.clone(), share: share_exclusive(after_eq()?)? });
             }
             "soft_timeout" => {
-                self.soft_timeout = Some(Timed { name: name.clone(), time: limit(after_eq()?)? });
+                self.soft_timeout = Some(Timed { name: name.clone(), time: nonzero_duration(after_eq()?)? });
             }
             "load_timeout" => {
-                self.load_timeout = Some(Timed { name: name.clone(), time: limit(after_eq()?)? });
+                self.load_timeout = Some(Timed { name: name.clone(), time: nonzero_duration(after_eq()?)? });
             }
             "tier_timeout" => {
-                self.tier_timeout = Some(Timed { name: name.clone(), time: limit(after_eq()?)? });
+                self.tier_timeout = Some(Timed { name: name.clone(), time: nonzero_duration(after_eq()?)? });
             }
             "max_loads" => self.max_loads = Some(loads(after_eq()?)?),
             "keep_warm" => {
@@ -236,12 +245,15 @@ impl Options {
             "coalesce" => self.coalesce = Some(Coalesce::parse(after_eq()?)?),
             "cache" => self.cache = Some(after_eq()?.parse()?),
             "crate" => self.krate = Some(runtime(after_eq()?)?),
-            "handle" => self.handle = Some(of(after_eq()?, "a name, such as `handle = user_entry`")?),
-            "companions" => {
-                self.companions = Some(of(after_eq()?, "a name, such as `companions = user_cache`")?);
+            "handle" => {
+                self.handle = Some(parse_value(after_eq()?, "a name, such as `handle = user_entry`")?);
             }
-            "detach" => self.detach = Some(of(after_eq()?, "`true` or `false`")?),
-            _ => return Err(KNOWN.refuse(name)),
+            "companions" => {
+                self.companions =
+                    Some(parse_value(after_eq()?, "a name, such as `companions = user_cache`")?);
+            }
+            "detach" => self.detach = Some(parse_value(after_eq()?, "`true` or `false`")?),
+            _ => return Err(KNOWN.unknown_option(name)),
         }
         Ok(())
     }
@@ -250,7 +262,7 @@ impl Options {
 impl CacheNone {
     fn parse(name: &Ident, input: ParseStream<'_>) -> Result<Self> {
         let ttl = match input.parse::<Option<Token![=]>>()? {
-            Some(_) => Some(limit(input)?),
+            Some(_) => Some(nonzero_duration(input)?),
             None => None,
         };
         Ok(Self { name: name.clone(), ttl })
@@ -260,11 +272,11 @@ impl CacheNone {
 impl CacheErr {
     fn parse(name: &Ident, input: ParseStream<'_>) -> Result<Self> {
         let ttl = Time::parse(input)?;
-        let which = match input.parse::<Option<Token![if]>>()? {
+        let condition = match input.parse::<Option<Token![if]>>()? {
             Some(_) => Some(input.parse()?),
             None => None,
         };
-        Ok(Self { name: name.clone(), ttl, which })
+        Ok(Self { name: name.clone(), ttl, condition })
     }
 }
 
@@ -282,11 +294,11 @@ impl Coalesce {
 }
 
 fn schema(input: ParseStream<'_>) -> Result<LitStr> {
-    let name: LitStr = of(input, "a name for the schema of the values, such as \"user.v1\"")?;
+    let name: LitStr = parse_value(input, "a name for the schema of the values, such as \"user.v1\"")?;
     if name.value().trim().is_empty() {
         return Err(Error::new(
             name.span(),
-            "a schema without a name: write one, such as \"user.v1\", or leave it out",
+            "the schema must not be empty: write a name, such as \"user.v1\", or leave it out",
         ));
     }
     Ok(name)
@@ -297,6 +309,6 @@ fn tags(name: &Ident, input: ParseStream<'_>) -> Result<Vec<LitStr>> {
     let tags = literals(name, input, "tags = [\"note:{note_id}\", \"notes\"]")?;
     match tags.get(MOST) {
         None => Ok(tags),
-        Some(tag) => Err(Error::new(tag.span(), format!("an entry has at most {MOST} tags"))),
+        Some(tag) => Err(Error::new(tag.span(), format!("an entry cannot have more than {MOST} tags"))),
     }
 }

@@ -13,15 +13,15 @@ pub(crate) struct Known(pub(crate) &'static [(&'static str, &'static str)]);
 
 impl Known {
     /// Returns the option that was probably meant by a misspelt name.
-    pub(crate) fn near(&self, name: &str) -> Option<&'static str> {
+    pub(crate) fn nearest_option(&self, name: &str) -> Option<&'static str> {
         nearest(name, self.0.iter().map(|(known, _)| *known))
     }
 
-    pub(crate) fn refuse(&self, name: &Ident) -> Error {
-        let message = match self.near(&name.to_string()) {
+    pub(crate) fn unknown_option(&self, name: &Ident) -> Error {
+        let message = match self.nearest_option(&name.to_string()) {
             None => {
                 let names: Vec<_> = self.0.iter().map(|(known, _)| *known).collect();
-                format!("unknown option `{name}`; there are {}", names.join(", "))
+                format!("unknown option `{name}`; the options are {}", names.join(", "))
             }
             near => format!("unknown option `{name}`{}", did_you_mean(near)),
         };
@@ -44,7 +44,7 @@ impl Known {
 }
 
 /// Parses a value. The error for anything else names the expected value.
-pub(crate) fn of<T: Parse>(input: ParseStream<'_>, what: &str) -> Result<T> {
+pub(crate) fn parse_value<T: Parse>(input: ParseStream<'_>, what: &str) -> Result<T> {
     expected(input.parse(), what)
 }
 
@@ -65,6 +65,6 @@ pub(crate) fn runtime(input: ParseStream<'_>) -> Result<Path> {
     expected(input.call(Path::parse_mod_style), "a path, such as `crate = ::my_crate::cached_aside`")
 }
 
-pub(crate) fn end(input: ParseStream<'_>) -> Result<()> {
+pub(crate) fn expect_end(input: ParseStream<'_>) -> Result<()> {
     if input.is_empty() { Ok(()) } else { Err(input.error("expected a comma before this")) }
 }

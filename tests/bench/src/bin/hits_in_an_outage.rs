@@ -82,7 +82,7 @@ async fn main() -> Result<(), cached_aside::Error> {
         }
         cache.flush().await;
     }
-    eventually_async("it is connected", async || cache.health().is_well()).await;
+    eventually_async("it is connected", async || cache.health().is_healthy()).await;
     compare("Redis up", &alone, &cache).await;
 
     redis.kill();

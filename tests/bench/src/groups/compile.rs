@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    contender::{CONTENDERS, Contender},
+    programs::{PROGRAMS, Program},
     options::Options,
     race::{Arm, cold_race, race},
     report::{Group, Report, number, ratio},
@@ -21,24 +21,24 @@ const FUNCTIONS: u32 = 51;
 
 fn run(options: &Options) -> Report {
     let root = std::env::temp_dir().join(format!("cached-aside-compile-{}", std::process::id()));
-    let wanted = || CONTENDERS.iter().filter(|contender| options.wants(contender.name));
-    let chosen: Vec<_> = wanted().take(options.pick(2, usize::MAX)).collect();
-    let projects: Vec<_> = chosen.iter().map(|contender| Project::new(&root, contender)).collect();
+    let selected = || PROGRAMS.iter().filter(|program| options.wants(program.name));
+    let chosen: Vec<_> = selected().take(options.pick(2, usize::MAX)).collect();
+    let projects: Vec<_> = chosen.iter().map(|program| Project::new(&root, program)).collect();
 
     let clean = projects.iter().map(|project| {
-        Arm::new(project.contender.name, move || {
+        Arm::new(project.program.name, move || {
             let _ = fs::remove_dir_all(project.folder.join("target"));
             project.write(1);
             let seconds = project.build();
-            eprintln!("  {}: {seconds:.1} s", project.contender.name);
+            eprintln!("  {}: {seconds:.1} s", project.program.name);
             seconds
         })
     });
     let everything = Options { arms: Vec::new(), ..options.clone() };
     let clean = cold_race(&everything, options.pick(1, 2), clean.collect());
-    let several = projects.iter().filter(|project| !project.contender.function.is_empty());
+    let several = projects.iter().filter(|project| !project.program.function.is_empty());
     let one_more = several.map(|project| {
-        Arm::new(project.contender.name, move || {
+        Arm::new(project.program.name, move || {
             let [one, many] = [1, FUNCTIONS].map(|functions| {
                 project.write(functions);
                 project.build()
@@ -47,10 +47,10 @@ fn run(options: &Options) -> Report {
         })
     });
     let one_more = race(&everything, options.pick(1, 3), one_more.collect());
-    let floor = CONTENDERS[0].name;
+    let floor = PROGRAMS[0].name;
     let head = ["program", "crates", "clean build, s", "÷ no cache", "one more function, ms", "÷ no cache"];
     let row = |project: &Project| {
-        let name = project.contender.name;
+        let name = project.program.name;
         vec![
             name.to_owned(),
             project.crates().to_string(),
@@ -68,15 +68,15 @@ fn run(options: &Options) -> Report {
 
 struct Project {
     folder: PathBuf,
-    contender: &'static Contender,
+    program: &'static Program,
 }
 
 impl Project {
-    fn new(root: &Path, contender: &'static Contender) -> Self {
-        let folder = root.join(contender.name.replace([' ', ','], "-"));
+    fn new(root: &Path, program: &'static Program) -> Self {
+        let folder = root.join(program.name.replace([' ', ','], "-"));
         fs::create_dir_all(folder.join("src")).expect("a folder for temporary files");
-        let here = env!("CARGO_MANIFEST_DIR");
-        let dependencies = contender.dependencies.replace("{root}", &format!("{here}/../.."));
+        let package = env!("CARGO_MANIFEST_DIR");
+        let dependencies = program.dependencies.replace("{root}", &format!("{package}/../.."));
         let manifest = format!(
             "[workspace]\n[package]\nname = \"program\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[dependencies]\n\
              serde = {{ version = \"1\", features = [\"derive\"] }}\n\
@@ -84,22 +84,22 @@ impl Project {
         );
         fs::write(folder.join("Cargo.toml"), manifest).expect("a file can be written");
         // The lock file pins the versions of the rest of the suite.
-        fs::copy(format!("{here}/Cargo.lock"), folder.join("Cargo.lock")).expect("a file can be copied");
-        Self { folder, contender }
+        fs::copy(format!("{package}/Cargo.lock"), folder.join("Cargo.lock")).expect("a file can be copied");
+        Self { folder, program }
     }
 
     fn write(&self, functions: u32) {
-        let Contender { prelude, first, function, call, .. } = self.contender;
-        let mut program = format!("{prelude}\n{}\n", first.replace("{n}", "0"));
+        let Program { prelude, first, function, call, .. } = self.program;
+        let mut source = format!("{prelude}\n{}\n", first.replace("{n}", "0"));
         let print = |number: &str| format!("    println!(\"{{:?}}\", {});\n", call.replace("{n}", number));
         let mut calls = print("0");
         for number in 1..functions {
             let number = number.to_string();
-            program += &(function.replace("{n}", &number) + "\n");
+            source += &(function.replace("{n}", &number) + "\n");
             calls += &print(&number);
         }
-        program = format!("{program}#[tokio::main]\nasync fn main() {{\n{calls}}}\n");
-        fs::write(self.folder.join("src/main.rs"), program).expect("a file can be written");
+        source = format!("{source}#[tokio::main]\nasync fn main() {{\n{calls}}}\n");
+        fs::write(self.folder.join("src/main.rs"), source).expect("a file can be written");
     }
 
     /// Builds the program. Returns the seconds that it took.

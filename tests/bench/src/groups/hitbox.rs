@@ -14,11 +14,11 @@ use hitbox_moka::MokaBackend;
 use crate::work::{TTL, load};
 
 /// Cache for functions that return a number.
-pub(crate) type Shielded =
+pub(crate) type ProtectedCache =
     Arc<Cache<MokaBackend<BincodeFormat>, BroadcastConcurrencyManager<u64>, DisabledOffload>>;
 
 /// Creates a cache for `capacity` entries.
-pub(crate) fn shielded(capacity: u32) -> Shielded {
+pub(crate) fn with_stampede_protection(capacity: u32) -> ProtectedCache {
     let backend = MokaBackend::builder().max_entries(capacity.into()).value_format(BincodeFormat).build();
     let one = ConcurrencyLimit::new(1).expect("one is allowed");
     let policy = PolicyConfig::builder().ttl(TTL).concurrency(one).build();
@@ -32,6 +32,6 @@ async fn number(id: u64) -> u64 {
 }
 
 /// Calls the cached function.
-pub(crate) async fn get(cache: &Shielded, id: u64) -> u64 {
+pub(crate) async fn get(cache: &ProtectedCache, id: u64) -> u64 {
     number(id).cache(cache).await
 }

@@ -25,18 +25,18 @@ fn run(options: &Options) -> Report {
     let few = 1_000;
     let many = options.pick(2_000, 100_000);
     let kinds = KINDS.each_ref().map(|kind| {
-        raced(options, kind.title, &(kind.arms)(few, &|name| options.wants(name)), &Order::Uniform.of(few))
+        run_race(options, kind.title, &(kind.arms)(few, &|name| options.wants(name)), &Order::Uniform.of(few))
     });
     let wants = |name: &str| options.wants(name);
     let small = arms::<Text, Arc<String>>(&keys_of(few), CAPACITY, &wants);
     let large = arms::<Text, Arc<String>>(&keys_of(many), CAPACITY, &wants);
     let numbers = arms::<u64, u64>(&keys_of(many), CAPACITY, &wants);
     let sets = [
-        raced(options, "1 k, uniform", &small, &Order::Uniform.of(few)),
-        raced(options, "1 k, Zipf", &small, &Order::Zipf.of(few)),
-        raced(options, "100 k, uniform", &large, &Order::Uniform.of(many)),
-        raced(options, "100 k, Zipf", &large, &Order::Zipf.of(many)),
-        raced(options, "u64 → u64, 100 k, uniform", &numbers, &Order::Uniform.of(many)),
+        run_race(options, "1 k, uniform", &small, &Order::Uniform.of(few)),
+        run_race(options, "1 k, Zipf", &small, &Order::Zipf.of(few)),
+        run_race(options, "100 k, uniform", &large, &Order::Uniform.of(many)),
+        run_race(options, "100 k, Zipf", &large, &Order::Zipf.of(many)),
+        run_race(options, "u64 → u64, 100 k, uniform", &numbers, &Order::Uniform.of(many)),
     ];
     Report::default()
         .plot(Plot::bars("hits", "Time of a hit, relative to the fastest", kinds.iter().map(panel).collect()))
@@ -50,7 +50,7 @@ fn run(options: &Options) -> Report {
         .table("Goals", &goals(&kinds))
 }
 
-fn raced(options: &Options, title: &'static str, arms: &[Hits], order: &[u32]) -> Race {
+fn run_race(options: &Options, title: &'static str, arms: &[Hits], order: &[u32]) -> Race {
     eprintln!("  {title}");
     Race { title, rounds: measure(options, arms, &[1], order) }
 }
@@ -96,8 +96,8 @@ fn panel(race: &Race) -> Bars {
 fn goals(kinds: &[Race]) -> Vec<Vec<String>> {
     let rounds: HashMap<_, _> = kinds.iter().map(|race| (race.title, &race.rounds)).collect();
     let text = "(&str, u32) → u64";
-    let goal = |what: &str, at_most: &str, value: Option<f64>| {
-        vec![what.to_owned(), at_most.to_owned(), ratio(value)]
+    let goal = |label: &str, at_most: &str, value: Option<f64>| {
+        vec![label.to_owned(), at_most.to_owned(), ratio(value)]
     };
     // `quick_cache` has a number as its key, so this goal divides medians of two different races.
     let bare = rounds["u64 → u64"].median("quick_cache");

@@ -49,7 +49,7 @@ fn run(options: &Options) -> Report {
                 }
                 let began = Instant::now();
                 for key in keys.clone() {
-                    ours::invalidate(key).await.expect("there is nobody to tell");
+                    ours::invalidate(key).await.expect("there is no other process");
                 }
                 let nanos = began.elapsed().as_nanos() as f64 / count as f64;
                 let before = loads();
@@ -59,7 +59,7 @@ fn run(options: &Options) -> Report {
             })
         }),
         Arm::new("ours, sync local", || {
-            dropped(keys(), ours_local, |key| ours_local::invalidate(key).expect("there is nobody to tell"))
+            dropped(keys(), ours_local, |key| ours_local::invalidate(key).expect("there is no other process"))
         }),
         Arm::new("cached, concurrent, bounded, ttl", || {
             dropped(keys(), concurrent, |key| assert_eq!(STORE.cache_remove(&key), Ok(Some(key))))

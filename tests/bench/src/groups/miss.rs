@@ -60,7 +60,7 @@ fn run(options: &Options) -> Report {
     let future = <MokaFuture<u64, u64> as Peer<u64, u64>>::new(CAPACITY).0;
     let quick = <Quick<u64, u64> as Peer<u64, u64>>::new(CAPACITY).0;
     let foyer = <Foyer<u64, u64, Lfu> as Peer<u64, u64>>::new(CAPACITY).0;
-    let cachet = Arc::new(Cachet::<u64, u64>::shielded(CAPACITY).0);
+    let cachet = Arc::new(Cachet::<u64, u64>::with_stampede_protection(CAPACITY).0);
     let tiers = Arc::new(<MultiTier as Peer<u64, u64>>::new(CAPACITY).0);
     let next = Cell::new(0);
     let keys = |is_first: &mut bool| {
@@ -101,7 +101,7 @@ fn run(options: &Options) -> Report {
         }};
     }
     let none = ();
-    let hitbox = super::hitbox::shielded(CAPACITY);
+    let hitbox = super::hitbox::with_stampede_protection(CAPACITY);
     let arms = vec![
         asynchronous!("ours, async", tasks, key => in_a_task(&tasks, key).await),
         asynchronous!("ours, async, detach = false", callers, key => in_the_caller(&callers, key).await),
@@ -132,7 +132,7 @@ fn run(options: &Options) -> Report {
     // The other caches do not report their number of entries.
     moka.run_pending_tasks();
     runtime().block_on(future.run_pending_tasks());
-    let kept = [
+    let counts = [
         ("ours, async", tasks.stats().l1_entries),
         ("ours, async, detach = false", callers.stats().l1_entries),
         ("ours, sync local", locals.stats().l1_entries),
@@ -142,9 +142,9 @@ fn run(options: &Options) -> Report {
         ("quick_cache, get_or_insert_with", quick.len() as u64),
         ("foyer lfu, get_or_fetch", foyer.usage() as u64),
     ];
-    for (name, kept) in kept.iter().filter(|(name, _)| options.wants(name)) {
+    for (name, entries) in counts.iter().filter(|(name, _)| options.wants(name)) {
         // Pending evictions may leave a cache slightly above or below its capacity.
-        assert!(kept.abs_diff(CAPACITY.into()) * 100 <= u64::from(CAPACITY), "{name}: {kept} entries");
+        assert!(entries.abs_diff(CAPACITY.into()) * 100 <= u64::from(CAPACITY), "{name}: {entries} entries");
     }
     Report::default().race(
         &format!("A call whose function takes no time, with a key that is new; full at {CAPACITY} entries"),

@@ -7,7 +7,7 @@ use redis_harness::RedisServer;
 use crate::{
     options::Options,
     plot::{Lines, Plot, Scale},
-    remote::{Versions, Worker, wall},
+    remote::{Versions, Worker, wall_nanos},
     report::{Group, Report},
     work::runtime,
 };
@@ -19,11 +19,11 @@ pub const GROUP: Group = Group {
     run,
 };
 
-const PLACES: [(&str, f64); 5] =
+const QUANTILES: [(&str, f64); 5] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("longest", 1.0)];
 
 /// Times of one cache until the other process serves the new value, in ms.
-struct Waits {
+struct Delays {
     name: &'static str,
     since_call: Vec<f64>,
     since_answer: Vec<f64>,
@@ -35,52 +35,52 @@ fn run(options: &Options) -> Report {
     let versions = runtime.block_on(Versions::new(&url));
     let mut worker = Worker::start(&url);
     let names = Versions::NAMES.into_iter().filter(|name| options.wants(name));
-    let mut waits: Vec<_> =
-        names.map(|name| Waits { name, since_call: Vec::new(), since_answer: Vec::new() }).collect();
-    for Waits { name, .. } in &waits {
+    let mut delays: Vec<_> =
+        names.map(|name| Delays { name, since_call: Vec::new(), since_answer: Vec::new() }).collect();
+    for Delays { name, .. } in &delays {
         runtime.block_on(versions.write(name, 0));
-        worker.say(&format!("version 0 {name}"));
-        worker.hear();
+        worker.send(&format!("version 0 {name}"));
+        worker.receive();
     }
     let rounds = options.pick(20, 2_000);
     for round in 1..=rounds {
-        for Waits { name, since_call, since_answer } in &mut waits {
-            worker.say(&format!("version {round} {name}"));
+        for Delays { name, since_call, since_answer } in &mut delays {
+            worker.send(&format!("version {round} {name}"));
             let (called, answered) = runtime.block_on(async {
                 // By the end of this pause, the worker repeatedly serves the previous value from its memory.
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 versions.write(name, round).await;
-                let called = wall();
+                let called = wall_nanos();
                 versions.invalidate(name).await;
-                (called, wall())
+                (called, wall_nanos())
             });
-            let seen = worker.hear()[0];
+            let seen = worker.receive()[0];
             since_call.push(millis(called, seen));
             since_answer.push(millis(answered, seen));
         }
     }
-    for wait in &mut waits {
-        wait.since_call.sort_by(f64::total_cmp);
-        wait.since_answer.sort_by(f64::total_cmp);
+    for delay in &mut delays {
+        delay.since_call.sort_by(f64::total_cmp);
+        delay.since_answer.sort_by(f64::total_cmp);
     }
-    let curve = |wait: &Waits| {
-        let values = PLACES.map(|(_, share)| at(&wait.since_call, share));
-        (wait.name.to_owned(), values.into())
+    let curve = |delay: &Delays| {
+        let values = QUANTILES.map(|(_, share)| quantile(&delay.since_call, share));
+        (delay.name.to_owned(), values.into())
     };
     let lines = Lines {
         title: "Since the call that invalidates it".to_owned(),
         across: format!("of {rounds} invalidations"),
         up: "ms".to_owned(),
-        places: PLACES.map(|(name, _)| name.to_owned()).into(),
+        places: QUANTILES.map(|(name, _)| name.to_owned()).into(),
         scale: Scale::Log,
-        curves: waits.iter().map(curve).collect(),
+        curves: delays.iter().map(curve).collect(),
     };
     let row = |name: String, times: &[f64]| {
-        let cells = PLACES.map(|(_, share)| format!("{:.2}", at(times, share)));
+        let cells = QUANTILES.map(|(_, share)| format!("{:.2}", quantile(times, share)));
         [name].into_iter().chain(cells).collect::<Vec<_>>()
     };
-    let head = ["ms".to_owned()].into_iter().chain(PLACES.map(|(name, _)| name.to_owned())).collect();
-    let rows = waits.iter().flat_map(|Waits { name, since_call, since_answer }| {
+    let head = ["ms".to_owned()].into_iter().chain(QUANTILES.map(|(name, _)| name.to_owned())).collect();
+    let rows = delays.iter().flat_map(|Delays { name, since_call, since_answer }| {
         [
             row(format!("{name}, since the call"), since_call),
             row(format!("{name}, since it was acknowledged"), since_answer),
@@ -94,10 +94,10 @@ fn run(options: &Options) -> Report {
 }
 
 /// Returns the quantile `share` of sorted times.
-fn at(times: &[f64], share: f64) -> f64 {
+fn quantile(times: &[f64], share: f64) -> f64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is an index")]
-    let place = ((times.len() - 1) as f64 * share).round() as usize;
-    times[place]
+    let index = ((times.len() - 1) as f64 * share).round() as usize;
+    times[index]
 }
 
 /// Returns the milliseconds from `from` to `to`, or 0 if `to` is earlier.

@@ -7,10 +7,10 @@ use crate::{
     plot::{Bars, Plot},
     race::{Arm, Rounds, race},
     remote::{
-        Bare, Cached, Codec, Hitbox, MultiTier, Ours, OursUnkept, Plain, PlainInMoka, Reader, cache, connect,
-        crowd, items, lane,
+        Bare, Cached, Codec, Hitbox, MultiTier, Ours, OursNoStore, Plain, PlainInMoka, Reader, cache, connect,
+        read_concurrently, items, runtime_for,
     },
-    report::{Beside, Group, Report},
+    report::{RatioColumn, Group, Report},
     work::loads,
 };
 use redis_harness::RedisServer;
@@ -54,12 +54,12 @@ fn run(options: &Options) -> Report {
     }
     let panels = races.iter().map(|(title, rounds)| Bars::ratios(title, rounds, GET, "µs"));
     let plot = Plot::bars("redis_hits", "Time of a hit in Redis, relative to a bare GET", panels.collect());
-    let beside = [
-        Beside::new(format!("÷ {GET}"), |_| Some(GET.to_owned())),
-        Beside::new("÷ GET and the same decoder", decoder),
+    let columns = [
+        RatioColumn::new(format!("÷ {GET}"), |_| Some(GET.to_owned())),
+        RatioColumn::new("÷ GET and the same decoder", decoder),
     ];
     races.iter().fold(Report::default().plot(plot), |report, (title, rounds)| {
-        report.race_beside(&format!("{title}: µs per hit"), "µs", rounds, &beside)
+        report.race_with_columns(&format!("{title}: µs per hit"), "µs", rounds, &columns)
     })
 }
 
@@ -74,7 +74,7 @@ fn with_decoder(codec: Codec) -> String {
 }
 
 fn measure(options: &Options, url: &str, rows: u32, tasks: u32, keys: u32) -> Rounds {
-    let runtime = lane(tasks);
+    let runtime = runtime_for(tasks);
     let mut arms = Vec::new();
     for codec in Codec::ALL {
         let bare = runtime.block_on(async {
@@ -89,20 +89,20 @@ fn measure(options: &Options, url: &str, rows: u32, tasks: u32, keys: u32) -> Ro
         if codec == Codec::Json {
             arms.push(Arm::new(format!("{GET}, {} and moka", codec.name()), move || {
                 // The memory of the process is empty when a turn begins, as in the `cached-aside` arms.
-                micros(crowd(&PlainInMoka::new(bare.clone(), 2 * keys), tasks, 0..keys), keys)
+                micros(read_concurrently(&PlainInMoka::new(bare.clone(), 2 * keys), tasks, 0..keys), keys)
             }));
         }
     }
     for codec in Codec::ALL {
         // Another cache fills Redis, as another process would.
         let filler = Ours { cache: cache(&format!("{url}{}", codec as u8), codec.format()), rows };
-        crowd(&filler, TASKS, 0..keys);
+        read_concurrently(&filler, TASKS, 0..keys);
         runtime.block_on(filler.cache.flush());
         drop(filler);
         let ours = || Ours { cache: cache(&format!("{url}{}", codec as u8), codec.format()), rows };
         arms.push(ours_arm(format!("ours, {}", codec.name()), ours(), Clone::clone, tasks, keys));
         let name = format!("ours, {}, no_store", codec.name());
-        arms.push(ours_arm(name, ours(), |ours| OursUnkept(ours.clone()), tasks, keys));
+        arms.push(ours_arm(name, ours(), |ours| OursNoStore(ours.clone()), tasks, keys));
     }
     arms.push(arm("cached, MessagePack", runtime.block_on(Cached::new(url, rows)), tasks, keys));
     arms.push(arm("hitbox, bincode", Hitbox::new(url, rows), tasks, keys));
@@ -121,7 +121,7 @@ fn ours_arm<R: Reader>(
     Arm::new(name, move || {
         ours.cache.clear_local();
         let before = ours.cache.stats().hits_l2;
-        let took = crowd(&reader(&ours), tasks, 0..keys);
+        let took = read_concurrently(&reader(&ours), tasks, 0..keys);
         assert_eq!(ours.cache.stats().hits_l2 - before, u64::from(keys), "every call is a hit in Redis");
         micros(took, keys)
     })
@@ -132,7 +132,7 @@ fn arm<R: Reader>(name: impl Into<String>, reader: R, tasks: u32, keys: u32) -> 
     let mut is_first = true;
     Arm::new(name, move || {
         let before = loads();
-        let took = crowd(&reader, tasks, 0..keys);
+        let took = read_concurrently(&reader, tasks, 0..keys);
         assert!(is_first || loads() == before, "every timed call is a hit");
         is_first = false;
         micros(took, keys)

@@ -7,7 +7,7 @@ use redis_harness::RedisServer;
 use crate::{
     options::Options,
     race::{Arm, race},
-    remote::{Bare, Cached, Codec, Invalidator, MultiTier, Ours, Plain, cache, connect, crowd, lane},
+    remote::{Bare, Cached, Codec, Invalidator, MultiTier, Ours, Plain, cache, connect, read_concurrently, runtime_for},
     report::{Group, Report},
     work::loads,
 };
@@ -21,7 +21,7 @@ pub const GROUP: Group = Group {
 
 fn run(options: &Options) -> Report {
     let redis = RedisServer::start();
-    let (url, runtime, keys) = (redis.url(), lane(1), options.pick(50, 250));
+    let (url, runtime, keys) = (redis.url(), runtime_for(1), options.pick(50, 250));
     let bare = Bare(runtime.block_on(connect(&url)), Codec::Json, 1);
     let arms = vec![
         arm("redis, DEL", Plain(bare), keys),
@@ -36,10 +36,10 @@ fn run(options: &Options) -> Report {
 fn arm<I: Invalidator>(name: &str, cache: I, keys: u32) -> Arm<'static> {
     Arm::new(name, move || {
         let before = loads();
-        crowd(&cache, 1, 0..keys);
+        read_concurrently(&cache, 1, 0..keys);
         assert_eq!(loads() - before, keys as usize, "all had gone");
         let cache = cache.clone();
-        let invalidations = lane(1).spawn(async move {
+        let invalidations = runtime_for(1).spawn(async move {
             cache.settle().await;
             let began = Instant::now();
             for id in 0..keys {
@@ -47,6 +47,6 @@ fn arm<I: Invalidator>(name: &str, cache: I, keys: u32) -> Arm<'static> {
             }
             began.elapsed().as_secs_f64() * 1e6 / f64::from(keys)
         });
-        lane(1).block_on(invalidations).expect("it does not panic")
+        runtime_for(1).block_on(invalidations).expect("it does not panic")
     })
 }

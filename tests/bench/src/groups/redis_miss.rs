@@ -8,7 +8,7 @@ use crate::{
     options::Options,
     plot::{Bars, Plot},
     race::{Arm, Rounds, race},
-    remote::{Bare, Cached, Codec, Hitbox, MultiTier, Ours, Plain, Reader, cache, connect, crowd, lane},
+    remote::{Bare, Cached, Codec, Hitbox, MultiTier, Ours, Plain, Reader, cache, connect, read_concurrently, runtime_for},
     report::{Group, Report},
     work::loads,
 };
@@ -39,7 +39,7 @@ fn run(options: &Options) -> Report {
 }
 
 fn measure(options: &Options, url: &str, tasks: u32, keys: u32) -> Rounds {
-    let (runtime, first) = (lane(tasks), tasks << 20);
+    let (runtime, first) = (runtime_for(tasks), tasks << 20);
     let ours = Ours { cache: cache(url, Codec::Json.format()), rows: 1 };
     let (waits, flushes) = (ours.clone(), ours.clone());
     let arms = vec![
@@ -50,7 +50,7 @@ fn measure(options: &Options, url: &str, tasks: u32, keys: u32) -> Rounds {
             let mut next = first + (1 << 19);
             move || {
                 let (before, began) = (loads(), Instant::now());
-                crowd(&waits, tasks, next..next + keys);
+                read_concurrently(&waits, tasks, next..next + keys);
                 runtime.block_on(waits.cache.flush());
                 let took = began.elapsed();
                 assert_eq!(loads() - before, keys as usize, "every call loads");
@@ -69,7 +69,7 @@ fn arm<R: Reader>(name: &str, reader: R, tasks: u32, keys: u32, first: u32) -> A
     let mut next = first;
     Arm::new(name, move || {
         let before = loads();
-        let took = crowd(&reader, tasks, next..next + keys);
+        let took = read_concurrently(&reader, tasks, next..next + keys);
         assert_eq!(loads() - before, keys as usize, "every call loads");
         next += keys;
         took.as_secs_f64() * 1e6 / f64::from(keys)

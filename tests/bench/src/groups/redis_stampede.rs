@@ -38,16 +38,16 @@ fn run(options: &Options) -> Report {
     let (counts, key) = (RefCell::new(Loads::new()), Cell::new(0_u64));
     let (workers, counts, key) = (&workers, &counts, &key);
     let arm = |cache: &'static str, processes: usize| {
-        let name = named(cache, processes);
+        let name = arm_name(cache, processes);
         Arm::new(name.clone(), move || {
             key.set(key.get() + 1);
-            let (taking_part, key) = (&workers[..processes], key.get());
+            let (participants, key) = (&workers[..processes], key.get());
             let callers = CALLERS / u32::try_from(processes).expect("a few");
             let began = Instant::now();
-            for worker in taking_part {
-                worker.borrow_mut().say(&format!("burst {key} {callers} {LOAD} {cache}"));
+            for worker in participants {
+                worker.borrow_mut().send(&format!("burst {key} {callers} {LOAD} {cache}"));
             }
-            let answers: Vec<_> = taking_part.iter().map(|worker| worker.borrow_mut().hear()).collect();
+            let answers: Vec<_> = participants.iter().map(|worker| worker.borrow_mut().receive()).collect();
             let millis = began.elapsed().as_secs_f64() * 1e3;
             counts.borrow_mut().push((name.clone(), answers.iter().map(|answer| answer[0]).sum()));
             millis
@@ -65,14 +65,14 @@ fn title() -> String {
     format!("{CALLERS} tasks in all and one cold key, a load of {LOAD} ms")
 }
 
-fn named(cache: &str, processes: usize) -> String {
+fn arm_name(cache: &str, processes: usize) -> String {
     let plural = if processes == 1 { "" } else { "es" };
     format!("{cache}, {processes} process{plural}")
 }
 
 fn load_bars(rounds: &Rounds, counts: &Loads) -> Bars {
     let bar = |name: &String| {
-        let [median, _] = of(counts, name);
+        let [median, _] = loads_of(counts, name);
         Bar { name: name.clone(), value: median, label: format!("{median:.0}") }
     };
     Bars { title: "Loads".to_owned(), bars: rounds.names().iter().map(bar).collect() }
@@ -88,7 +88,7 @@ fn time_bars(rounds: &Rounds) -> Bars {
 
 fn rows(rounds: &Rounds, counts: &Loads) -> Vec<Vec<String>> {
     let row = |name: &String| {
-        let [median, most] = of(counts, name);
+        let [median, most] = loads_of(counts, name);
         vec![
             name.clone(),
             format!("{median:.0}"),
@@ -102,7 +102,7 @@ fn rows(rounds: &Rounds, counts: &Loads) -> Vec<Vec<String>> {
 }
 
 /// Returns the median and the maximum of an arm's loads, over all rounds.
-fn of(counts: &Loads, name: &str) -> [f64; 2] {
+fn loads_of(counts: &Loads, name: &str) -> [f64; 2] {
     let loads: Vec<_> =
         counts.iter().filter(|(arm, _)| arm == name).map(|(_, loads)| *loads as f64).collect();
     [quartiles(loads.iter().copied())[1], loads.iter().copied().fold(f64::NAN, f64::max)]

@@ -49,7 +49,7 @@ fn run(options: &Options) -> Report {
 }
 
 /// Result of one trace at one capacity.
-struct Played {
+struct ReplayResult {
     share: u32,
     capacity: u32,
     /// Hits of each arm, in percent.
@@ -57,46 +57,46 @@ struct Played {
     rounds: Rounds,
 }
 
-struct Contestant<'a> {
+struct ReplayArm<'a> {
     name: &'static str,
     /// Hits of the last run, in percent.
     hits: Cell<f64>,
-    play: Box<dyn Fn() -> Outcome + 'a>,
+    run_once: Box<dyn Fn() -> Outcome + 'a>,
 }
 
-fn replay(options: &Options, trace: &Trace) -> Vec<Played> {
+fn replay(options: &Options, trace: &Trace) -> Vec<ReplayResult> {
     let entry = bytes_per_entry(trace);
-    let play = |share: u32| {
+    let at_share = |share: u32| {
         let capacity = (trace.footprint * share / 100).max(1);
-        let ours = Contestant {
+        let ours = ReplayArm {
             name: "ours",
             hits: Cell::default(),
-            play: Box::new(move || play_ours(trace, capacity, entry)),
+            run_once: Box::new(move || replay_ours(trace, capacity, entry)),
         };
-        let mut contestants = vec![
+        let mut replay_arms = vec![
             ours,
-            contestant::<MokaTinyLfu<u64, u64>>(trace, capacity),
-            contestant::<MokaLru<u64, u64>>(trace, capacity),
-            contestant::<Quick<u64, u64>>(trace, capacity),
-            contestant::<Foyer<u64, u64, Lfu>>(trace, capacity),
-            contestant::<Foyer<u64, u64, S3Fifo>>(trace, capacity),
-            contestant::<Foyer<u64, u64, Sieve>>(trace, capacity),
-            contestant::<CachedLru>(trace, capacity),
+            replay_arm::<MokaTinyLfu<u64, u64>>(trace, capacity),
+            replay_arm::<MokaLru<u64, u64>>(trace, capacity),
+            replay_arm::<Quick<u64, u64>>(trace, capacity),
+            replay_arm::<Foyer<u64, u64, Lfu>>(trace, capacity),
+            replay_arm::<Foyer<u64, u64, S3Fifo>>(trace, capacity),
+            replay_arm::<Foyer<u64, u64, Sieve>>(trace, capacity),
+            replay_arm::<CachedLru>(trace, capacity),
         ];
-        contestants.retain(|contestant| options.wants(contestant.name));
-        let arms = contestants.iter().map(|Contestant { name, hits, play }| {
+        replay_arms.retain(|arm| options.wants(arm.name));
+        let arms = replay_arms.iter().map(|ReplayArm { name, hits, run_once }| {
             Arm::new(*name, move || {
-                let outcome = play();
+                let outcome = run_once();
                 hits.set(100.0 * outcome.hits as f64 / trace.requests.len() as f64);
                 outcome.nanos
             })
         });
         let rounds = cold_race(options, options.pick(1, 3), arms.collect());
         eprintln!("  {} at {share} %", trace.name);
-        let hits = contestants.iter().map(|Contestant { name, hits, .. }| ((*name).to_owned(), hits.get()));
-        Played { share, capacity, hits: hits.collect(), rounds }
+        let hits = replay_arms.iter().map(|ReplayArm { name, hits, .. }| ((*name).to_owned(), hits.get()));
+        ReplayResult { share, capacity, hits: hits.collect(), rounds }
     };
-    SHARES.map(play).into()
+    SHARES.map(at_share).into()
 }
 
 struct Outcome {
@@ -105,26 +105,26 @@ struct Outcome {
     nanos: f64,
 }
 
-fn contestant<P: Peer<u64, u64>>(trace: &Trace, capacity: u32) -> Contestant<'_> {
-    let play = move || {
-        let peer = P::whole(capacity);
-        played(trace, |key| peer.call(&key))
+fn replay_arm<P: Peer<u64, u64>>(trace: &Trace, capacity: u32) -> ReplayArm<'_> {
+    let run_once = move || {
+        let peer = P::single_shard(capacity);
+        measure(trace, |key| peer.call(&key))
     };
-    Contestant { name: P::NAME, hits: Cell::default(), play: Box::new(play) }
+    ReplayArm { name: P::NAME, hits: Cell::default(), run_once: Box::new(run_once) }
 }
 
-fn play_ours(trace: &Trace, capacity: u32, (bytes, entries): (u64, u64)) -> Outcome {
+fn replay_ours(trace: &Trace, capacity: u32, (bytes, entries): (u64, u64)) -> Outcome {
     let cache = small((u64::from(capacity) * bytes).div_ceil(entries));
-    let outcome = played(trace, |key| ours(&cache, key));
-    let (kept, most) = (cache.stats().l1_entries, u64::from(capacity));
+    let outcome = measure(trace, |key| ours(&cache, key));
+    let (stored, most) = (cache.stats().l1_entries, u64::from(capacity));
     // The capacity is below the number of different keys, so the cache is full at the end. Pending evictions
     // may leave it slightly above its capacity, so 1 % is tolerated.
-    assert!(kept * 100 <= most * 101, "{kept} entries, but only {most} are allowed");
-    assert!(kept * 100 >= most * 99, "{kept} entries, but {most} are allowed");
+    assert!(stored * 100 <= most * 101, "{stored} entries, but only {most} are allowed");
+    assert!(stored * 100 >= most * 99, "{stored} entries, but {most} are allowed");
     outcome
 }
 
-fn played(trace: &Trace, call: impl Fn(u64) -> u64) -> Outcome {
+fn measure(trace: &Trace, call: impl Fn(u64) -> u64) -> Outcome {
     let (before, began) = (loads(), Instant::now());
     for &request in &trace.requests {
         let key = u64::from(request);
@@ -151,18 +151,18 @@ fn bytes_per_entry(trace: &Trace) -> (u64, u64) {
     (stats.l1_bytes, stats.l1_entries)
 }
 
-fn head(cells: &[Played], first: &str) -> Vec<String> {
+fn head(cells: &[ReplayResult], first: &str) -> Vec<String> {
     let columns = cells.iter().map(|cell| format!("{} % ({})", cell.share, cell.capacity));
     [first.to_owned()].into_iter().chain(columns).collect()
 }
 
-fn ratios(cells: &[Played]) -> Vec<Vec<String>> {
+fn ratios(cells: &[ReplayResult]) -> Vec<Vec<String>> {
     let names = cells[0].hits.iter().map(|(name, _)| name);
     let rows = names.enumerate().map(|(index, name)| {
         let cells = cells.iter().map(|cell| format!("{:.2}", cell.hits[index].1));
         [name.clone()].into_iter().chain(cells).collect()
     });
-    let gap = |cell: &Played| {
+    let gap = |cell: &ReplayResult| {
         let ours = cell.hits.iter().find(|(name, _)| name == "ours").map(|(_, hits)| *hits);
         let others = cell.hits.iter().filter(|(name, _)| name != "ours").map(|(_, hits)| *hits);
         ours.map_or("–".to_owned(), |ours| format!("{:+.2}", ours - others.fold(0.0, f64::max)))
@@ -171,7 +171,7 @@ fn ratios(cells: &[Played]) -> Vec<Vec<String>> {
     [head(cells, "arm")].into_iter().chain(rows).chain([gaps]).collect()
 }
 
-fn times(cells: &[Played]) -> Vec<Vec<String>> {
+fn times(cells: &[ReplayResult]) -> Vec<Vec<String>> {
     let row = |name: &String| {
         let cells = cells.iter().map(|cell| {
             let (time, quotient) = (cell.rounds.median(name), cell.rounds.ratio(name, "ours"));
@@ -182,7 +182,7 @@ fn times(cells: &[Played]) -> Vec<Vec<String>> {
     [head(cells, "arm")].into_iter().chain(cells[0].rounds.names().iter().map(row)).collect()
 }
 
-fn panel(trace: &Trace, cells: &[Played]) -> Lines {
+fn panel(trace: &Trace, cells: &[ReplayResult]) -> Lines {
     let names = cells[0].hits.iter().map(|(name, _)| name).enumerate();
     let curve = |(index, name): (usize, &String)| {
         (name.clone(), cells.iter().map(|cell| cell.hits[index].1).collect())

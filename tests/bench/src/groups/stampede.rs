@@ -51,9 +51,9 @@ fn run(options: &Options) -> Report {
     let moka = <MokaFuture<u64, u64> as Peer<u64, u64>>::new(CAPACITY).0;
     let quick = Arc::new(<Quick<u64, u64> as Peer<u64, u64>>::new(CAPACITY).0);
     let foyer = <Foyer<u64, u64, Lfu> as Peer<u64, u64>>::new(CAPACITY).0;
-    let cachet = Arc::new(Cachet::<u64, u64>::shielded(CAPACITY).0);
+    let cachet = Arc::new(Cachet::<u64, u64>::with_stampede_protection(CAPACITY).0);
     let tiers = Arc::new(<MultiTier as Peer<u64, u64>>::new(CAPACITY).0);
-    let hitbox = super::hitbox::shielded(CAPACITY);
+    let hitbox = super::hitbox::with_stampede_protection(CAPACITY);
     let none = ();
     let counts = RefCell::new(Vec::<(&str, usize)>::new());
     let mut next = 0;

@@ -8,8 +8,8 @@ use crate::{
     options::Options,
     plot::{Lines, Plot, Scale},
     race::{Arm, Rounds, race},
-    remote::{OurTags, Patterns, SetOfKeys, Tagged, lane},
-    report::{Beside, Group, Report},
+    remote::{OurTags, Patterns, SetOfKeys, Tagged, runtime_for},
+    report::{RatioColumn, Group, Report},
 };
 
 pub const GROUP: Group =
@@ -26,9 +26,9 @@ fn run(options: &Options) -> Report {
     let sizes = if options.quick { &SIZES[..2] } else { &SIZES };
     // Each arm has a database of its own, because a pattern is searched among all keys of a database.
     let url = |database: u8| format!("{}{database}", redis.url());
-    let ours = lane(1).block_on(async { OurTags::new(&url(0)) });
-    let by_hand = lane(1).block_on(SetOfKeys::new(&url(1)));
-    let patterns = lane(1).block_on(Patterns::new(&url(2)));
+    let ours = runtime_for(1).block_on(async { OurTags::new(&url(0)) });
+    let by_hand = runtime_for(1).block_on(SetOfKeys::new(&url(1)));
+    let patterns = runtime_for(1).block_on(Patterns::new(&url(2)));
     let mut arms = Vec::new();
     for &size in sizes {
         arms.push(arm(OURS, &ours, size));
@@ -41,13 +41,13 @@ fn run(options: &Options) -> Report {
         let size = sizes.iter().find(|&&size| name.ends_with(&at("", size)))?;
         Some(at(OURS, *size))
     };
-    let beside = [
-        Beside::new(format!("÷ {} entries", SIZES[0]), fewest),
-        Beside::new("÷ ours with as many entries", ours),
+    let columns = [
+        RatioColumn::new(format!("÷ {} entries", SIZES[0]), fewest),
+        RatioColumn::new("÷ ours with as many entries", ours),
     ];
     Report::default()
         .plot(Plot::lines("tags", "To invalidate a group", vec![lines(&rounds, sizes)]))
-        .race_beside("Invalidate a group, by the entries in it", "µs", &rounds, &beside)
+        .race_with_columns("Invalidate a group, by the entries in it", "µs", &rounds, &columns)
 }
 
 fn at(arm: &str, size: u32) -> String {
@@ -76,7 +76,7 @@ fn arm<T: Tagged>(name: &str, tagged: &T, size: u32) -> Arm<'static> {
     let (tagged, times) = (tagged.clone(), (2_000 / size).clamp(1, 20));
     Arm::new(at(name, size), move || {
         let tagged = tagged.clone();
-        let turn = lane(1).spawn(async move {
+        let turn = runtime_for(1).spawn(async move {
             let mut took = Duration::ZERO;
             for _ in 0..times {
                 tagged.fill(size).await;
@@ -89,6 +89,6 @@ fn arm<T: Tagged>(name: &str, tagged: &T, size: u32) -> Arm<'static> {
             }
             took.as_secs_f64() * 1e6 / f64::from(times)
         });
-        lane(1).block_on(turn).expect("it does not panic")
+        runtime_for(1).block_on(turn).expect("it does not panic")
     })
 }

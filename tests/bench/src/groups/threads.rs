@@ -20,10 +20,10 @@ const THREADS: [usize; 4] = [1, 2, 4, 8];
 fn run(options: &Options) -> Report {
     let many = options.pick(2_000, 100_000);
     let races = [
-        Race::new::<u64>(options, "(&str, u32) → u64, 1,000 keys, uniform", 1_000, Order::Uniform),
+        ThreadRace::new::<u64>(options, "(&str, u32) → u64, 1,000 keys, uniform", 1_000, Order::Uniform),
         // Each hit changes the count of an `Arc` that the threads share, a cost independent of the cache.
-        Race::new::<Arc<String>>(options, "(&str, u32) → Arc, 1,000 keys, Zipf", 1_000, Order::Zipf),
-        Race::new::<Arc<String>>(options, "(&str, u32) → Arc, 100,000 keys, uniform", many, Order::Uniform),
+        ThreadRace::new::<Arc<String>>(options, "(&str, u32) → Arc, 1,000 keys, Zipf", 1_000, Order::Zipf),
+        ThreadRace::new::<Arc<String>>(options, "(&str, u32) → Arc, 100,000 keys, uniform", many, Order::Uniform),
     ];
     let goal = [
         ["`ours, async`, `(&str, u32)` → `u64`, two threads to one", "goal", "measured"]
@@ -32,23 +32,23 @@ fn run(options: &Options) -> Report {
         vec![
             "hits of both together".to_owned(),
             "≥ 1.80".to_owned(),
-            ratio(races[0].faster("ours, async", 2)),
+            ratio(races[0].speedup("ours, async", 2)),
         ],
     ];
     let plot =
-        Plot::lines("threads", "Hits by several threads", races.iter().flat_map(Race::panels).collect());
+        Plot::lines("threads", "Hits by several threads", races.iter().flat_map(ThreadRace::panels).collect());
     let report = races.iter().fold(Report::default().plot(plot), |report, race| race.tables(report));
     report.table("Goal", &goal)
 }
 
 /// Results of all arms with each number of threads.
-struct Race {
+struct ThreadRace {
     title: &'static str,
     names: Vec<String>,
     rounds: Rounds,
 }
 
-impl Race {
+impl ThreadRace {
     fn new<V: Functions<Text>>(options: &Options, title: &'static str, keys: u32, order: Order) -> Self {
         eprintln!("  {title}");
         let arms = arms::<Text, V>(&keys_of(keys), CAPACITY, &|name| options.wants(name));
@@ -57,7 +57,7 @@ impl Race {
     }
 
     /// Returns the hits of `count` threads together, as a multiple of the hits of one thread.
-    fn faster(&self, name: &str, count: usize) -> Option<f64> {
+    fn speedup(&self, name: &str, count: usize) -> Option<f64> {
         let slower = self.rounds.ratio(&arm_name(name, count), &arm_name(name, 1));
         slower.map(|slower| count as f64 / slower)
     }
@@ -80,7 +80,7 @@ impl Race {
                 throughput(&self.rounds, name, count)
             }),
             panel("times the hits of one thread", Scale::Whole, &|name, count| {
-                self.faster(name, count).unwrap_or(f64::NAN)
+                self.speedup(name, count).unwrap_or(f64::NAN)
             }),
         ]
     }
@@ -94,7 +94,7 @@ impl Race {
             )
             .table(
                 "Hits of all threads together, times those of one thread, in each round",
-                &table(names, |name, count| ratio(self.faster(name, count))),
+                &table(names, |name, count| ratio(self.speedup(name, count))),
             )
             .table(
                 "Time divided by that of `ours, async` with as many threads",

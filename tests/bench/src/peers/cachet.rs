@@ -11,7 +11,7 @@ pub struct Cachet<K: Key, V: Value>(pub Cache<K::Owned, V>);
 
 impl<K: Key, V: Value> Cachet<K, V> {
     /// Creates a cache with stampede protection, which costs time in hits as well.
-    pub fn shielded(capacity: u32) -> Self {
+    pub fn with_stampede_protection(capacity: u32) -> Self {
         Self(builder::<K, V>(capacity).stampede_protection().build())
     }
 }

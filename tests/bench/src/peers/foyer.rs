@@ -51,7 +51,7 @@ impl<K: Key, V: Value, P: Policy> Peer<K, V> for Foyer<K, V, P> {
         Self(builder.build(), PhantomData)
     }
 
-    fn whole(capacity: u32) -> Self {
+    fn single_shard(capacity: u32) -> Self {
         let builder = CacheBuilder::new(capacity as usize).with_shards(1).with_eviction_config(P::config());
         Self(builder.build(), PhantomData)
     }

@@ -26,7 +26,7 @@ pub trait Peer<K: Key, V: Value>: Send + Sync + 'static {
     /// Creates a cache with a single shard, if the cache has shards.
     ///
     /// It is for one thread, and for a policy that sees all keys.
-    fn whole(capacity: u32) -> Self
+    fn single_shard(capacity: u32) -> Self
     where
         Self: Sized,
     {

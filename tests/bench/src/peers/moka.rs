@@ -82,7 +82,7 @@ impl<K: Key, V: Value> Peer<K, V> for MokaFuture<K, V> {
 /// Defines a cache of Moka with a bound and without a ttl.
 ///
 /// It runs its pending tasks after each insertion, which corresponds to a realistic pace of requests.
-macro_rules! settled {
+macro_rules! with_pending_tasks_run {
     ($($(#[$doc:meta])+ $peer:ident, $name:literal, $policy:ident;)+) => {
         $(
             $(#[$doc])+
@@ -114,7 +114,7 @@ macro_rules! settled {
     };
 }
 
-settled! {
+with_pending_tasks_run! {
     /// Moka with its default policy.
     MokaTinyLfu, "moka tiny_lfu", tiny_lfu;
     /// Moka with its other policy.

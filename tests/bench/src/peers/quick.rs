@@ -16,7 +16,7 @@ impl<K: Key, V: Value> Peer<K, V> for Quick<K, V> {
         Self(Cache::new(capacity as usize))
     }
 
-    fn whole(capacity: u32) -> Self {
+    fn single_shard(capacity: u32) -> Self {
         let mut options = OptionsBuilder::new();
         options.shards(1).estimated_items_capacity(capacity as usize).weight_capacity(capacity.into());
         let options = options.build().expect("all that is needed is set");

@@ -103,7 +103,7 @@ impl Lines {
             }
         }
         ends.sort_by_key(|(_, _, (_, y))| *y);
-        let heights = apart(&ends.iter().map(|(_, _, (_, y))| *y).collect::<Vec<_>>(), floor);
+        let heights = spread_labels(&ends.iter().map(|(_, _, (_, y))| *y).collect::<Vec<_>>(), floor);
         for ((name, colour, (x, y)), height) in ends.iter().zip(heights) {
             let elbow = vec![(x + 5, *y), (to + 8, height), (to + 14, height)];
             area.draw(&PathElement::new(elbow, colour.mix(0.6).stroke_width(1)))?;
@@ -117,7 +117,7 @@ impl Lines {
 /// Returns the heights of the names, so that none covers another.
 ///
 /// Each is as near as possible to the end of its curve. The ends are sorted.
-fn apart(ends: &[i32], floor: i32) -> Vec<i32> {
+fn spread_labels(ends: &[i32], floor: i32) -> Vec<i32> {
     let mut heights = ends.to_vec();
     for index in 1..heights.len() {
         heights[index] = heights[index].max(heights[index - 1] + LINE);
@@ -151,7 +151,7 @@ fn short(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{LINE, Scale, apart, short, ticks};
+    use super::{LINE, Scale, spread_labels, short, ticks};
 
     #[test]
     fn ticks_are_round_and_within_the_range() {
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn labels_overlap_neither_each_other_nor_the_axis() {
         let floor = 200;
-        let heights = apart(&[20, 22, 24, 198, 199, 200], floor);
+        let heights = spread_labels(&[20, 22, 24, 198, 199, 200], floor);
         assert!(heights.windows(2).all(|pair| pair[1] - pair[0] >= LINE), "{heights:?}");
         assert!(heights.iter().all(|height| *height <= floor), "{heights:?}");
         assert_eq!(heights[0], 20);

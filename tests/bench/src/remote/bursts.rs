@@ -24,21 +24,21 @@ use crate::work::{TTL, load, loads};
 #[derive(Clone)]
 pub(crate) struct Bursts {
     ours: Cache,
-    hitbox: Arc<Shielded>,
+    hitbox: Arc<ProtectedRedisCache>,
     tiers: Arc<CacheManager>,
     cached: Arc<AsyncRedisCache<u64, u64>>,
 }
 
-type Shielded = hitbox_fn::Cache<RedisBackend, BroadcastConcurrencyManager<u64>, DisabledOffload>;
+type ProtectedRedisCache = hitbox_fn::Cache<RedisBackend, BroadcastConcurrencyManager<u64>, DisabledOffload>;
 
-async fn slow(key: u64, takes: Duration) -> u64 {
-    sleep(takes).await;
+async fn slow(key: u64, duration: Duration) -> u64 {
+    sleep(duration).await;
     load(key)
 }
 
-#[cached("slow:{key}", ttl = "1h", cache = cache, skip(cache, takes))]
-async fn ours(cache: &Cache, key: u64, takes: Duration) -> u64 {
-    slow(key, takes).await
+#[cached("slow:{key}", ttl = "1h", cache = cache, skip(cache, duration))]
+async fn ours(cache: &Cache, key: u64, duration: Duration) -> u64 {
+    slow(key, duration).await
 }
 
 #[hitbox_cached(prefix = "slow")]
@@ -67,17 +67,17 @@ impl Bursts {
         }
     }
 
-    async fn call(&self, arm: &str, key: u64, takes: Duration) -> u64 {
+    async fn call(&self, arm: &str, key: u64, duration: Duration) -> u64 {
         match arm {
-            "ours" => ours(&self.ours, key, takes).await,
+            "ours" => ours(&self.ours, key, duration).await,
             "hitbox" => {
-                let millis = u64::try_from(takes.as_millis()).expect("it is short");
+                let millis = u64::try_from(duration.as_millis()).expect("it is short");
                 boxed(key, millis).cache(&*self.hitbox).await
             }
             "multi-tier-cache" => {
                 let (name, strategy) = (format!("slow:{key}"), CacheStrategy::Custom(TTL));
                 let value =
-                    self.tiers.get_or_compute_typed(&name, strategy, || async { Ok(slow(key, takes).await) });
+                    self.tiers.get_or_compute_typed(&name, strategy, || async { Ok(slow(key, duration).await) });
                 value.await.expect("it does not fail")
             }
             // These are the steps of the attribute of `cached` with this store.
@@ -85,7 +85,7 @@ impl Bursts {
                 if let Ok(Some(value)) = self.cached.async_cache_get(&key).await {
                     return value;
                 }
-                let value = slow(key, takes).await;
+                let value = slow(key, duration).await;
                 let _before = self.cached.async_cache_set(key, value).await;
                 value
             }
@@ -96,12 +96,12 @@ impl Bursts {
     /// Calls the function from `callers` tasks at once.
     ///
     /// Returns the loads of this process, and the milliseconds until all callers have their answer.
-    pub(crate) async fn run(&self, arm: &str, key: u64, callers: u32, takes: Duration) -> (usize, u128) {
+    pub(crate) async fn run(&self, arm: &str, key: u64, callers: u32, duration: Duration) -> (usize, u128) {
         let (before, began) = (loads(), Instant::now());
         let mut calls = JoinSet::new();
         for _ in 0..callers {
             let (caches, arm) = (self.clone(), arm.to_owned());
-            calls.spawn(async move { caches.call(&arm, key, takes).await });
+            calls.spawn(async move { caches.call(&arm, key, duration).await });
         }
         assert!(calls.join_all().await.iter().all(|value| *value == key), "the value of its key");
         (loads() - before, began.elapsed().as_millis())

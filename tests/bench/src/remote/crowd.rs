@@ -14,7 +14,7 @@ use crate::work::runtime;
 ///
 /// A single task has a runtime with one thread, which it shares with the client's task that receives answers.
 /// With two threads, the time would depend on the scheduler: an answer may or may not wake the other thread.
-pub(crate) fn lane(tasks: u32) -> &'static Runtime {
+pub(crate) fn runtime_for(tasks: u32) -> &'static Runtime {
     static ALONE: OnceLock<Runtime> = OnceLock::new();
     if tasks > 1 {
         return runtime();
@@ -29,7 +29,7 @@ pub(crate) fn lane(tasks: u32) -> &'static Runtime {
 ///
 /// Each task reads its share of the keys, one after the other.
 pub(crate) fn crowd<R: Reader>(reader: &R, tasks: u32, keys: std::ops::Range<u32>) -> Duration {
-    lane(tasks).block_on(async {
+    runtime_for(tasks).block_on(async {
         let began = Instant::now();
         let crowd: Vec<_> = (0..tasks)
             .map(|number| {

@@ -15,14 +15,14 @@ use std::time::Duration;
 use cached_aside::{Cache, Format, RedisTier};
 
 pub(crate) use bursts::Bursts;
-pub(crate) use crowd::{crowd, lane};
+pub(crate) use crowd::{read_concurrently, runtime_for};
 pub(crate) use peers::{Cached, Hitbox, MultiTier};
-pub(crate) use readers::{Bare, Invalidator, Ours, OursUnkept, Plain, PlainInMoka, Reader};
+pub(crate) use readers::{Bare, Invalidator, Ours, OursNoStore, Plain, PlainInMoka, Reader};
 pub(crate) use tagged::{OurTags, Patterns, SetOfKeys, Tagged};
 pub(crate) use value::{Codec, Items, items};
 pub(crate) use versions::Versions;
 pub use worker::work;
-pub(crate) use worker::{Worker, wall};
+pub(crate) use worker::{Worker, wall_nanos};
 
 /// Time limit of operations and waits. It is long, because the machine is busy.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -10,7 +10,7 @@ use multi_tier_cache::{CacheManager, CacheStrategy};
 
 use super::{
     Invalidator, Items, Reader,
-    readers::loaded,
+    readers::load_items,
     tiers::{redis_only, two_tiers},
 };
 use crate::work::TTL;
@@ -41,7 +41,7 @@ impl Reader for Cached {
         let value = if let Some(value) = known {
             value
         } else {
-            let value = loaded(id, self.1);
+            let value = load_items(id, self.1);
             self.0.async_cache_set(id.into(), value.clone()).await.expect("Redis is there");
             value
         };
@@ -59,7 +59,7 @@ type HitboxCache = hitbox_fn::Cache<RedisBackend, NoopConcurrencyManager, Disabl
 
 #[hitbox_cached(prefix = "items")]
 async fn with_hitbox(rows: u32, id: u32) -> Items {
-    loaded(id, rows)
+    load_items(id, rows)
 }
 
 impl Hitbox {
@@ -100,7 +100,7 @@ impl Reader for MultiTier {
     async fn read(&mut self, id: u32) {
         let (rows, key) = (self.1, self.key(id));
         let value =
-            self.0.get_or_compute_typed(&key, CacheStrategy::Custom(TTL), async || Ok(loaded(id, rows)));
+            self.0.get_or_compute_typed(&key, CacheStrategy::Custom(TTL), async || Ok(load_items(id, rows)));
         assert_eq!(black_box(value.await.expect("Redis is there")).id, id);
     }
 }

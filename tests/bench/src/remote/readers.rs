@@ -25,7 +25,7 @@ pub(crate) trait Invalidator: Reader {
 }
 
 /// Body of the function behind each cache: counts a load and returns the value.
-pub(super) fn loaded(id: u32, rows: u32) -> Items {
+pub(super) fn load_items(id: u32, rows: u32) -> Items {
     let _: u64 = load(id.into());
     items(id, rows)
 }
@@ -39,7 +39,7 @@ pub(crate) struct Ours {
 
 #[cached("items:{rows}:{id}", ttl = "1h", cache = cache, skip(cache))]
 async fn ours(cache: &Cache, rows: u32, id: u32) -> Items {
-    loaded(id, rows)
+    load_items(id, rows)
 }
 
 impl Invalidator for Ours {
@@ -60,9 +60,9 @@ impl Reader for Ours {
 
 /// `cached-aside` without L1: a call stores nothing in the process, and joins no other call.
 #[derive(Clone)]
-pub(crate) struct OursUnkept(pub(crate) Ours);
+pub(crate) struct OursNoStore(pub(crate) Ours);
 
-impl Reader for OursUnkept {
+impl Reader for OursNoStore {
     async fn read(&mut self, id: u32) {
         let reply = ours::with(CacheControl::no_store(), &self.0.cache, self.0.rows, id).await;
         assert_eq!(black_box(reply.value).id, id);
@@ -110,7 +110,7 @@ impl Reader for Plain {
         let value = if let Some(bytes) = self.0.get(id).await {
             codec.decode(&bytes)
         } else {
-            let value = loaded(id, rows);
+            let value = load_items(id, rows);
             let (key, bytes) = (name(codec, rows, id), codec.encode(&value));
             let _: () = self.0.0.set_ex(key, bytes, TTL.as_secs()).await.expect("Redis is there");
             value
@@ -123,14 +123,14 @@ impl Reader for Plain {
 #[derive(Clone)]
 pub(crate) struct PlainInMoka {
     bare: Bare,
-    kept: sync::Cache<String, Arc<Items>>,
+    memory: sync::Cache<String, Arc<Items>>,
 }
 
 impl PlainInMoka {
     /// Creates a reader with an empty Moka cache.
     pub(crate) fn new(bare: Bare, capacity: u32) -> Self {
-        let kept = sync::Cache::builder().max_capacity(capacity.into()).time_to_live(TTL).build();
-        Self { bare, kept }
+        let memory = sync::Cache::builder().max_capacity(capacity.into()).time_to_live(TTL).build();
+        Self { bare, memory }
     }
 }
 
@@ -138,12 +138,12 @@ impl Reader for PlainInMoka {
     async fn read(&mut self, id: u32) {
         let Bare(redis, codec, rows) = &mut self.bare;
         let key = name(*codec, *rows, id);
-        let value = if let Some(value) = self.kept.get(&key) {
+        let value = if let Some(value) = self.memory.get(&key) {
             value
         } else {
             let bytes: Option<Vec<u8>> = redis.get(&key).await.expect("Redis is there");
             let value = Arc::new(codec.decode(&bytes.expect("it was filled in")));
-            self.kept.insert(key, Arc::clone(&value));
+            self.memory.insert(key, Arc::clone(&value));
             value
         };
         assert_eq!(black_box(value).id, id);

@@ -11,7 +11,7 @@ use super::{cache, connect, tiers::two_tiers};
 use crate::work::{TTL, load, loads};
 
 /// Number of loads or writes in flight at the same time, which makes filling quick.
-const AT_ONCE: u32 = 200;
+const CONCURRENCY: u32 = 200;
 
 /// A way to invalidate groups. A group is named by the number of its entries.
 pub(crate) trait Tagged: Clone + Send + Sync + 'static {
@@ -39,9 +39,9 @@ impl OurTags {
 
 impl Tagged for OurTags {
     async fn fill(&self, size: u32) {
-        for start in (0..size).step_by(AT_ONCE as usize) {
+        for start in (0..size).step_by(CONCURRENCY as usize) {
             let mut loads = JoinSet::new();
-            for id in start..size.min(start + AT_ONCE) {
+            for id in start..size.min(start + CONCURRENCY) {
                 let cache = self.0.clone();
                 loads.spawn(async move { entry(&cache, size, id).await });
             }
@@ -77,7 +77,7 @@ fn name(size: u32, id: u32) -> String {
 
 async fn write(redis: &MultiplexedConnection, size: u32, set: Option<&str>) {
     let ids: Vec<_> = (0..size).collect();
-    for ids in ids.chunks(AT_ONCE as usize) {
+    for ids in ids.chunks(CONCURRENCY as usize) {
         let mut pipe = redis::pipe();
         for &id in ids {
             pipe.set_ex(name(size, id), id, TTL.as_secs()).ignore();

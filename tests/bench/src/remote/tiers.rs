@@ -20,8 +20,8 @@ pub(crate) async fn redis_only(url: &str) -> CacheManager {
 pub(crate) async fn two_tiers(url: &str) -> CacheManager {
     let config = MokaCacheConfig { max_capacity: 100_000, time_to_live: TTL, time_to_idle: TTL };
     let memory = Arc::new(MokaCache::new(config).expect("a valid configuration"));
-    let told = InvalidationConfig::default();
-    let manager = CacheManager::new_with_invalidation(memory, redis(url).await, url, told).await;
+    let invalidation = InvalidationConfig::default();
+    let manager = CacheManager::new_with_invalidation(memory, redis(url).await, url, invalidation).await;
     binary(manager.expect("Redis is there"))
 }
 

@@ -15,8 +15,8 @@ use crate::child::program;
 /// Handle of a worker process.
 pub(crate) struct Worker {
     process: Child,
-    words: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
 }
 
 impl Worker {
@@ -25,19 +25,19 @@ impl Worker {
         let mut command = Command::new(program("redis_worker"));
         let started = command.arg(url).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut process = started.expect("the worker can be started");
-        let words = process.stdin.take().expect("it is piped");
-        let answers = BufReader::new(process.stdout.take().expect("it is piped"));
-        Self { process, words, answers }
+        let stdin = process.stdin.take().expect("it is piped");
+        let stdout = BufReader::new(process.stdout.take().expect("it is piped"));
+        Self { process, stdin, stdout }
     }
 
-    pub(crate) fn say(&mut self, words: &str) {
-        writeln!(self.words, "{words}").expect("the worker runs");
+    pub(crate) fn send(&mut self, command: &str) {
+        writeln!(self.stdin, "{command}").expect("the worker runs");
     }
 
     /// Reads the numbers of the next answer.
-    pub(crate) fn hear(&mut self) -> Vec<u64> {
+    pub(crate) fn receive(&mut self) -> Vec<u64> {
         let mut line = String::new();
-        self.answers.read_line(&mut line).expect("the worker runs");
+        self.stdout.read_line(&mut line).expect("the worker runs");
         line.split_whitespace().map(|word| word.parse().expect("it answers with numbers")).collect()
     }
 }
@@ -50,7 +50,7 @@ impl Drop for Worker {
 }
 
 /// Returns the nanoseconds since 1970 on the wall clock, which all processes of a machine share.
-pub(crate) fn wall() -> u64 {
+pub(crate) fn wall_nanos() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
     u64::try_from(since.as_nanos()).expect("it is before 2554")
 }
@@ -59,7 +59,7 @@ pub(crate) fn wall() -> u64 {
 ///
 /// The name of the cache is the last argument, because it may contain spaces.
 ///
-/// * `version NUMBER CACHE` reads until the version is `NUMBER`. The answer is the time (`wall`) at which the
+/// * `version NUMBER CACHE` reads until the version is `NUMBER`. The answer is the time (`wall_nanos`) at which the
 ///   first call that returned it began.
 /// * `burst KEY CALLERS MS CACHE` calls a function that takes `MS` milliseconds, from `CALLERS` tasks at
 ///   once. The answer is the number of its loads, and the milliseconds until all tasks have returned.
@@ -95,7 +95,7 @@ pub fn work(url: &str) {
 async fn wait_for(wanted: u64, arm: &str, versions: &Versions) -> u64 {
     let first = Instant::now();
     loop {
-        let began = wall();
+        let began = wall_nanos();
         if versions.read(arm).await == wanted {
             return began;
         }

@@ -7,11 +7,11 @@
 //!   those of other programs.
 
 use super::{Findings, Prepared, Promise};
-use crate::history::{Ack, What};
+use crate::history::{Ack, EventKind};
 
 pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
-    let untold = |ack| ack == Ack::NotPropagated;
-    let own = prepared.timelines_by_process(|_, _, ack| untold(ack));
+    let is_undelivered = |ack| ack == Ack::NotPropagated;
+    let own = prepared.timelines_by_process(|_, _, ack| is_undelivered(ack));
     let is_killed = |process: u16| {
         let process = prepared.history.processes.get(usize::from(process));
         process.is_some_and(|process| process.killed.is_some())
@@ -21,14 +21,14 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
     for (index, read, began) in prepared.reads() {
         let before = own.get(&(read.process, read.key)).and_then(|timeline| timeline.superseding(began));
         findings.count(Promise::Acknowledged, 1);
-        if let Some(cut) = before.filter(|cut| cut.end < read.start) {
-            findings.report(Promise::Acknowledged, &[index, cut.event], || {
+        if let Some(invalidation) = before.filter(|invalidation| invalidation.end < read.start) {
+            findings.report(Promise::Acknowledged, &[index, invalidation.event], || {
                 format!("a process could not tell others that key {} changed, and forgot it itself", read.key)
             });
         }
         let in_the_end = lasting[read.key as usize].superseding(began);
-        if let (What::FinalRead(_), Some(cut)) = (read.what, in_the_end) {
-            findings.report(Promise::Acknowledged, &[index, cut.event], || {
+        if let (EventKind::FinalRead(_), Some(invalidation)) = (read.kind, in_the_end) {
+            findings.report(Promise::Acknowledged, &[index, invalidation.event], || {
                 format!(
                     "an invalidation of key {} has not reached process {} in the end",
                     read.key, read.process
@@ -41,49 +41,49 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use crate::{
-        check::{Findings, Prepared, synthetic::Story},
+        check::{Findings, Prepared, synthetic::HistoryBuilder},
         history::{Ack, Answer},
         universe::Form,
     };
 
-    fn broken(story: &Story) -> u64 {
+    fn broken(builder: &HistoryBuilder) -> u64 {
         let mut findings = Findings::default();
-        super::check(&Prepared::new(&story.history()), &mut findings);
+        super::check(&Prepared::new(&builder.history()), &mut findings);
         findings.total()
     }
 
-    fn untold() -> Story {
-        let mut story = Story::new(2);
-        story.acked(0, Form::Tag, 0, (5_000, 5_010), 2, Ack::NotPropagated);
-        story
+    fn undelivered() -> HistoryBuilder {
+        let mut builder = HistoryBuilder::new(2);
+        builder.invalidate_with_ack(0, Form::Tag, 0, (5_000, 5_010), 2, Ack::NotPropagated);
+        builder
     }
 
     #[test]
     fn only_other_processes_may_return_undelivered() {
-        let mut story = untold();
-        story.read(1, 0, Answer::L2, (5_100, 5_101), (1, 1_000));
-        story.read(0, 0, Answer::L2, (5_100, 5_101), (2, 5_050));
-        story.read(0, 1, Answer::L2, (5_100, 5_101), (3, 1_000));
-        assert_eq!(broken(&story), 0);
-        story.read(0, 0, Answer::L2, (5_100, 5_101), (1, 1_000));
-        assert_eq!(broken(&story), 1);
+        let mut builder = undelivered();
+        builder.read(1, 0, Answer::L2, (5_100, 5_101), (1, 1_000));
+        builder.read(0, 0, Answer::L2, (5_100, 5_101), (2, 5_050));
+        builder.read(0, 1, Answer::L2, (5_100, 5_101), (3, 1_000));
+        assert_eq!(broken(&builder), 0);
+        builder.read(0, 0, Answer::L2, (5_100, 5_101), (1, 1_000));
+        assert_eq!(broken(&builder), 1);
     }
 
     #[test]
     fn final_read_of_superseded_value_is_violation() {
-        let mut story = untold();
-        story.final_read(1, 0, (20_000, 20_001), (2, 5_050));
-        assert_eq!(broken(&story), 0);
-        story.final_read(1, 2, (20_000, 20_001), (1, 1_000));
-        assert_eq!(broken(&story), 1);
+        let mut builder = undelivered();
+        builder.final_read(1, 0, (20_000, 20_001), (2, 5_050));
+        assert_eq!(broken(&builder), 0);
+        builder.final_read(1, 2, (20_000, 20_001), (1, 1_000));
+        assert_eq!(broken(&builder), 1);
     }
 
     #[test]
     fn killed_process_need_not_resend() {
-        let mut story = untold();
-        story.final_read(1, 0, (20_000, 20_001), (1, 1_000));
-        assert_eq!(broken(&story), 1);
-        story.kill(0, 5_100);
-        assert_eq!(broken(&story), 0);
+        let mut builder = undelivered();
+        builder.final_read(1, 0, (20_000, 20_001), (1, 1_000));
+        assert_eq!(broken(&builder), 1);
+        builder.kill(0, 5_100);
+        assert_eq!(broken(&builder), 0);
     }
 }

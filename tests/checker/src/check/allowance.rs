@@ -90,26 +90,29 @@ impl Case<'_> {
 mod tests {
     use super::*;
     use crate::{
-        check::synthetic::Story,
+        check::synthetic::HistoryBuilder,
         clock::ms,
         faults::{FaultKind, Target},
-        history::What,
+        history::EventKind,
     };
 
     /// Judges a read of worker 1 that started `after` ms after an acknowledgement at 10 s.
     ///
     /// With `is_outage`, there is an outage from 9 s to 10.5 s.
     fn judge(answer: Answer, key: u32, after: u64, is_outage: bool) -> Verdict {
-        let mut story = Story::new(2);
+        let mut builder = HistoryBuilder::new(2);
         if is_outage {
-            story.fault(FaultKind::Refuse, Target::Slot(1), 9_000, 10_500);
+            builder.fault(FaultKind::Refuse, Target::Slot(1), 9_000, 10_500);
         }
-        story.read(1, key, answer, (10_000 + after, 10_000 + after), (1, 1_000));
-        let history = story.history();
-        let read =
-            history.events.iter().find(|event| matches!(event.what, What::Read(_))).expect("it is there");
+        builder.read(1, key, answer, (10_000 + after, 10_000 + after), (1, 1_000));
+        let history = builder.history();
+        let read = history
+            .events
+            .iter()
+            .find(|event| matches!(event.kind, EventKind::Read(_)))
+            .expect("it is there");
         let case =
-            Case { read, answer, acknowledged: story.at(10_000), is_same_process: false, load_ended: None };
+            Case { read, answer, acknowledged: builder.at(10_000), is_same_process: false, load_ended: None };
         case.judge(&history.settings, &Outages::new(&history))
     }
 
@@ -123,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_outage_the_bound_counts_anew() {
+    fn bound_starts_again_after_an_outage() {
         let settings = Settings::default();
         let recovered = 500 + settings.recovery_ns() / ms(1);
         assert!(recovered + 301 < 2_300);

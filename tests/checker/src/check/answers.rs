@@ -9,14 +9,14 @@ use std::collections::HashMap;
 
 use super::{Findings, Prepared, Promise};
 use crate::{
-    history::{Ack, Answer, LoadEnd, Strength, What},
+    history::{Ack, Answer, EventKind, LoadEnd, Strength},
     settings::SLOW,
 };
 
 pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
     let mut failures: HashMap<(u16, u32, LoadEnd), Vec<u64>> = HashMap::new();
     for event in &prepared.history.events {
-        if let What::Load(end @ (LoadEnd::Failed | LoadEnd::Panicked)) = event.what {
+        if let EventKind::Load(end @ (LoadEnd::Failed | LoadEnd::Panicked)) = event.kind {
             failures.entry((event.process, event.key, end)).or_default().push(event.end);
         }
     }
@@ -30,59 +30,63 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
             ends.get(ends.partition_point(|&ended| ended + SLOW < event.start))
                 .is_some_and(|&ended| ended <= event.end)
         };
-        let why = match (event.what, event.answer()) {
+        let description = match (event.kind, event.answer()) {
             (_, Some(Answer::Mixed)) => "the value was not one of this function and key, or was changed",
             (_, Some(Answer::Bypass)) => "the cache took no part",
             (_, Some(Answer::Failed)) if !waited_for(LoadEnd::Failed) => "an error that no load returned",
             (_, Some(Answer::Panicked)) if !waited_for(LoadEnd::Panicked) => "a panic that no load made",
-            (What::Invalidate(_, _, Ack::Error) | What::Set(Ack::Error), _) => "an error that is not allowed",
-            (What::Invalidate(_, Strength::Plain, Ack::NotConfirmed), _) => "nobody asked for a confirmation",
+            (EventKind::Invalidate(_, _, Ack::Error) | EventKind::Set(Ack::Error), _) => {
+                "an error that is not allowed"
+            }
+            (EventKind::Invalidate(_, Strength::Plain, Ack::NotConfirmed), _) => {
+                "no confirmation was asked for"
+            }
             _ => {
                 findings.count(Promise::Answers, 1);
                 continue;
             }
         };
-        findings.report(Promise::Answers, &[index], || why.to_owned());
+        findings.report(Promise::Answers, &[index], || description.to_owned());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::{
-        check::{Findings, Prepared, synthetic::Story},
-        history::{Ack, Answer, What},
+        check::{Findings, Prepared, synthetic::HistoryBuilder},
+        history::{Ack, Answer, EventKind},
         universe::Form,
     };
 
-    fn broken(story: &Story) -> u64 {
+    fn broken(builder: &HistoryBuilder) -> u64 {
         let mut findings = Findings::default();
-        super::check(&Prepared::new(&story.history()), &mut findings);
+        super::check(&Prepared::new(&builder.history()), &mut findings);
         findings.total()
     }
 
     #[test]
     fn failure_needs_failed_load() {
-        let mut story = Story::new(2);
-        story.failed_load(0, 0, 1, (1_000, 1_010));
-        story.push(0, What::Read(Answer::Failed), 0, (1_005, 1_011), (0, 0, 0));
-        assert_eq!(broken(&story), 0);
-        story.push(0, What::Read(Answer::Failed), 0, (1_060, 1_061), (0, 0, 0));
-        assert_eq!(broken(&story), 0);
-        story.push(0, What::Read(Answer::Failed), 0, (1_061, 1_062), (0, 0, 0));
-        story.push(1, What::Read(Answer::Failed), 0, (1_005, 1_011), (0, 0, 0));
-        story.push(0, What::Read(Answer::Panicked), 0, (1_005, 1_011), (0, 0, 0));
-        assert_eq!(broken(&story), 3);
+        let mut builder = HistoryBuilder::new(2);
+        builder.failed_load(0, 0, 1, (1_000, 1_010));
+        builder.push(0, EventKind::Read(Answer::Failed), 0, (1_005, 1_011), (0, 0, 0));
+        assert_eq!(broken(&builder), 0);
+        builder.push(0, EventKind::Read(Answer::Failed), 0, (1_060, 1_061), (0, 0, 0));
+        assert_eq!(broken(&builder), 0);
+        builder.push(0, EventKind::Read(Answer::Failed), 0, (1_061, 1_062), (0, 0, 0));
+        builder.push(1, EventKind::Read(Answer::Failed), 0, (1_005, 1_011), (0, 0, 0));
+        builder.push(0, EventKind::Read(Answer::Panicked), 0, (1_005, 1_011), (0, 0, 0));
+        assert_eq!(broken(&builder), 3);
     }
 
     #[test]
     fn undocumented_errors_are_violations() {
-        let mut story = Story::new(1);
-        story.acked(0, Form::Key, 0, (1, 2), 1, Ack::NotPropagated);
-        assert_eq!(broken(&story), 0);
-        story.acked(0, Form::Key, 0, (1, 2), 1, Ack::Error);
-        story.acked(0, Form::Key, 0, (1, 2), 1, Ack::NotConfirmed);
-        story.push(0, What::Read(Answer::Mixed), 0, (1, 2), (1, 1, 1));
-        story.push(0, What::Read(Answer::Bypass), 0, (1, 2), (1, 1, 1));
-        assert_eq!(broken(&story), 4);
+        let mut builder = HistoryBuilder::new(1);
+        builder.invalidate_with_ack(0, Form::Key, 0, (1, 2), 1, Ack::NotPropagated);
+        assert_eq!(broken(&builder), 0);
+        builder.invalidate_with_ack(0, Form::Key, 0, (1, 2), 1, Ack::Error);
+        builder.invalidate_with_ack(0, Form::Key, 0, (1, 2), 1, Ack::NotConfirmed);
+        builder.push(0, EventKind::Read(Answer::Mixed), 0, (1, 2), (1, 1, 1));
+        builder.push(0, EventKind::Read(Answer::Bypass), 0, (1, 2), (1, 1, 1));
+        assert_eq!(broken(&builder), 4);
     }
 }

@@ -26,20 +26,22 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
             continue;
         }
         findings.count(Promise::Confirmed, 1);
-        let Some(cut) = confirmed[read.key as usize].superseding(began).filter(|cut| cut.end < read.start)
+        let Some(invalidation) = confirmed[read.key as usize]
+            .superseding(began)
+            .filter(|invalidation| invalidation.end < read.start)
         else {
             continue;
         };
         let load = prepared.load(read.load).or_else(|| prepared.set(read.load));
         let by_itself = load.is_some_and(|(_, load)| {
-            load.process == read.process && prepared.outages.meets(load.process, load.start, load.end)
+            load.process == read.process && prepared.outages.overlaps(load.process, load.start, load.end)
         });
-        if by_itself || (answer == Answer::Joined && read.end <= cut.end + SLOW) {
+        if by_itself || (answer == Answer::Joined && read.end <= invalidation.end + SLOW) {
             continue;
         }
-        let events: Vec<_> = [index, cut.event].into_iter().chain(load.map(|(at, _)| at)).collect();
+        let events: Vec<_> = [index, invalidation.event].into_iter().chain(load.map(|(at, _)| at)).collect();
         findings.report(Promise::Confirmed, &events, || {
-            let after = (read.start - cut.end) / ms(1);
+            let after = (read.start - invalidation.end) / ms(1);
             format!("key {} was confirmed as invalidated, and served from memory {after} ms later", read.key)
         });
     }
@@ -48,68 +50,68 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use crate::{
-        check::{Findings, Prepared, synthetic::Story},
+        check::{Findings, Prepared, synthetic::HistoryBuilder},
         faults::{FaultKind, Target},
         history::Answer,
         universe::Form,
     };
 
-    fn broken(story: &Story) -> u64 {
+    fn broken(builder: &HistoryBuilder) -> u64 {
         let mut findings = Findings::default();
-        super::check(&Prepared::new(&story.history()), &mut findings);
+        super::check(&Prepared::new(&builder.history()), &mut findings);
         findings.total()
     }
 
-    fn confirmed() -> Story {
-        let mut story = Story::new(2);
-        story.load(1, 0, 1, (1_000, 1_005));
-        story.confirmed(0, 0, (5_000, 5_100), 2);
-        story
+    fn confirmed() -> HistoryBuilder {
+        let mut builder = HistoryBuilder::new(2);
+        builder.load(1, 0, 1, (1_000, 1_005));
+        builder.confirmed(0, 0, (5_000, 5_100), 2);
+        builder
     }
 
     #[test]
-    fn memory_has_no_allowance() {
-        let mut story = confirmed();
-        story.read(1, 0, Answer::L1, (5_099, 5_101), (1, 1_000));
-        story.read(1, 0, Answer::L1, (5_101, 5_101), (2, 5_001));
-        assert_eq!(broken(&story), 0);
-        story.read(1, 0, Answer::L1, (5_101, 5_101), (1, 1_000));
-        assert_eq!(broken(&story), 1);
+    fn read_from_memory_after_confirmation_is_violation() {
+        let mut builder = confirmed();
+        builder.read(1, 0, Answer::L1, (5_099, 5_101), (1, 1_000));
+        builder.read(1, 0, Answer::L1, (5_101, 5_101), (2, 5_001));
+        assert_eq!(broken(&builder), 0);
+        builder.read(1, 0, Answer::L1, (5_101, 5_101), (1, 1_000));
+        assert_eq!(broken(&builder), 1);
     }
 
     #[test]
     fn outage_excuses_only_value_loaded_during_it() {
-        let mut story = confirmed();
-        story.read(1, 0, Answer::L1, (5_101, 5_101), (1, 1_000));
-        story.fault(FaultKind::Refuse, Target::Slot(1), 4_000, 6_000);
-        assert_eq!(broken(&story), 1);
-        let mut story = confirmed();
-        story.fault(FaultKind::Refuse, Target::Slot(1), 4_000, 6_000);
-        story.load(1, 0, 3, (4_500, 4_501));
-        story.read(1, 0, Answer::L1, (5_101, 5_101), (3, 4_500));
-        assert_eq!(broken(&story), 0);
+        let mut builder = confirmed();
+        builder.read(1, 0, Answer::L1, (5_101, 5_101), (1, 1_000));
+        builder.fault(FaultKind::Refuse, Target::Slot(1), 4_000, 6_000);
+        assert_eq!(broken(&builder), 1);
+        let mut builder = confirmed();
+        builder.fault(FaultKind::Refuse, Target::Slot(1), 4_000, 6_000);
+        builder.load(1, 0, 3, (4_500, 4_501));
+        builder.read(1, 0, Answer::L1, (5_101, 5_101), (3, 4_500));
+        assert_eq!(broken(&builder), 0);
         // The load of another process is no excuse.
-        story.load(0, 0, 4, (4_500, 4_501));
-        story.read(1, 0, Answer::L1, (5_101, 5_101), (4, 4_500));
-        assert_eq!(broken(&story), 1);
+        builder.load(0, 0, 4, (4_500, 4_501));
+        builder.read(1, 0, Answer::L1, (5_101, 5_101), (4, 4_500));
+        assert_eq!(broken(&builder), 1);
     }
 
     #[test]
     fn outage_excuses_value_set_during_it() {
-        let mut story = Story::new(2);
-        story.set(1, 7, (4_500, 4_501), 1);
-        story.confirmed(0, 7, (5_000, 5_100), 2);
-        story.read(1, 7, Answer::Found, (5_101, 5_101), (1, 4_500));
-        assert_eq!(broken(&story), 1);
-        story.fault(FaultKind::Refuse, Target::Slot(1), 4_000, 6_000);
-        assert_eq!(broken(&story), 0);
+        let mut builder = HistoryBuilder::new(2);
+        builder.set(1, 7, (4_500, 4_501), 1);
+        builder.confirmed(0, 7, (5_000, 5_100), 2);
+        builder.read(1, 7, Answer::Found, (5_101, 5_101), (1, 4_500));
+        assert_eq!(broken(&builder), 1);
+        builder.fault(FaultKind::Refuse, Target::Slot(1), 4_000, 6_000);
+        assert_eq!(broken(&builder), 0);
     }
 
     #[test]
-    fn an_ordinary_invalidation_confirms_nothing() {
-        let mut story = Story::new(2);
-        story.invalidate(0, Form::Key, 0, (5_000, 5_100), 2);
-        story.read(1, 0, Answer::L1, (5_101, 5_101), (1, 1_000));
-        assert_eq!(broken(&story), 0);
+    fn plain_invalidation_forbids_no_read_from_memory() {
+        let mut builder = HistoryBuilder::new(2);
+        builder.invalidate(0, Form::Key, 0, (5_000, 5_100), 2);
+        builder.read(1, 0, Answer::L1, (5_101, 5_101), (1, 1_000));
+        assert_eq!(broken(&builder), 0);
     }
 }

@@ -13,37 +13,40 @@ use super::{Findings, Prepared, Promise};
 use crate::{
     clock::ms,
     faults::FaultKind,
-    history::{Strength, What},
+    history::{EventKind, Strength},
     worker::LONGEST_LOAD,
 };
 
 const BUDGET: u64 = ms(3_000);
 
 pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
-    if let Some(why) = &prepared.history.stuck {
-        findings.report(Promise::Deadline, &[], || why.clone());
+    if let Some(message) = &prepared.history.stuck {
+        findings.report(Promise::Deadline, &[], || message.clone());
     }
     let settings = &prepared.history.settings;
-    let losses = Losses::new(prepared);
-    let rights = Rights::new(prepared, &losses);
+    let losses = DataLosses::new(prepared);
+    let rights = ServingRights::new(prepared, &losses);
     for (index, event) in prepared.history.events.iter().enumerate() {
-        let allowed = match event.what {
-            What::Read(_) | What::FinalRead(_) | What::Refresh(_) => BUDGET + 2 * ms(LONGEST_LOAD),
-            What::Invalidate(_, Strength::Confirmed, _) => {
-                let is_unknown = rights.meets(event.start, event.end);
-                let trouble = prepared.outages.trouble(event.start, event.end);
-                BUDGET + if is_unknown { settings.outage_ns() } else { trouble.min(settings.outage_ns()) }
+        let allowed = match event.kind {
+            EventKind::Read(_) | EventKind::FinalRead(_) | EventKind::Refresh(_) => {
+                BUDGET + 2 * ms(LONGEST_LOAD)
             }
-            What::Invalidate(..) | What::Set(_) => BUDGET,
-            What::Load(_) | What::Stall | What::Mark(_) => continue,
+            EventKind::Invalidate(_, Strength::Confirmed, _) => {
+                let is_unknown = rights.overlaps(event.start, event.end);
+                let outage_time = prepared.outages.outage_time(event.start, event.end);
+                BUDGET + if is_unknown { settings.outage_ns() } else { outage_time.min(settings.outage_ns()) }
+            }
+            EventKind::Invalidate(..) | EventKind::Set(_) => BUDGET,
+            EventKind::Load(_) | EventKind::Stall | EventKind::Milestone(_) => continue,
         };
         findings.count(Promise::Deadline, 1);
-        let began = match event.what {
-            What::Invalidate(_, Strength::Confirmed, _) => event.start.max(losses.last_until(event.end)),
+        let began = match event.kind {
+            EventKind::Invalidate(_, Strength::Confirmed, _) => event.start.max(losses.last_until(event.end)),
             _ => event.start,
         };
         let took = event.end - began;
-        if took > allowed && took > allowed + prepared.outages.starved(event.process, event.start, event.end)
+        if took > allowed
+            && took > allowed + prepared.outages.starved_time(event.process, event.start, event.end)
         {
             findings.report(Promise::Deadline, &[index], || format!("it took {} ms", took / ms(1)));
         }
@@ -51,9 +54,9 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
 }
 
 /// Times at which Redis was empty, in order.
-struct Losses(Vec<u64>);
+struct DataLosses(Vec<u64>);
 
-impl Losses {
+impl DataLosses {
     fn new(prepared: &Prepared<'_>) -> Self {
         let faults = prepared.history.faults.iter();
         let emptied = faults.filter(|fault| matches!(fault.kind, FaultKind::Flush | FaultKind::RedisKill));
@@ -69,13 +72,13 @@ impl Losses {
 }
 
 /// Times since which processes that are gone or unknown have had a right to serve.
-struct Rights {
+struct ServingRights {
     since: Vec<u64>,
     length: u64,
 }
 
-impl Rights {
-    fn new(prepared: &Prepared<'_>, losses: &Losses) -> Self {
+impl ServingRights {
+    fn new(prepared: &Prepared<'_>, losses: &DataLosses) -> Self {
         let history = prepared.history;
         let killed = history.processes.iter().filter_map(|process| process.killed);
         let since = killed.chain(losses.0.iter().copied()).collect();
@@ -83,7 +86,7 @@ impl Rights {
     }
 
     /// Returns whether such a right existed at any time from `from` to `to`.
-    fn meets(&self, from: u64, to: u64) -> bool {
+    fn overlaps(&self, from: u64, to: u64) -> bool {
         self.since.iter().any(|since| *since <= to && from <= since + self.length)
     }
 }
@@ -91,58 +94,58 @@ impl Rights {
 #[cfg(test)]
 mod tests {
     use crate::{
-        check::{Findings, Prepared, synthetic::Story},
+        check::{Findings, Prepared, synthetic::HistoryBuilder},
         faults::{FaultKind, Target},
         history::Answer,
         universe::Form,
     };
 
-    fn broken(story: &Story) -> u64 {
+    fn broken(builder: &HistoryBuilder) -> u64 {
         let mut findings = Findings::default();
-        super::check(&Prepared::new(&story.history()), &mut findings);
+        super::check(&Prepared::new(&builder.history()), &mut findings);
         findings.total()
     }
 
     #[test]
     fn late_operation_is_reported_unless_frozen() {
-        let mut story = Story::new(1);
-        story.read(0, 0, Answer::Miss, (1_000, 4_500), (1, 1_000));
-        story.confirmed(0, 0, (1_000, 4_000), 2);
-        assert_eq!(broken(&story), 0);
-        story.invalidate(0, Form::Key, 0, (1_000, 4_500), 2);
-        assert_eq!(broken(&story), 1);
-        story.fault(FaultKind::Refuse, Target::Slot(0), 1_000, 4_500);
-        assert_eq!(broken(&story), 1);
-        story.fault(FaultKind::WorkerFreeze, Target::Slot(0), 1_000, 2_000);
-        assert_eq!(broken(&story), 0);
-        story.confirmed(0, 0, (10_000, 16_000), 2);
-        assert_eq!(broken(&story), 1);
-        story.fault(FaultKind::Flush, Target::Everyone, 12_000, 12_001);
-        assert_eq!(broken(&story), 0);
-        story.stick();
-        assert_eq!(broken(&story), 1);
+        let mut builder = HistoryBuilder::new(1);
+        builder.read(0, 0, Answer::Miss, (1_000, 4_500), (1, 1_000));
+        builder.confirmed(0, 0, (1_000, 4_000), 2);
+        assert_eq!(broken(&builder), 0);
+        builder.invalidate(0, Form::Key, 0, (1_000, 4_500), 2);
+        assert_eq!(broken(&builder), 1);
+        builder.fault(FaultKind::Refuse, Target::Slot(0), 1_000, 4_500);
+        assert_eq!(broken(&builder), 1);
+        builder.fault(FaultKind::WorkerFreeze, Target::Slot(0), 1_000, 2_000);
+        assert_eq!(broken(&builder), 0);
+        builder.confirmed(0, 0, (10_000, 16_000), 2);
+        assert_eq!(broken(&builder), 1);
+        builder.fault(FaultKind::Flush, Target::Everyone, 12_000, 12_001);
+        assert_eq!(broken(&builder), 0);
+        builder.mark_stuck();
+        assert_eq!(broken(&builder), 1);
     }
 
     #[test]
     fn confirmation_waits_only_for_possible_servers() {
         let confirmed = || {
-            let mut story = Story::new(2);
-            story.confirmed(0, 0, (10_000, 15_200), 2);
-            story
+            let mut builder = HistoryBuilder::new(2);
+            builder.confirmed(0, 0, (10_000, 15_200), 2);
+            builder
         };
         assert_eq!(broken(&confirmed()), 1);
-        let causes: [fn(&mut Story); 3] = [
-            |story| story.kill(1, 8_000),
-            |story| story.fault(FaultKind::Flush, Target::Everyone, 8_000, 8_001),
-            |story| story.fault(FaultKind::Swallow, Target::Slot(1), 9_000, 11_000),
+        let causes: [fn(&mut HistoryBuilder); 3] = [
+            |builder| builder.kill(1, 8_000),
+            |builder| builder.fault(FaultKind::Flush, Target::Everyone, 8_000, 8_001),
+            |builder| builder.fault(FaultKind::Swallow, Target::Slot(1), 9_000, 11_000),
         ];
         for cause in causes {
-            let mut story = confirmed();
-            cause(&mut story);
-            assert_eq!(broken(&story), 0);
+            let mut builder = confirmed();
+            cause(&mut builder);
+            assert_eq!(broken(&builder), 0);
         }
-        let mut story = confirmed();
-        story.fault(FaultKind::WorkerLeave, Target::Slot(1), 8_000, 8_010);
-        assert_eq!(broken(&story), 1);
+        let mut builder = confirmed();
+        builder.fault(FaultKind::WorkerLeave, Target::Slot(1), 8_000, 8_010);
+        assert_eq!(broken(&builder), 1);
     }
 }

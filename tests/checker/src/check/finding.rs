@@ -47,7 +47,7 @@ impl Promise {
 pub(crate) struct Violation {
     pub(crate) promise: Promise,
     /// Description in one line.
-    pub(crate) why: String,
+    pub(crate) description: String,
     /// Indices in the history of the events that show it, the offending event first.
     pub(crate) events: Vec<usize>,
 }
@@ -69,20 +69,25 @@ pub(crate) struct Findings {
     pub(crate) longest: u64,
 }
 
-const KEPT: usize = 4;
+const MAX_REPORTED: usize = 4;
 
 impl Findings {
     pub(crate) fn count(&mut self, promise: Promise, times: u64) {
         *self.checked.entry(promise).or_default() += times;
     }
 
-    pub(crate) fn report(&mut self, promise: Promise, events: &[usize], why: impl FnOnce() -> String) {
+    pub(crate) fn report(
+        &mut self,
+        promise: Promise,
+        events: &[usize],
+        description: impl FnOnce() -> String,
+    ) {
         *self.counts.entry(promise).or_default() += 1;
         let is_known =
             |other: &Violation| other.promise == promise && other.events.get(1..) == events.get(1..);
-        let kept = self.violations.iter().filter(|other| other.promise == promise).count();
-        if kept < KEPT && !self.violations.iter().any(is_known) {
-            self.violations.push(Violation { promise, why: why(), events: events.to_vec() });
+        let reported = self.violations.iter().filter(|other| other.promise == promise).count();
+        if reported < MAX_REPORTED && !self.violations.iter().any(is_known) {
+            self.violations.push(Violation { promise, description: description(), events: events.to_vec() });
         }
     }
 

@@ -20,7 +20,7 @@
 use super::{Findings, Prepared, Promise};
 use crate::{
     clock::ms,
-    history::{Ack, Event, LoadEnd, What},
+    history::{Ack, Event, EventKind, LoadEnd},
     settings::SLOW,
     universe::{Flavor, flavor, reaches},
 };
@@ -48,7 +48,7 @@ impl Causes {
         Self { ends: ends.collect(), spans }
     }
 
-    fn meets(&self, from: u64, to: u64) -> bool {
+    fn overlaps(&self, from: u64, to: u64) -> bool {
         let begun = self.spans.partition_point(|span| span.0 <= to);
         begun.checked_sub(1).is_some_and(|last| self.ends[last] >= from)
     }
@@ -59,15 +59,15 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
     let (mut causes, mut loads) = (vec![Vec::new(); keys], vec![Vec::new(); keys]);
     for (index, event) in prepared.history.events.iter().enumerate() {
         let key = event.key as usize;
-        match event.what {
-            What::Invalidate(form, _, ack) => {
+        match event.kind {
+            EventKind::Invalidate(form, _, ack) => {
                 let end = if ack == Ack::Done { event.end } else { event.end + REPEATED };
                 let reached = (0..prepared.history.keys).filter(|&key| reaches(form, event.key, key));
                 reached.for_each(|key| causes[key as usize].push((event.start, end)));
             }
-            What::Refresh(_) => causes[key].push((event.start, event.end)),
-            What::Load(LoadEnd::Done) if is_shared(event.key) => loads[key].push(index),
-            What::Load(_) => causes[key].push((event.start, event.end + FAILED)),
+            EventKind::Refresh(_) => causes[key].push((event.start, event.end)),
+            EventKind::Load(LoadEnd::Done) if is_shared(event.key) => loads[key].push(index),
+            EventKind::Load(_) => causes[key].push((event.start, event.end + FAILED)),
             _ => {}
         }
     }
@@ -87,7 +87,7 @@ fn is_shared(key: u32) -> bool {
 
 fn judge(prepared: &Prepared<'_>, causes: &Causes, first: usize, second: usize, findings: &mut Findings) {
     let (a, b) = (&prepared.history.events[first], &prepared.history.events[second]);
-    let lease_of = |load: &Event| prepared.call_of(load.load).unwrap_or(load.began.saturating_sub(SLOW));
+    let lease_of = |load: &Event| prepared.call_start(load.load).unwrap_or(load.began.saturating_sub(SLOW));
     let leased = lease_of(a).min(lease_of(b));
     if prepared.outages.calm_everywhere_since(b.end) >= leased {
         return;
@@ -97,7 +97,7 @@ fn judge(prepared: &Prepared<'_>, causes: &Causes, first: usize, second: usize, 
         return;
     }
     findings.count(Promise::OneLoad, 1);
-    if !causes.meets(leased, b.began) {
+    if !causes.overlaps(leased, b.began) {
         findings.report(Promise::OneLoad, &[second, first], || {
             format!(
                 "key {} was loaded again after {} ms, and nothing asked for it",
@@ -111,89 +111,89 @@ fn judge(prepared: &Prepared<'_>, causes: &Causes, first: usize, second: usize, 
 #[cfg(test)]
 mod tests {
     use crate::{
-        check::{Findings, Prepared, synthetic::Story},
+        check::{Findings, Prepared, synthetic::HistoryBuilder},
         faults::{FaultKind, Target},
         history::{Ack, Answer},
         universe::Form,
     };
 
-    fn broken(story: &Story) -> u64 {
+    fn broken(builder: &HistoryBuilder) -> u64 {
         let mut findings = Findings::default();
-        super::check(&Prepared::new(&story.history()), &mut findings);
+        super::check(&Prepared::new(&builder.history()), &mut findings);
         findings.total()
     }
 
-    fn twice() -> Story {
-        let mut story = Story::new(2);
-        story.load(0, 0, 1, (5_000, 5_010));
-        story.load(1, 0, 2, (5_500, 5_510));
-        story
+    fn twice() -> HistoryBuilder {
+        let mut builder = HistoryBuilder::new(2);
+        builder.load(0, 0, 1, (5_000, 5_010));
+        builder.load(1, 0, 2, (5_500, 5_510));
+        builder
     }
 
     #[test]
     fn second_load_without_cause_is_violation() {
         assert_eq!(broken(&twice()), 1);
-        let mut story = twice();
-        story.load(0, 0, 3, (5_600, 5_610));
-        assert_eq!(broken(&story), 2);
+        let mut builder = twice();
+        builder.load(0, 0, 3, (5_600, 5_610));
+        assert_eq!(broken(&builder), 2);
         // An invalidation before the first lease, or of another key, is no cause.
-        story.invalidate(0, Form::Key, 0, (4_000, 4_800), 2);
-        story.invalidate(0, Form::Key, 1, (5_100, 5_200), 2);
-        assert_eq!(broken(&story), 2);
+        builder.invalidate(0, Form::Key, 0, (4_000, 4_800), 2);
+        builder.invalidate(0, Form::Key, 1, (5_100, 5_200), 2);
+        assert_eq!(broken(&builder), 2);
     }
 
     #[test]
     fn each_cause_allows_a_load() {
-        let causes: [fn(&mut Story); 6] = [
-            |story| story.invalidate(1, Form::Key, 0, (5_100, 5_101), 2),
-            |story| story.invalidate(1, Form::Clear, 5, (4_980, 5_001), 2),
-            |story| story.acked(1, Form::Key, 0, (4_000, 4_500), 2, Ack::NotPropagated),
-            |story| story.refresh(1, 0, (5_490, 5_520), 2),
-            |story| story.failed_load(1, 0, 9, (5_400, 5_410)),
-            |story| story.fault(FaultKind::Reset, Target::Slot(1), 5_300, 5_310),
+        let causes: [fn(&mut HistoryBuilder); 6] = [
+            |builder| builder.invalidate(1, Form::Key, 0, (5_100, 5_101), 2),
+            |builder| builder.invalidate(1, Form::Clear, 5, (4_980, 5_001), 2),
+            |builder| builder.invalidate_with_ack(1, Form::Key, 0, (4_000, 4_500), 2, Ack::NotPropagated),
+            |builder| builder.refresh(1, 0, (5_490, 5_520), 2),
+            |builder| builder.failed_load(1, 0, 9, (5_400, 5_410)),
+            |builder| builder.fault(FaultKind::Reset, Target::Slot(1), 5_300, 5_310),
         ];
         for cause in causes {
-            let mut story = twice();
-            cause(&mut story);
-            assert_eq!(broken(&story), 0);
+            let mut builder = twice();
+            cause(&mut builder);
+            assert_eq!(broken(&builder), 0);
         }
     }
 
     #[test]
     fn event_before_loading_call_is_no_cause() {
-        let mut story = twice();
-        story.invalidate(0, Form::Key, 0, (4_980, 4_990), 2);
-        assert_eq!(broken(&story), 0);
-        story.read(0, 0, Answer::Miss, (4_985, 5_011), (1, 5_000));
-        assert_eq!(broken(&story), 0);
-        let mut story = twice();
-        story.invalidate(0, Form::Key, 0, (4_980, 4_990), 2);
-        story.read(0, 0, Answer::Miss, (4_995, 5_011), (1, 5_000));
-        assert_eq!(broken(&story), 1);
+        let mut builder = twice();
+        builder.invalidate(0, Form::Key, 0, (4_980, 4_990), 2);
+        assert_eq!(broken(&builder), 0);
+        builder.read(0, 0, Answer::Miss, (4_985, 5_011), (1, 5_000));
+        assert_eq!(broken(&builder), 0);
+        let mut builder = twice();
+        builder.invalidate(0, Form::Key, 0, (4_980, 4_990), 2);
+        builder.read(0, 0, Answer::Miss, (4_995, 5_011), (1, 5_000));
+        assert_eq!(broken(&builder), 1);
     }
 
     #[test]
     fn late_first_load_is_not_judged() {
         for (called, is_one_too_many) in [(4_930, true), (4_910, false)] {
-            let mut story = twice();
-            story.read(0, 0, Answer::Miss, (called, 5_011), (1, 5_000));
-            assert_eq!(broken(&story), u64::from(is_one_too_many));
+            let mut builder = twice();
+            builder.read(0, 0, Answer::Miss, (called, 5_011), (1, 5_000));
+            assert_eq!(broken(&builder), u64::from(is_one_too_many));
         }
     }
 
     #[test]
     fn some_functions_load_in_each_process() {
-        let mut story = Story::new(2);
-        story.load(0, 5, 1, (5_000, 5_010));
-        story.load(1, 5, 2, (5_500, 5_510));
-        assert_eq!(broken(&story), 0);
+        let mut builder = HistoryBuilder::new(2);
+        builder.load(0, 5, 1, (5_000, 5_010));
+        builder.load(1, 5, 2, (5_500, 5_510));
+        assert_eq!(broken(&builder), 0);
     }
 
     #[test]
     fn other_keys_have_their_own_loads() {
-        let mut story = Story::new(2);
-        story.load(0, 0, 1, (5_000, 5_010));
-        story.load(1, 1, 2, (5_500, 5_510));
-        assert_eq!(broken(&story), 0);
+        let mut builder = HistoryBuilder::new(2);
+        builder.load(0, 0, 1, (5_000, 5_010));
+        builder.load(1, 1, 2, (5_500, 5_510));
+        assert_eq!(broken(&builder), 0);
     }
 }

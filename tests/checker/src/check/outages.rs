@@ -18,7 +18,7 @@
 
 use crate::{
     faults::{FaultKind, UNFLUSHED},
-    history::{FOREIGN, History, Mark, What},
+    history::{EventKind, FOREIGN, History, Milestone},
 };
 
 /// Sorted windows of time that do not overlap.
@@ -46,11 +46,11 @@ impl Windows {
         after.checked_sub(1).map_or(0, |last| self.0[last].1)
     }
 
-    fn meets(&self, from: u64, to: u64) -> bool {
+    fn overlaps(&self, from: u64, to: u64) -> bool {
         self.last_end(to) >= from
     }
 
-    fn length(&self, from: u64, to: u64) -> u64 {
+    fn overlap_length(&self, from: u64, to: u64) -> u64 {
         let parts = self.0.iter().map(|window| window.1.min(to).saturating_sub(window.0.max(from)));
         parts.sum()
     }
@@ -76,9 +76,9 @@ impl Outages {
         let mut ready: Vec<Option<u64>> = vec![None; count];
         for event in history.events.iter().filter(|event| event.process != FOREIGN) {
             let process = usize::from(event.process);
-            match event.what {
-                What::Mark(Mark::Ready) => ready[process] = Some(event.end),
-                What::Stall => {
+            match event.kind {
+                EventKind::Milestone(Milestone::Ready) => ready[process] = Some(event.end),
+                EventKind::Stall => {
                     let aftermath = history.settings.aftermath_ns(event.end - event.start);
                     windows[process].push((event.start, event.end + aftermath));
                     starved[process].push((event.start, event.end));
@@ -88,7 +88,7 @@ impl Outages {
         }
         for (number, process) in history.processes.iter().enumerate() {
             let until = ready[number].map_or(u64::MAX, |ready| ready + recovery);
-            windows[number].push((process.born, until));
+            windows[number].push((process.started, until));
             if let Some(killed) = process.killed {
                 windows[number].push((killed.saturating_sub(UNFLUSHED), killed + recovery));
             }
@@ -114,8 +114,8 @@ impl Outages {
     }
 
     /// Returns whether `process` was in an outage at any time from `from` to `to`.
-    pub(crate) fn meets(&self, process: u16, from: u64, to: u64) -> bool {
-        self.processes.get(usize::from(process)).is_some_and(|windows| windows.meets(from, to))
+    pub(crate) fn overlaps(&self, process: u16, from: u64, to: u64) -> bool {
+        self.processes.get(usize::from(process)).is_some_and(|windows| windows.overlaps(from, to))
     }
 
     /// Returns the same as [`calm_since`](Self::calm_since), for all processes together.
@@ -124,19 +124,19 @@ impl Outages {
     }
 
     /// Returns how long, between two times, `process` was frozen or starved.
-    pub(crate) fn starved(&self, process: u16, from: u64, to: u64) -> u64 {
-        self.starved.get(usize::from(process)).map_or(0, |windows| windows.length(from, to))
+    pub(crate) fn starved_time(&self, process: u16, from: u64, to: u64) -> u64 {
+        self.starved.get(usize::from(process)).map_or(0, |windows| windows.overlap_length(from, to))
     }
 
     /// Returns how long, between two times, any process was in an outage.
-    pub(crate) fn trouble(&self, from: u64, to: u64) -> u64 {
-        self.anywhere.length(from, to)
+    pub(crate) fn outage_time(&self, from: u64, to: u64) -> u64 {
+        self.anywhere.overlap_length(from, to)
     }
 
     /// Returns the share of the time between two times without an outage of any process, in percent.
     pub(crate) fn calm_percent(&self, from: u64, to: u64) -> u64 {
         let all = to.saturating_sub(from).max(1);
-        100 - self.trouble(from, to) * 100 / all
+        100 - self.outage_time(from, to) * 100 / all
     }
 }
 
@@ -144,7 +144,7 @@ impl Outages {
 mod tests {
     use super::*;
     use crate::{
-        check::synthetic::Story,
+        check::synthetic::HistoryBuilder,
         clock::ms,
         faults::{FaultKind, Target},
     };
@@ -154,35 +154,35 @@ mod tests {
         let windows = Windows::merge(vec![(50, 60), (10, 20), (15, 30), (30, 31)]);
         assert_eq!(windows.0, [(10, 31), (50, 60)]);
         assert_eq!([9, 10, 40, 55, 99].map(|at| windows.last_end(at)), [0, 31, 31, 60, 60]);
-        assert!(windows.meets(31, 40) && !windows.meets(32, 49) && windows.meets(32, 50));
-        assert_eq!(windows.length(20, 55), 16);
+        assert!(windows.overlaps(31, 40) && !windows.overlaps(32, 49) && windows.overlaps(32, 50));
+        assert_eq!(windows.overlap_length(20, 55), 16);
     }
 
     #[test]
     fn a_fault_of_one_worker_is_an_outage_of_its_processes_only() {
-        let mut story = Story::new(2);
-        let recovery = story.settings().recovery_ns();
-        story.fault(FaultKind::Swallow, Target::Slot(1), 5_000, 6_000);
-        let outages = Outages::new(&story.history());
-        assert_eq!(outages.calm_since(1, story.at(5_500)), story.at(6_000) + recovery);
-        assert!(outages.calm_since(0, story.at(5_500)) < story.at(5_000));
+        let mut builder = HistoryBuilder::new(2);
+        let recovery = builder.settings().recovery_ns();
+        builder.fault(FaultKind::Swallow, Target::Slot(1), 5_000, 6_000);
+        let outages = Outages::new(&builder.history());
+        assert_eq!(outages.calm_since(1, builder.at(5_500)), builder.at(6_000) + recovery);
+        assert!(outages.calm_since(0, builder.at(5_500)) < builder.at(5_000));
         assert!(
-            outages.meets(1, story.at(5_999), story.at(6_000))
-                && !outages.meets(0, story.at(5_000), story.at(9_000))
+            outages.overlaps(1, builder.at(5_999), builder.at(6_000))
+                && !outages.overlaps(0, builder.at(5_000), builder.at(9_000))
         );
-        assert_eq!(outages.calm_everywhere_since(story.at(5_500)), story.at(6_000) + recovery);
+        assert_eq!(outages.calm_everywhere_since(builder.at(5_500)), builder.at(6_000) + recovery);
     }
 
     #[test]
     fn only_stall_is_outage() {
-        let mut story = Story::new(1);
-        story.fault(FaultKind::Delay(5), Target::Slot(0), 5_000, 6_000);
-        story.fault(FaultKind::Flush, Target::Everyone, 5_000, 5_001);
-        assert!(!Outages::new(&story.history()).meets(0, story.at(5_000), story.at(9_000)));
-        story.stall(0, 5_000, 5_500);
-        let outages = Outages::new(&story.history());
-        assert!(outages.meets(0, story.at(5_400), story.at(5_450)));
-        assert_eq!(outages.starved(0, story.at(5_400), story.at(9_000)), ms(100));
-        assert!(outages.calm_percent(story.at(5_000), story.at(9_000)) < 90);
+        let mut builder = HistoryBuilder::new(1);
+        builder.fault(FaultKind::Delay(5), Target::Slot(0), 5_000, 6_000);
+        builder.fault(FaultKind::Flush, Target::Everyone, 5_000, 5_001);
+        assert!(!Outages::new(&builder.history()).overlaps(0, builder.at(5_000), builder.at(9_000)));
+        builder.stall(0, 5_000, 5_500);
+        let outages = Outages::new(&builder.history());
+        assert!(outages.overlaps(0, builder.at(5_400), builder.at(5_450)));
+        assert_eq!(outages.starved_time(0, builder.at(5_400), builder.at(9_000)), ms(100));
+        assert!(outages.calm_percent(builder.at(5_000), builder.at(9_000)) < 90);
     }
 }

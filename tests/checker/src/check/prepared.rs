@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use super::Outages;
 use crate::{
-    history::{Ack, Answer, Event, FOREIGN, History, LoadEnd, Strength, What},
+    history::{Ack, Answer, Event, EventKind, FOREIGN, History, LoadEnd, Strength},
     universe::{Flavor, flavor, reaches},
 };
 
 /// Invalidation of some key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Cut {
+pub(super) struct InvalidationSpan {
     pub(super) start: u64,
     pub(super) end: u64,
     /// Index of the event in the history.
@@ -21,29 +21,29 @@ pub(super) struct Cut {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Timeline {
     /// Invalidations by their start.
-    cuts: Vec<Cut>,
-    /// Invalidation that ended first, in each suffix of `cuts`.
-    first_ended: Vec<Cut>,
+    invalidations: Vec<InvalidationSpan>,
+    /// Invalidation that ended first, in each suffix of `invalidations`.
+    first_ended: Vec<InvalidationSpan>,
 }
 
 impl Timeline {
-    fn new(mut cuts: Vec<Cut>) -> Self {
-        cuts.sort_unstable_by_key(|cut| cut.start);
-        let mut first_ended = cuts.clone();
+    fn new(mut invalidations: Vec<InvalidationSpan>) -> Self {
+        invalidations.sort_unstable_by_key(|invalidation| invalidation.start);
+        let mut first_ended = invalidations.clone();
         for index in (1..first_ended.len()).rev() {
             if first_ended[index].end < first_ended[index - 1].end {
                 first_ended[index - 1] = first_ended[index];
             }
         }
-        Self { cuts, first_ended }
+        Self { invalidations, first_ended }
     }
 
     /// Returns the first acknowledged invalidation among those that supersede a value.
     ///
     /// The load of the value began at `began`. The result forbids all reads that a later invalidation
     /// forbids.
-    pub(super) fn superseding(&self, began: u64) -> Option<Cut> {
-        let after = self.cuts.partition_point(|cut| cut.start <= began);
+    pub(super) fn superseding(&self, began: u64) -> Option<InvalidationSpan> {
+        let after = self.invalidations.partition_point(|invalidation| invalidation.start <= began);
         self.first_ended.get(after).copied()
     }
 }
@@ -68,9 +68,9 @@ impl<'a> Prepared<'a> {
     pub(crate) fn new(history: &'a History) -> Self {
         let (mut loads, mut sets, mut calls) = (HashMap::new(), HashMap::new(), HashMap::new());
         for (index, event) in history.events.iter().enumerate() {
-            match event.what {
-                What::Load(LoadEnd::Done) => drop(loads.insert(event.load, index)),
-                What::Set(_) => drop(sets.insert(event.load, index)),
+            match event.kind {
+                EventKind::Load(LoadEnd::Done) => drop(loads.insert(event.load, index)),
+                EventKind::Set(_) => drop(sets.insert(event.load, index)),
                 _ if event.answer() == Some(Answer::Miss) => {
                     let start = calls.entry(event.load).or_insert(event.start);
                     *start = event.start.min(*start);
@@ -98,29 +98,29 @@ impl<'a> Prepared<'a> {
     }
 
     /// Returns the load that found a value, if it was logged.
-    pub(super) fn load(&self, name: u64) -> Option<(usize, &'a Event)> {
-        let index = *self.loads.get(&name)?;
+    pub(super) fn load(&self, load_id: u64) -> Option<(usize, &'a Event)> {
+        let index = *self.loads.get(&load_id)?;
         Some((index, &self.history.events[index]))
     }
 
     /// Returns the `set` that stored a value, if it was logged.
-    pub(super) fn set(&self, name: u64) -> Option<(usize, &'a Event)> {
-        let index = *self.sets.get(&name)?;
+    pub(super) fn set(&self, load_id: u64) -> Option<(usize, &'a Event)> {
+        let index = *self.sets.get(&load_id)?;
         Some((index, &self.history.events[index]))
     }
 
     /// Returns the start of the call that made a load, if known.
-    pub(super) fn call_of(&self, name: u64) -> Option<u64> {
-        self.calls.get(&name).copied()
+    pub(super) fn call_start(&self, load_id: u64) -> Option<u64> {
+        self.calls.get(&load_id).copied()
     }
 
     /// Returns the timeline of each key: the invalidations that reach it and that `choose` selects.
     pub(super) fn timelines(&self, choose: impl Fn(&Event, Strength, Ack) -> bool) -> Timelines {
-        let mut cuts = vec![Vec::new(); self.history.keys as usize];
-        for (event, cut) in self.chosen(choose) {
-            self.spread(event, |key| cuts[key as usize].push(cut));
+        let mut invalidations = vec![Vec::new(); self.history.keys as usize];
+        for (event, invalidation) in self.selected(choose) {
+            self.for_each_reached_key(event, |key| invalidations[key as usize].push(invalidation));
         }
-        cuts.into_iter().map(Timeline::new).collect()
+        invalidations.into_iter().map(Timeline::new).collect()
     }
 
     /// Returns [`timelines`](Self::timelines) by process and key, without those of other programs.
@@ -128,28 +128,30 @@ impl<'a> Prepared<'a> {
         &self,
         choose: impl Fn(&Event, Strength, Ack) -> bool,
     ) -> HashMap<(u16, u32), Timeline> {
-        let mut cuts: HashMap<_, Vec<_>> = HashMap::new();
-        for (event, cut) in self.chosen(choose).filter(|(event, _)| event.process != FOREIGN) {
-            self.spread(event, |key| cuts.entry((event.process, key)).or_default().push(cut));
+        let mut invalidations: HashMap<_, Vec<_>> = HashMap::new();
+        for (event, invalidation) in self.selected(choose).filter(|(event, _)| event.process != FOREIGN) {
+            self.for_each_reached_key(event, |key| {
+                invalidations.entry((event.process, key)).or_default().push(invalidation);
+            });
         }
-        cuts.into_iter().map(|(of, cuts)| (of, Timeline::new(cuts))).collect()
+        invalidations.into_iter().map(|(of, invalidations)| (of, Timeline::new(invalidations))).collect()
     }
 
-    fn chosen(
+    fn selected(
         &self,
         choose: impl Fn(&Event, Strength, Ack) -> bool,
-    ) -> impl Iterator<Item = (&'a Event, Cut)> {
-        self.history.events.iter().enumerate().filter_map(move |(index, event)| match event.what {
-            What::Invalidate(_, strength, ack) if choose(event, strength, ack) => {
-                Some((event, Cut { start: event.start, end: event.end, event: index }))
+    ) -> impl Iterator<Item = (&'a Event, InvalidationSpan)> {
+        self.history.events.iter().enumerate().filter_map(move |(index, event)| match event.kind {
+            EventKind::Invalidate(_, strength, ack) if choose(event, strength, ack) => {
+                Some((event, InvalidationSpan { start: event.start, end: event.end, event: index }))
             }
             _ => None,
         })
     }
 
     /// Calls `each` with every key that an invalidation reaches.
-    fn spread(&self, event: &Event, mut each: impl FnMut(u32)) {
-        if let What::Invalidate(form, ..) = event.what {
+    fn for_each_reached_key(&self, event: &Event, mut each: impl FnMut(u32)) {
+        if let EventKind::Invalidate(form, ..) = event.kind {
             (0..self.history.keys).filter(|&key| reaches(form, event.key, key)).for_each(&mut each);
         }
     }
@@ -161,9 +163,10 @@ mod tests {
 
     #[test]
     fn superseding_returns_first_acknowledged() {
-        let cut = |start, end| Cut { start, end, event: 0 };
-        let timeline = Timeline::new(vec![cut(30, 35), cut(10, 90), cut(20, 25)]);
-        let ends = [5, 10, 20, 29, 30].map(|began| timeline.superseding(began).map(|cut| cut.end));
+        let invalidation = |start, end| InvalidationSpan { start, end, event: 0 };
+        let timeline = Timeline::new(vec![invalidation(30, 35), invalidation(10, 90), invalidation(20, 25)]);
+        let ends =
+            [5, 10, 20, 29, 30].map(|began| timeline.superseding(began).map(|invalidation| invalidation.end));
         assert_eq!(ends, [Some(25), Some(25), Some(35), Some(35), None]);
         assert_eq!(Timeline::default().superseding(0), None);
     }

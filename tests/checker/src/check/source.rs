@@ -5,14 +5,14 @@
 //! * A read returns the value that its load found.
 
 use super::{Findings, Prepared, Promise};
-use crate::history::{LoadEnd, What};
+use crate::history::{EventKind, LoadEnd};
 
 pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
     let events = &prepared.history.events;
     // By key: the time at which each version had been written, with the highest version so far.
     let mut written = vec![Vec::new(); prepared.history.keys as usize];
     for event in events {
-        if matches!(event.what, What::Invalidate(..)) && event.version > 0 {
+        if matches!(event.kind, EventKind::Invalidate(..)) && event.version > 0 {
             written[event.key as usize].push((event.start, event.version));
         }
     }
@@ -25,7 +25,7 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
         }
     }
     for (index, event) in events.iter().enumerate() {
-        if let What::Load(LoadEnd::Done) = event.what {
+        if let EventKind::Load(LoadEnd::Done) = event.kind {
             findings.count(Promise::Source, 1);
             let versions = &written[event.key as usize];
             let before = versions.partition_point(|write| write.0 < event.began);
@@ -46,35 +46,35 @@ pub(super) fn check(prepared: &Prepared<'_>, findings: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use crate::{
-        check::{Findings, Prepared, synthetic::Story},
+        check::{Findings, Prepared, synthetic::HistoryBuilder},
         history::Answer,
         universe::Form,
     };
 
-    fn broken(story: &Story) -> u64 {
+    fn broken(builder: &HistoryBuilder) -> u64 {
         let mut findings = Findings::default();
-        super::check(&Prepared::new(&story.history()), &mut findings);
+        super::check(&Prepared::new(&builder.history()), &mut findings);
         findings.total()
     }
 
     #[test]
     fn load_sees_earlier_writes() {
-        let mut story = Story::new(1);
-        story.invalidate(0, Form::Key, 0, (1_000, 1_001), 5);
-        story.load(0, 0, 4, (900, 1_100));
-        story.load(0, 0, 6, (1_100, 1_101));
-        assert_eq!(broken(&story), 0);
-        story.load(0, 0, 3, (1_100, 1_101));
-        assert_eq!(broken(&story), 1);
+        let mut builder = HistoryBuilder::new(1);
+        builder.invalidate(0, Form::Key, 0, (1_000, 1_001), 5);
+        builder.load(0, 0, 4, (900, 1_100));
+        builder.load(0, 0, 6, (1_100, 1_101));
+        assert_eq!(broken(&builder), 0);
+        builder.load(0, 0, 3, (1_100, 1_101));
+        assert_eq!(broken(&builder), 1);
     }
 
     #[test]
     fn a_read_returns_what_its_load_found() {
-        let mut story = Story::new(1);
-        story.load(0, 0, 4, (900, 1_100));
-        story.read(0, 0, Answer::L1, (2_000, 2_000), (4, 900));
-        assert_eq!(broken(&story), 0);
-        story.read(0, 0, Answer::L1, (2_000, 2_000), (4, 901));
-        assert_eq!(broken(&story), 1);
+        let mut builder = HistoryBuilder::new(1);
+        builder.load(0, 0, 4, (900, 1_100));
+        builder.read(0, 0, Answer::L1, (2_000, 2_000), (4, 900));
+        assert_eq!(broken(&builder), 0);
+        builder.read(0, 0, Answer::L1, (2_000, 2_000), (4, 901));
+        assert_eq!(broken(&builder), 1);
     }
 }

@@ -5,7 +5,7 @@
 use crate::{
     clock::ms,
     faults::{Fault, FaultKind, Target},
-    history::{Ack, Answer, Event, History, LoadEnd, Mark, Process, Strength, What},
+    history::{Ack, Answer, Event, EventKind, History, LoadEnd, Milestone, Process, Strength},
     settings::Settings,
     universe::Form,
 };
@@ -14,16 +14,16 @@ const ORIGIN: u64 = 1_000_000_000_000;
 
 /// History under construction.
 #[derive(Clone, Debug)]
-pub(super) struct Story(History);
+pub(super) struct HistoryBuilder(History);
 
-impl Story {
+impl HistoryBuilder {
     /// Creates a history with so many workers. Each of them is one process of the same number.
     pub(super) fn new(workers: u16) -> Self {
-        let born = ORIGIN - ms(60_000);
-        let process = |slot| Process { slot: usize::from(slot), born, killed: None };
+        let started = ORIGIN - ms(60_000);
+        let process = |slot| Process { slot: usize::from(slot), started, killed: None };
         let processes = (0..workers).map(process).collect();
         let settings = Settings::default();
-        let mut story = Self(History {
+        let mut builder = Self(History {
             settings,
             keys: 8,
             events: Vec::new(),
@@ -33,11 +33,11 @@ impl Story {
             stuck: None,
         });
         for worker in 0..workers {
-            story.push(worker, What::Mark(Mark::Ready), 0, (0, 0), (0, 0, 0));
-            let ready = story.0.events.last_mut().expect("just pushed");
-            (ready.start, ready.end) = (born, born);
+            builder.push(worker, EventKind::Milestone(Milestone::Ready), 0, (0, 0), (0, 0, 0));
+            let ready = builder.0.events.last_mut().expect("just pushed");
+            (ready.start, ready.end) = (started, started);
         }
-        story
+        builder
     }
 
     pub(super) fn settings(&self) -> Settings {
@@ -52,7 +52,7 @@ impl Story {
         self.0.clone()
     }
 
-    pub(super) fn stick(&mut self) {
+    pub(super) fn mark_stuck(&mut self) {
         self.0.stuck = Some("a worker did not end".to_owned());
     }
 
@@ -66,18 +66,18 @@ impl Story {
     }
 
     pub(super) fn stall(&mut self, process: u16, from: u64, to: u64) {
-        self.push(process, What::Stall, 0, (from, to), (0, 0, 0));
+        self.push(process, EventKind::Stall, 0, (from, to), (0, 0, 0));
     }
 
     /// Adds a load with this identifier, which is its version as well.
     pub(super) fn load(&mut self, process: u16, key: u32, load: u64, times: (u64, u64)) {
         let began = self.at(times.0);
-        self.push(process, What::Load(LoadEnd::Done), key, times, (load, began, load));
+        self.push(process, EventKind::Load(LoadEnd::Done), key, times, (load, began, load));
     }
 
     pub(super) fn failed_load(&mut self, process: u16, key: u32, load: u64, times: (u64, u64)) {
         let began = self.at(times.0);
-        self.push(process, What::Load(LoadEnd::Failed), key, times, (0, began, load));
+        self.push(process, EventKind::Load(LoadEnd::Failed), key, times, (0, began, load));
     }
 
     /// Adds a read that returned the value of a load: `load` is its identifier and the time at which it
@@ -91,24 +91,24 @@ impl Story {
         load: (u64, u64),
     ) {
         let began = self.at(load.1);
-        self.push(process, What::Read(answer), key, times, (load.0, began, load.0));
+        self.push(process, EventKind::Read(answer), key, times, (load.0, began, load.0));
     }
 
     pub(super) fn final_read(&mut self, process: u16, key: u32, times: (u64, u64), load: (u64, u64)) {
         let began = self.at(load.1);
-        self.push(process, What::FinalRead(Answer::L2), key, times, (load.0, began, load.0));
+        self.push(process, EventKind::FinalRead(Answer::L2), key, times, (load.0, began, load.0));
     }
 
     pub(super) fn refresh(&mut self, process: u16, key: u32, times: (u64, u64), load: u64) {
         let began = self.at(times.0);
-        self.push(process, What::Refresh(Answer::Miss), key, times, (load, began, load));
+        self.push(process, EventKind::Refresh(Answer::Miss), key, times, (load, began, load));
     }
 
     pub(super) fn invalidate(&mut self, process: u16, form: Form, key: u32, times: (u64, u64), version: u64) {
-        self.acked(process, form, key, times, version, Ack::Done);
+        self.invalidate_with_ack(process, form, key, times, version, Ack::Done);
     }
 
-    pub(super) fn acked(
+    pub(super) fn invalidate_with_ack(
         &mut self,
         process: u16,
         form: Form,
@@ -117,28 +117,28 @@ impl Story {
         version: u64,
         ack: Ack,
     ) {
-        self.push(process, What::Invalidate(form, Strength::Plain, ack), key, times, (version, 0, 0));
+        self.push(process, EventKind::Invalidate(form, Strength::Plain, ack), key, times, (version, 0, 0));
     }
 
     pub(super) fn confirmed(&mut self, process: u16, key: u32, times: (u64, u64), version: u64) {
-        let what = What::Invalidate(Form::Key, Strength::Confirmed, Ack::Done);
-        self.push(process, what, key, times, (version, 0, 0));
+        let kind = EventKind::Invalidate(Form::Key, Strength::Confirmed, Ack::Done);
+        self.push(process, kind, key, times, (version, 0, 0));
     }
 
     pub(super) fn set(&mut self, process: u16, key: u32, times: (u64, u64), load: u64) {
         let began = self.at(times.0);
-        self.push(process, What::Set(Ack::Done), key, times, (load, began, load));
+        self.push(process, EventKind::Set(Ack::Done), key, times, (load, began, load));
     }
 
     pub(super) fn push(
         &mut self,
         process: u16,
-        what: What,
+        kind: EventKind,
         key: u32,
         times: (u64, u64),
         (version, began, load): (u64, u64, u64),
     ) {
         let (start, end) = (self.at(times.0), self.at(times.1));
-        self.0.events.push(Event { process, what, key, start, end, version, began, load });
+        self.0.events.push(Event { process, kind, key, start, end, version, began, load });
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use redis_harness::Mode;
 
-use super::{Fault, FaultKind, Planned, Target};
+use super::{Fault, FaultKind, PlannedFault, Target};
 use crate::{
     clock::now,
-    history::{Ack, Event, FOREIGN, Strength, What},
+    history::{Ack, Event, EventKind, FOREIGN, Strength},
     run::{Fleet, Worker},
     universe::{Form, name},
     worker::{NAMESPACE, stored_name},
@@ -16,12 +16,12 @@ use crate::{
 /// A fault in progress.
 #[derive(Debug)]
 pub(crate) struct Injector {
-    planned: Planned,
+    planned: PlannedFault,
     from: u64,
 }
 
 impl Injector {
-    pub(crate) fn begin(planned: Planned, fleet: &mut Fleet) -> Self {
+    pub(crate) fn begin(planned: PlannedFault, fleet: &mut Fleet) -> Self {
         let from = now();
         match (planned.kind, planned.target) {
             (FaultKind::RedisKill, _) => fleet.redis.kill(planned.key),
@@ -44,23 +44,23 @@ impl Injector {
     }
 
     /// Returns the planned duration of the fault.
-    pub(crate) fn hold(&self) -> Duration {
-        Duration::from_millis(self.planned.hold)
+    pub(crate) fn duration(&self) -> Duration {
+        Duration::from_millis(self.planned.duration)
     }
 
     /// Ends the fault and returns its record.
     pub(crate) fn end(self, fleet: &mut Fleet) -> Fault {
-        let Planned { kind, target, .. } = self.planned;
+        let PlannedFault { kind, target, .. } = self.planned;
         match (kind, target) {
             (FaultKind::RedisKill, _) => fleet.redis.restart(),
             (FaultKind::RedisFreeze, _) => fleet.redis.pick(self.planned.key).thaw(),
             (FaultKind::DenyDelete, _) => allow_delete(fleet, '+'),
             (FaultKind::WorkerFreeze, Target::Slot(slot)) => fleet.worker(slot).thaw(),
             (FaultKind::Swallow, Target::Everyone) => {
-                (0..fleet.redis.proxies().len()).for_each(|slot| fleet.heal(slot));
+                (0..fleet.redis.proxies().len()).for_each(|slot| fleet.reset_proxy(slot));
             }
             (FaultKind::WorkerKill | FaultKind::WorkerLeave, _) | (_, Target::Everyone) => {}
-            (_, Target::Slot(slot)) => fleet.heal(slot),
+            (_, Target::Slot(slot)) => fleet.reset_proxy(slot),
         }
         Fault { kind, target, from: self.from, to: now() }
     }
@@ -91,25 +91,25 @@ fn mode(kind: FaultKind) -> Mode {
 /// Grants (`+`) or revokes (`-`) the right to delete, for all clients.
 fn allow_delete(fleet: &Fleet, sign: char) {
     let rights = ["DEL", "UNLINK"].map(|command| format!("{sign}{command}"));
-    fleet.redis.tell_each(&["ACL", "SETUSER", "default", &rights[0], &rights[1]]);
+    fleet.redis.run_on_each(&["ACL", "SETUSER", "default", &rights[0], &rights[1]]);
 }
 
 /// Writes a version and deletes the key, as another program. The reply to the deletion acknowledges it.
 fn foreign_delete(fleet: &mut Fleet, key: u32) {
-    let version = fleet.truth.cli(&["INCR", &format!("v:{key}")]).parse().unwrap_or_default();
+    let version = fleet.database.cli(&["INCR", &format!("v:{key}")]).parse().unwrap_or_default();
     let start = now();
     fleet.redis.delete(&shared_name(key));
-    fleet.note(foreign(Form::ForeignKey, key, start, version));
+    fleet.record(foreign(Form::ForeignKey, key, start, version));
 }
 
 /// Empties Redis, as another program.
 fn foreign_flush(fleet: &mut Fleet) {
     let start = now();
-    fleet.redis.tell_each(&["FLUSHALL"]);
-    fleet.note(foreign(Form::Flush, 0, start, 0));
+    fleet.redis.run_on_each(&["FLUSHALL"]);
+    fleet.record(foreign(Form::Flush, 0, start, 0));
 }
 
 fn foreign(form: Form, key: u32, start: u64, version: u64) -> Event {
-    let what = What::Invalidate(form, Strength::Plain, Ack::Done);
-    Event { process: FOREIGN, what, key, start, end: now(), version, began: 0, load: 0 }
+    let kind = EventKind::Invalidate(form, Strength::Plain, Ack::Done);
+    Event { process: FOREIGN, kind, key, start, end: now(), version, began: 0, load: 0 }
 }

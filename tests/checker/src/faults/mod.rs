@@ -4,7 +4,7 @@ mod inject;
 mod plan;
 
 pub(crate) use inject::Injector;
-pub(crate) use plan::{FaultMix, Planned, Schedule};
+pub(crate) use plan::{FaultMix, PlannedFault, Schedule};
 
 use crate::clock::ms;
 

@@ -110,11 +110,11 @@ impl FaultMix {
 
 /// A fault to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Planned {
+pub(crate) struct PlannedFault {
     pub(crate) kind: FaultKind,
     pub(crate) target: Target,
     /// Duration in milliseconds; 0 for a fault that is over at once.
-    pub(crate) hold: u64,
+    pub(crate) duration: u64,
     /// Key for faults that need one. In a cluster, it also selects the server.
     pub(crate) key: u32,
 }
@@ -125,7 +125,7 @@ pub(crate) struct Step {
     /// Time without new faults before the step, in milliseconds.
     pub(crate) calm: u64,
     /// Faults that then begin at once.
-    pub(crate) faults: Vec<Planned>,
+    pub(crate) faults: Vec<PlannedFault>,
 }
 
 /// Endless sequence of the steps of a run.
@@ -142,7 +142,7 @@ impl Schedule {
         Self { rng: Rng::derive(seed, &[0xFA]), mix, slots, keys }
     }
 
-    fn fault(&mut self) -> Option<Planned> {
+    fn fault(&mut self) -> Option<PlannedFault> {
         let weights = self.mix.weights();
         if weights.iter().all(|weight| *weight == 0) {
             return None;
@@ -151,33 +151,33 @@ impl Schedule {
         let slot = Target::Slot(usize::try_from(rng.below(self.slots as u64)).unwrap_or_default());
         let key = u32::try_from(rng.below(u64::from(self.keys))).unwrap_or_default();
         let chosen = rng.weighted(weights.into_iter());
-        let mut hold = |low: u64, high: u64| rng.between(low, high).min(self.mix.longest);
-        let (kind, target, hold) = match chosen {
-            0 => (FaultKind::RedisKill, Target::Everyone, hold(0, 1_500)),
-            1 => (FaultKind::RedisFreeze, Target::Everyone, hold(50, 3_000)),
+        let mut draw = |low: u64, high: u64| rng.between(low, high).min(self.mix.longest);
+        let (kind, target, duration) = match chosen {
+            0 => (FaultKind::RedisKill, Target::Everyone, draw(0, 1_500)),
+            1 => (FaultKind::RedisFreeze, Target::Everyone, draw(50, 3_000)),
             2 => (FaultKind::WorkerKill, slot, 0),
-            3 => (FaultKind::WorkerFreeze, slot, hold(50, 3_000)),
+            3 => (FaultKind::WorkerFreeze, slot, draw(50, 3_000)),
             4 => (FaultKind::Flush, Target::Everyone, 0),
             5 => (FaultKind::ForeignDelete, Target::Everyone, 0),
-            6 => (FaultKind::Delay(1 + hold(0, HARMLESS_DELAY)), slot, hold(200, 1_500)),
-            7 => (FaultKind::Delay(hold(50, 200)), slot, hold(200, 1_500)),
-            8 => (FaultKind::Reset, slot, hold(1, 300)),
-            9 => (FaultKind::Swallow, slot, hold(200, 3_000)),
-            10 => (FaultKind::Refuse, slot, hold(50, 3_000)),
-            11 => (FaultKind::Truncate, slot, hold(50, 500)),
+            6 => (FaultKind::Delay(1 + draw(0, HARMLESS_DELAY)), slot, draw(200, 1_500)),
+            7 => (FaultKind::Delay(draw(50, 200)), slot, draw(200, 1_500)),
+            8 => (FaultKind::Reset, slot, draw(1, 300)),
+            9 => (FaultKind::Swallow, slot, draw(200, 3_000)),
+            10 => (FaultKind::Refuse, slot, draw(50, 3_000)),
+            11 => (FaultKind::Truncate, slot, draw(50, 500)),
             13 => (FaultKind::SlotMove, Target::Everyone, 0),
             14 => (FaultKind::Swallow, Target::Everyone, self.mix.longest),
             15 => (FaultKind::WorkerLeave, slot, 0),
-            _ => (FaultKind::DenyDelete, Target::Everyone, hold(100, 1_000)),
+            _ => (FaultKind::DenyDelete, Target::Everyone, draw(100, 1_000)),
         };
-        Some(Planned { kind, target, hold, key })
+        Some(PlannedFault { kind, target, duration, key })
     }
 
     /// Draws a fault that begins together with `first`, in 30 % of the cases.
     ///
     /// The two never hit the same worker. A fault of all workers comes alone: Redis may be away, and the
     /// harness would wait for it.
-    fn company(&mut self, first: Planned) -> Option<Planned> {
+    fn second_fault(&mut self, first: PlannedFault) -> Option<PlannedFault> {
         if first.target == Target::Everyone || !self.rng.chance(300_000) {
             return None;
         }
@@ -192,7 +192,7 @@ impl Iterator for Schedule {
         let (low, high) = self.mix.calm;
         let calm = self.rng.between(low, high);
         let first = self.fault();
-        let second = first.and_then(|first| self.company(first));
+        let second = first.and_then(|first| self.second_fault(first));
         Some(Step { calm, faults: first.into_iter().chain(second).collect() })
     }
 }
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_comes_and_none_when_none_is_wanted() {
+    fn schedule_contains_every_fault_of_its_mix() {
         let steps = Schedule::new(3, FaultMix::ALL, 4, 8).take(500);
         let names: HashSet<_> = steps.flat_map(|step| step.faults).map(|fault| fault.kind.name()).collect();
         assert_eq!(names.len(), 14, "{names:?}");

@@ -7,7 +7,7 @@ use crate::universe::Form;
 pub(crate) struct Event {
     /// Number of the process: an index into `History::processes`, or `FOREIGN`.
     pub(crate) process: u16,
-    pub(crate) what: What,
+    pub(crate) kind: EventKind,
     pub(crate) key: u32,
     /// Time at which the event began.
     pub(crate) start: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Event {
 
 /// Kind of an event, with its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum What {
+pub(crate) enum EventKind {
     /// Call of a cached function, or lookup in the keyspace.
     Read(Answer),
     /// Call like [`Read`](Self::Read), after all faults were healed.
@@ -39,7 +39,7 @@ pub(crate) enum What {
     /// Time without a timely answer from Redis to the worker's witness.
     Stall,
     /// Progress of the worker.
-    Mark(Mark),
+    Milestone(Milestone),
 }
 
 /// Kind of acknowledgement that an invalidation asks for.
@@ -93,7 +93,7 @@ pub(crate) enum LoadEnd {
 
 /// Progress of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Mark {
+pub(crate) enum Milestone {
     /// The witness has reached Redis for the first time.
     Ready,
     /// The worker has ended its operations.
@@ -131,15 +131,17 @@ impl LoadEnd {
     pub(crate) const ALL: [Self; 4] = [Self::Done, Self::Failed, Self::Panicked, Self::Aborted];
 }
 
-impl Mark {
+impl Milestone {
     pub(crate) const ALL: [Self; 3] = [Self::Ready, Self::Stopped, Self::Finished];
 }
 
 impl Event {
     /// Returns the outcome of the call, if the event is one.
     pub(crate) fn answer(&self) -> Option<Answer> {
-        match self.what {
-            What::Read(answer) | What::FinalRead(answer) | What::Refresh(answer) => Some(answer),
+        match self.kind {
+            EventKind::Read(answer) | EventKind::FinalRead(answer) | EventKind::Refresh(answer) => {
+                Some(answer)
+            }
             _ => None,
         }
     }

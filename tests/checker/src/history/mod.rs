@@ -3,7 +3,7 @@
 mod event;
 mod wire;
 
-pub(crate) use event::{Ack, Answer, Event, LoadEnd, Mark, Strength, What};
+pub(crate) use event::{Ack, Answer, Event, EventKind, LoadEnd, Milestone, Strength};
 pub(crate) use wire::{LENGTH, decode, encode};
 
 use crate::{faults::Fault, settings::Settings};
@@ -32,7 +32,7 @@ pub(crate) struct History {
 pub(crate) struct Process {
     /// Number of the worker.
     pub(crate) slot: usize,
-    pub(crate) born: u64,
+    pub(crate) started: u64,
     /// Time at which it was killed, unless it lived to the end.
     pub(crate) killed: Option<u64>,
 }

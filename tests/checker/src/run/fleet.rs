@@ -15,11 +15,11 @@ use redis_harness::{Mode, RedisServer};
 use super::{
     Plan, Roles,
     servers::Servers,
-    worker::{Ended, Worker},
+    worker::{EndedWorker, Worker},
 };
 use crate::{
     clock::now,
-    history::{Event, Mark, Process},
+    history::{Event, Milestone, Process},
     worker::Job,
 };
 
@@ -30,7 +30,7 @@ pub(crate) struct Fleet {
     workers: Vec<Worker>,
     pub(crate) redis: Servers,
     /// Redis server that serves as the database. No fault ever hits it.
-    pub(crate) truth: RedisServer,
+    pub(crate) database: RedisServer,
     processes: Vec<Process>,
     events: Vec<Event>,
     count: Arc<AtomicU64>,
@@ -40,18 +40,18 @@ pub(crate) struct Fleet {
 impl Fleet {
     pub(super) fn start(plan: &Plan) -> Self {
         let redis = Servers::start(plan.is_cluster, plan.workers);
-        let truth = RedisServer::start();
+        let database = RedisServer::start();
         let mut fleet = Self {
             workers: Vec::new(),
             redis,
-            truth,
+            database,
             processes: Vec::new(),
             events: Vec::new(),
             count: Arc::default(),
             plan: plan.clone(),
         };
         for slot in 0..plan.workers {
-            fleet.heal(slot);
+            fleet.reset_proxy(slot);
             let worker = fleet.launch(slot);
             fleet.workers.push(worker);
         }
@@ -60,32 +60,32 @@ impl Fleet {
 
     fn launch(&mut self, slot: usize) -> Worker {
         let plan = &self.plan;
-        let life = self.processes.iter().filter(|process| process.slot == slot).count() as u64;
+        let restarts = self.processes.iter().filter(|process| process.slot == slot).count() as u64;
         let process = u16::try_from(self.processes.len()).expect("fewer processes than 65,535");
-        let everyones = (plan.mix, plan.rate / plan.workers as u64, plan.tasks);
+        let defaults = (plan.mix, plan.rate / plan.workers as u64, plan.tasks);
         let (mix, rate, tasks) = match plan.roles {
-            None => everyones,
+            None => defaults,
             Some(Roles { writes, .. }) if slot == 0 => (plan.mix.writing(), writes, 1),
-            Some(_) => (plan.mix.reading(), everyones.1, everyones.2),
+            Some(_) => (plan.mix.reading(), defaults.1, defaults.2),
         };
         let job = Job {
             settings: plan.settings,
             mix,
             seed: plan.seed,
             slot,
-            life,
+            restarts,
             process,
             keys: plan.keys,
             tasks,
             threads: plan.threads,
             rate,
             burst: plan.burst,
-            only: plan.only,
+            only_key: plan.only_key,
             url: self.redis.url(slot),
             servers: self.redis.each_url(slot),
-            truth: self.truth.url(),
+            database: self.database.url(),
         };
-        self.processes.push(Process { slot, born: now(), killed: None });
+        self.processes.push(Process { slot, started: now(), killed: None });
         Worker::start(&job, plan.plant.map(|plant| plant.name), self.count.clone())
     }
 
@@ -104,40 +104,42 @@ impl Fleet {
     }
 
     /// Resets the proxy of a worker to the mode that it has without a fault.
-    pub(crate) fn heal(&self, slot: usize) {
+    pub(crate) fn reset_proxy(&self, slot: usize) {
         let Some(proxy) = self.redis.proxy(slot) else { return };
         proxy.set_mode(match self.plan.roles {
-            Some(Roles { late, .. }) if slot > 0 && late > 0 => Mode::Delay(Duration::from_millis(late)),
-            _ => self.plan.usual,
+            Some(Roles { reader_delay, .. }) if slot > 0 && reader_delay > 0 => {
+                Mode::Delay(Duration::from_millis(reader_delay))
+            }
+            _ => self.plan.default_mode,
         });
     }
 
     /// Starts a successor of a worker, and ends the worker.
-    pub(crate) fn replace(&mut self, slot: usize, end: fn(Worker) -> Ended) {
+    pub(crate) fn replace(&mut self, slot: usize, end: fn(Worker) -> EndedWorker) {
         let ended = self.processes.iter().rposition(|process| process.slot == slot);
         let ended = ended.expect("each slot has a process");
         let successor = self.launch(slot);
-        let Ended { mut events, killed } = end(mem::replace(&mut self.workers[slot], successor));
+        let EndedWorker { mut events, killed } = end(mem::replace(&mut self.workers[slot], successor));
         self.processes[ended].killed = killed;
         self.events.append(&mut events);
     }
 
     /// Adds an event of another program.
-    pub(crate) fn note(&mut self, event: Event) {
+    pub(crate) fn record(&mut self, event: Event) {
         self.events.push(event);
     }
 
     /// Sends a command to all workers, except the one in the slot `except`.
-    pub(super) fn tell(&mut self, word: &str, except: Option<usize>) {
-        let told = self.workers.iter_mut().enumerate().filter(|(slot, _)| Some(*slot) != except);
-        told.for_each(|(_, worker)| worker.tell(word));
+    pub(super) fn send_command(&mut self, command: &str, except: Option<usize>) {
+        let receivers = self.workers.iter_mut().enumerate().filter(|(slot, _)| Some(*slot) != except);
+        receivers.for_each(|(_, worker)| worker.send_command(command));
     }
 
-    pub(super) fn wait_for(&self, mark: Mark, patience: Duration) -> Result<(), String> {
-        let deadline = Instant::now() + patience;
-        while !self.workers.iter().all(|worker| worker.has_reached(mark)) {
+    pub(super) fn wait_for(&self, milestone: Milestone, timeout: Duration) -> Result<(), String> {
+        let deadline = Instant::now() + timeout;
+        while !self.workers.iter().all(|worker| worker.has_reached(milestone)) {
             if Instant::now() > deadline {
-                return Err(format!("a worker was not {mark:?} within {patience:?}"));
+                return Err(format!("a worker was not {milestone:?} within {timeout:?}"));
             }
             thread::sleep(Duration::from_millis(2));
         }

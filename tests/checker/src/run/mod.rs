@@ -16,10 +16,10 @@ pub(crate) use worker::{SUBCOMMAND, Worker};
 
 use crate::{
     clock::now,
-    faults::{Fault, FaultKind, Injector, Planned, Schedule, Target},
-    history::{History, Mark},
+    faults::{Fault, FaultKind, Injector, PlannedFault, Schedule, Target},
+    history::{History, Milestone},
     rng::Rng,
-    worker::{FINAL, HUSH, STOP},
+    worker::{FINAL, STOP, STOP_WRITES},
 };
 
 /// Timeout for a step of a worker that needs almost no time.
@@ -33,32 +33,32 @@ pub(crate) fn run(plan: &Plan) -> History {
     let origin = now();
     let mut fleet = Fleet::start(plan);
     let mut faults = Vec::new();
-    let ends = plan.longest.map(|longest| Instant::now() + longest);
+    let ends = plan.time_limit.map(|limit| Instant::now() + limit);
     let is_over =
         |fleet: &Fleet| fleet.count() >= plan.operations || ends.is_some_and(|ends| Instant::now() >= ends);
 
     let schedule = Schedule::new(plan.seed, plan.faults, plan.workers, plan.keys);
     for step in schedule {
-        pass(Duration::from_millis(step.calm), &fleet, &is_over);
+        wait(Duration::from_millis(step.calm), &fleet, &is_over);
         if is_over(&fleet) {
             break;
         }
         let began = Instant::now();
         let mut open: Vec<_> =
             step.faults.into_iter().map(|fault| Injector::begin(fault, &mut fleet)).collect();
-        open.sort_by_key(Injector::hold);
+        open.sort_by_key(Injector::duration);
         for fault in open {
-            thread::sleep(fault.hold().saturating_sub(began.elapsed()));
+            thread::sleep(fault.duration().saturating_sub(began.elapsed()));
             faults.push(fault.end(&mut fleet));
         }
     }
-    let stuck = close(plan, &mut fleet, &mut faults).err();
+    let stuck = finish(plan, &mut fleet, &mut faults).err();
     let (events, processes) = fleet.end();
     History { settings: plan.settings, keys: plan.keys, events, faults, processes, origin, stuck }
 }
 
 /// Waits for `time`, or until the run is over.
-fn pass(time: Duration, fleet: &Fleet, is_over: &impl Fn(&Fleet) -> bool) {
+fn wait(time: Duration, fleet: &Fleet, is_over: &impl Fn(&Fleet) -> bool) {
     let began = Instant::now();
     while began.elapsed() < time && !is_over(fleet) {
         thread::sleep(TICK.min(time));
@@ -74,23 +74,27 @@ fn pass(time: Duration, fleet: &Fleet, is_over: &impl Fn(&Fleet) -> bool) {
 ///
 /// # Errors
 /// Fails if a worker does not reach one of these phases in time.
-fn close(plan: &Plan, fleet: &mut Fleet, faults: &mut Vec<Fault>) -> Result<(), String> {
-    fleet.wait_for(Mark::Ready, PATIENCE)?;
+fn finish(plan: &Plan, fleet: &mut Fleet, faults: &mut Vec<Fault>) -> Result<(), String> {
+    fleet.wait_for(Milestone::Ready, PATIENCE)?;
     if plan.faults.refuse > 0 {
         let slots = u64::try_from(plan.workers).unwrap_or(1);
         let slot = usize::try_from(Rng::derive(plan.seed, &[0xC105E]).below(slots)).unwrap_or_default();
-        fleet.tell(HUSH, Some(slot));
-        let planned =
-            Planned { kind: FaultKind::Refuse, target: Target::Slot(slot), hold: LAST_OUTAGE, key: 0 };
+        fleet.send_command(STOP_WRITES, Some(slot));
+        let planned = PlannedFault {
+            kind: FaultKind::Refuse,
+            target: Target::Slot(slot),
+            duration: LAST_OUTAGE,
+            key: 0,
+        };
         let fault = Injector::begin(planned, fleet);
-        pass(fault.hold(), fleet, &|_| false);
-        fleet.tell(HUSH, None);
+        wait(fault.duration(), fleet, &|_| false);
+        fleet.send_command(STOP_WRITES, None);
         faults.push(fault.end(fleet));
     }
-    fleet.tell(STOP, None);
-    fleet.wait_for(Mark::Stopped, PATIENCE)?;
+    fleet.send_command(STOP, None);
+    fleet.wait_for(Milestone::Stopped, PATIENCE)?;
     let settled = plan.settings.recovery_ns() + plan.settings.outage_ns();
-    pass(Duration::from_nanos(settled), fleet, &|_| false);
-    fleet.tell(FINAL, None);
-    fleet.wait_for(Mark::Finished, PATIENCE)
+    wait(Duration::from_nanos(settled), fleet, &|_| false);
+    fleet.send_command(FINAL, None);
+    fleet.wait_for(Milestone::Finished, PATIENCE)
 }

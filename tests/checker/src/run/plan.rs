@@ -13,7 +13,7 @@ pub(crate) struct Plan {
     /// Number of operations after which the run ends.
     pub(crate) operations: u64,
     /// Time after which the run ends, even if there were fewer operations.
-    pub(crate) longest: Option<Duration>,
+    pub(crate) time_limit: Option<Duration>,
     pub(crate) workers: usize,
     /// Number of operations of a worker in progress at a time.
     pub(crate) tasks: u64,
@@ -25,14 +25,14 @@ pub(crate) struct Plan {
     /// Largest number of operations in a burst of a task.
     pub(crate) burst: u64,
     /// Only key that all operations use, if set.
-    pub(crate) only: Option<u32>,
+    pub(crate) only_key: Option<u32>,
     /// Roles of the workers: the first one writes, and the others read. Without roles, all do the same.
     ///
     /// The answers to the readers are late, so they do not know yet of a change that was acknowledged to the
     /// writer.
     pub(crate) roles: Option<Roles>,
     /// Mode of the proxies while no fault sets another one.
-    pub(crate) usual: Mode,
+    pub(crate) default_mode: Mode,
     pub(crate) settings: Settings,
     pub(crate) mix: Mix,
     pub(crate) faults: FaultMix,
@@ -52,7 +52,7 @@ pub(crate) struct Roles {
     /// Delay of the answers to readers, in milliseconds.
     ///
     /// It is a [slow network](crate::faults::HARMLESS_DELAY) and no outage.
-    pub(crate) late: u64,
+    pub(crate) reader_delay: u64,
 }
 
 impl Default for Plan {
@@ -60,16 +60,16 @@ impl Default for Plan {
         Self {
             seed: 1,
             operations: 1_000_000,
-            longest: None,
+            time_limit: None,
             workers: 4,
             tasks: 8,
             threads: 2,
             keys: 8,
             rate: 12_000,
             burst: 31,
-            only: None,
+            only_key: None,
             roles: None,
-            usual: Mode::Pass,
+            default_mode: Mode::Pass,
             settings: Settings::default(),
             mix: Mix::default(),
             faults: FaultMix::ALL,

@@ -89,7 +89,7 @@ impl Servers {
     }
 
     /// Sends a command to every server.
-    pub(crate) fn tell_each(&self, command: &[&str]) {
+    pub(crate) fn run_on_each(&self, command: &[&str]) {
         match self {
             Self::One(server, _) => drop(server.cli(command)),
             Self::Cluster(cluster) => cluster.servers.iter().for_each(|server| drop(server.cli(command))),

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::{
     clock::now,
-    history::{Event, LENGTH, Mark, What, decode},
+    history::{Event, EventKind, LENGTH, Milestone, decode},
     worker::{Job, LEAVE},
 };
 
@@ -32,12 +32,12 @@ pub(crate) struct Worker {
     child: Child,
     stdin: Option<ChildStdin>,
     reader: Option<JoinHandle<Vec<Event>>>,
-    marks: Arc<AtomicU8>,
+    milestones: Arc<AtomicU8>,
 }
 
 /// Worker process that has ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct EndedWorker {
     /// Events that the worker logged.
     pub(super) events: Vec<Event>,
     /// Time at which it was killed, if it was.
@@ -58,21 +58,21 @@ impl Worker {
         let mut child = command.spawn().expect("starting a worker");
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().expect("it is piped");
-        let marks = Arc::new(AtomicU8::new(0));
-        let (process, seen) = (job.process, marks.clone());
+        let milestones = Arc::new(AtomicU8::new(0));
+        let (process, seen) = (job.process, milestones.clone());
         let reader = Some(thread::spawn(move || collect(process, stdout, &count, &seen)));
-        Self { child, stdin, reader, marks }
+        Self { child, stdin, reader, milestones }
     }
 
-    /// Returns whether the worker has logged `mark`.
-    pub(super) fn has_reached(&self, mark: Mark) -> bool {
-        self.marks.load(Ordering::Acquire) & (1 << mark as u8) != 0
+    /// Returns whether the worker has logged `milestone`.
+    pub(super) fn has_reached(&self, milestone: Milestone) -> bool {
+        self.milestones.load(Ordering::Acquire) & (1 << milestone as u8) != 0
     }
 
     /// Sends a command to the worker. A worker that has exited does not get it.
-    pub(super) fn tell(&mut self, word: &str) {
+    pub(super) fn send_command(&mut self, command: &str) {
         if let Some(stdin) = &mut self.stdin {
-            let _ = writeln!(stdin, "{word}");
+            let _ = writeln!(stdin, "{command}");
         }
     }
 
@@ -92,26 +92,26 @@ impl Worker {
     }
 
     /// Kills the process.
-    pub(crate) fn kill(mut self) -> Ended {
+    pub(crate) fn kill(mut self) -> EndedWorker {
         let killed = Some(now());
         let _ = self.child.kill();
-        Ended { events: self.take_events(), killed }
+        EndedWorker { events: self.take_events(), killed }
     }
 
     /// Makes the worker close its cache and exit.
-    pub(crate) fn leave(mut self) -> Ended {
-        self.tell(LEAVE);
+    pub(crate) fn leave(mut self) -> EndedWorker {
+        self.send_command(LEAVE);
         self.wait_or_kill()
     }
 
     /// Makes the worker exit: it does when its stdin is closed.
-    pub(super) fn end(mut self) -> Ended {
+    pub(super) fn end(mut self) -> EndedWorker {
         self.stdin = None;
         self.wait_or_kill()
     }
 
     /// Waits until the process exits, and kills it after [`PATIENCE`].
-    fn wait_or_kill(mut self) -> Ended {
+    fn wait_or_kill(mut self) -> EndedWorker {
         let deadline = Instant::now() + PATIENCE;
         while let Ok(None) = self.child.try_wait() {
             if Instant::now() > deadline {
@@ -119,7 +119,7 @@ impl Worker {
             }
             thread::sleep(Duration::from_millis(2));
         }
-        Ended { events: self.take_events(), killed: None }
+        EndedWorker { events: self.take_events(), killed: None }
     }
 
     fn take_events(&mut self) -> Vec<Event> {
@@ -138,7 +138,7 @@ impl Drop for Worker {
 
 /// Reads events until the end of the worker. The last record of a killed worker may be cut short, and is
 /// lost.
-fn collect(process: u16, mut stdout: ChildStdout, count: &AtomicU64, marks: &AtomicU8) -> Vec<Event> {
+fn collect(process: u16, mut stdout: ChildStdout, count: &AtomicU64, milestones: &AtomicU8) -> Vec<Event> {
     let mut events = Vec::new();
     let mut buffer = vec![0; LENGTH * 1024];
     let mut filled = 0;
@@ -150,8 +150,8 @@ fn collect(process: u16, mut stdout: ChildStdout, count: &AtomicU64, marks: &Ato
         let (records, rest) = buffer[..filled].as_chunks::<LENGTH>();
         let before = events.len();
         for event in records.iter().filter_map(|record| decode(process, record)) {
-            if let What::Mark(mark) = event.what {
-                marks.fetch_or(1 << mark as u8, Ordering::Release);
+            if let EventKind::Milestone(milestone) = event.kind {
+                milestones.fetch_or(1 << milestone as u8, Ordering::Release);
             }
             events.push(event);
         }
@@ -164,5 +164,5 @@ fn collect(process: u16, mut stdout: ChildStdout, count: &AtomicU64, marks: &Ato
 }
 
 fn is_operation(event: &Event) -> bool {
-    !matches!(event.what, What::Load(_) | What::Stall | What::Mark(_))
+    !matches!(event.kind, EventKind::Load(_) | EventKind::Stall | EventKind::Milestone(_))
 }

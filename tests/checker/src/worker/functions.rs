@@ -93,7 +93,7 @@ pub(super) enum Found {
     /// Result of a cached function: the value, its source, and the edition that values of the function have.
     Called(Loaded, CacheOutcome, u32),
     /// Result of a keyspace lookup: the value, if there is one.
-    Looked(Option<Value>),
+    LookedUp(Option<Value>),
 }
 
 pub(super) async fn read(key: u32) -> Found {
@@ -105,13 +105,13 @@ pub(super) async fn read(key: u32) -> Found {
         Flavor::Own => own::with(control, group, key).await,
         Flavor::Checked => checked::with(control, group, key).await,
         Flavor::Valued => valued::with(control, group, key).await,
-        Flavor::Twofold if is_next_of_two() => {
+        Flavor::Twofold if calls_next_version() => {
             edition = SECOND;
             twofold_next::with(control, group, key).await
         }
         Flavor::Twofold => twofold::with(control, group, key).await,
         Flavor::Stored => {
-            return Found::Looked(match stored() {
+            return Found::LookedUp(match stored() {
                 Ok(stored) => stored.get(&key).await,
                 Err(_) => None,
             });
@@ -121,7 +121,7 @@ pub(super) async fn read(key: u32) -> Found {
 }
 
 /// Returns whether a call goes to the next version: every other call does.
-fn is_next_of_two() -> bool {
+fn calls_next_version() -> bool {
     static TURN: AtomicBool = AtomicBool::new(false);
 
     TURN.fetch_xor(true, Ordering::Relaxed)
@@ -163,7 +163,7 @@ pub(super) async fn invalidate(key: u32, form: Form, strength: Strength) -> Resu
 }
 
 /// Returns whether there are invalidations that Redis has not received yet.
-pub(super) fn has_untold() -> bool {
+pub(super) fn has_undelivered() -> bool {
     default_cache().stats().pending_invalidations > 0
 }
 

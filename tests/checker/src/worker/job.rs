@@ -16,7 +16,7 @@ pub(crate) struct Job {
     /// Number of the worker.
     pub(crate) slot: usize,
     /// Number of earlier processes of the worker.
-    pub(crate) life: u64,
+    pub(crate) restarts: u64,
     /// Number of the process in the run.
     pub(crate) process: u16,
     pub(crate) keys: u32,
@@ -28,13 +28,13 @@ pub(crate) struct Job {
     /// Largest number of operations in a burst of a task.
     pub(crate) burst: u64,
     /// Only key that the operations use, if set.
-    pub(crate) only: Option<u32>,
+    pub(crate) only_key: Option<u32>,
     /// Address at which the worker reaches Redis.
     pub(crate) url: String,
     /// Addresses of all servers behind it.
     pub(crate) servers: Vec<String>,
     /// Address of the database.
-    pub(crate) truth: String,
+    pub(crate) database: String,
 }
 
 /// Frequency of each operation, per million operations. The rest are reads.

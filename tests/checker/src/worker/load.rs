@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::{ms, now},
-    history::{Event, LoadEnd, What},
+    history::{Event, EventKind, LoadEnd},
     rng::Rng,
     universe::{Flavor, Label, flavor, group, label},
 };
@@ -53,7 +53,7 @@ impl Value {
     }
 
     /// Returns whether a call of this key and edition may get this value.
-    pub(super) fn is_of(&self, key: u32, edition: u32) -> bool {
+    pub(super) fn belongs_to(&self, key: u32, edition: u32) -> bool {
         (self.key, self.edition, self.blank) == (key, edition, blank(key))
     }
 
@@ -83,9 +83,9 @@ const PLANNED: &str = "a load panics, as planned";
 pub(super) async fn load(key: u32) -> Loaded {
     let began = now();
     let state = published().await;
-    let name = state.name();
-    let mut entry = Entry { state, key, began, name, version: 0, end: LoadEnd::Aborted };
-    let mut rng = Rng::derive(state.job.seed, &[name]);
+    let load_id = state.next_load_id();
+    let mut guard = LoadGuard { state, key, began, load_id, version: 0, end: LoadEnd::Aborted };
+    let mut rng = Rng::derive(state.job.seed, &[load_id]);
     let pause = pause(&state.job.mix, &mut rng);
     // In most loads the version is read before the pause, and may be outdated when the load ends.
     let is_late = rng.chance(200_000);
@@ -97,26 +97,26 @@ pub(super) async fn load(key: u32) -> Loaded {
         sleep(pause).await;
     }
     if let Ok(version) = version
-        && state.job.only == Some(key)
+        && state.job.only_key == Some(key)
         && state.phase() < Phase::Stop
         && rng.chance(state.job.mix.held)
     {
         hold(state, key, version).await;
     }
     if rng.chance(state.job.mix.panic) {
-        entry.end = LoadEnd::Panicked;
-        drop(entry);
+        guard.end = LoadEnd::Panicked;
+        drop(guard);
         panic!("{PLANNED}");
     }
     let version = match version {
         Ok(version) if !rng.chance(state.job.mix.fail) => version,
         _ => {
-            entry.end = LoadEnd::Failed;
+            guard.end = LoadEnd::Failed;
             return Err(LoadFailed);
         }
     };
-    (entry.version, entry.end) = (version, LoadEnd::Done);
-    Ok(Value::new(key, version, began, name))
+    (guard.version, guard.end) = (version, LoadEnd::Done);
+    Ok(Value::new(key, version, began, load_id))
 }
 
 /// Waits until the version that was read is superseded.
@@ -131,7 +131,7 @@ async fn hold(state: &Arc<State>, key: u32, version: u64) {
         }
         sleep(Duration::from_millis(1)).await;
     }
-    operations::begin_to_read(state, key).await;
+    operations::start_read(state, key).await;
 }
 
 fn pause(mix: &Mix, rng: &mut Rng) -> Duration {
@@ -146,22 +146,22 @@ fn pause(mix: &Mix, rng: &mut Rng) -> Duration {
 }
 
 /// Guard that logs the load however it ends, even if it is dropped.
-struct Entry {
+struct LoadGuard {
     state: &'static Arc<State>,
     key: u32,
     began: u64,
-    name: u64,
+    load_id: u64,
     version: u64,
     end: LoadEnd,
 }
 
-impl Drop for Entry {
+impl Drop for LoadGuard {
     fn drop(&mut self) {
-        let Self { key, began, name: load, version, .. } = *self;
-        let what = What::Load(self.end);
+        let Self { key, began, load_id: load, version, .. } = *self;
+        let kind = EventKind::Load(self.end);
         self.state.log.write(&Event {
             process: 0,
-            what,
+            kind,
             key,
             start: began,
             end: now(),
@@ -178,8 +178,9 @@ pub(super) fn silence_planned_panics() {
     panic::set_hook(Box::new(move |info| {
         let payload = info.payload();
         let text = payload.downcast_ref::<&str>().copied();
-        let said = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default();
-        if said != PLANNED && !said.contains("panicked in another call") {
+        let message =
+            text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default();
+        if message != PLANNED && !message.contains("panicked in another call") {
             others(info);
         }
     }));

@@ -17,12 +17,12 @@ use tokio::{runtime, task::JoinSet, time::sleep};
 
 use crate::{
     clock::now,
-    history::{Event, Mark, What},
+    history::{Event, EventKind, Milestone},
 };
 use state::{Phase, State};
 
 /// Command on stdin, one per line: stop writing.
-pub(crate) const HUSH: &str = "hush";
+pub(crate) const STOP_WRITES: &str = "hush";
 /// Command on stdin: end the operations, close the cache, and exit.
 pub(crate) const LEAVE: &str = "leave";
 /// Command on stdin: end the operations.
@@ -51,29 +51,29 @@ async fn work(job: Job) -> Result<(), Box<dyn Error>> {
     while let Some(ended) = tasks.join_next().await {
         ended?;
     }
-    operations::tell_all(&state).await;
+    operations::drain_outbox(&state).await;
     if state.is_leaving() {
         functions::close().await;
         state.log.flush();
         process::exit(0);
     }
-    mark(&state, Mark::Stopped);
+    log_milestone(&state, Milestone::Stopped);
 
     state.wait_for(Phase::Final).await;
     for _ in 0..2 {
         operations::read_all(&state).await;
         sleep(Duration::from_millis(state.job.settings.bound)).await;
     }
-    mark(&state, Mark::Finished);
+    log_milestone(&state, Milestone::Finished);
     state.log.flush();
     std::future::pending::<()>().await;
     Ok(())
 }
 
-fn mark(state: &State, mark: Mark) {
+fn log_milestone(state: &State, milestone: Milestone) {
     let at = now();
-    let what = What::Mark(mark);
-    state.log.write(&Event { process: 0, what, key: 0, start: at, end: at, version: 0, began: 0, load: 0 });
+    let kind = EventKind::Milestone(milestone);
+    state.log.write(&Event { process: 0, kind, key: 0, start: at, end: at, version: 0, began: 0, load: 0 });
 }
 
 /// Executes the commands on stdin, in a thread of its own, because the reads block.
@@ -81,7 +81,7 @@ fn listen(state: Arc<State>) {
     thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
             match line.as_str() {
-                HUSH => state.enter(Phase::Hush),
+                STOP_WRITES => state.enter(Phase::NoWrites),
                 LEAVE => state.leave(),
                 STOP => state.enter(Phase::Stop),
                 FINAL => state.enter(Phase::Final),

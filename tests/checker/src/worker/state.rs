@@ -18,7 +18,7 @@ use super::{job::Job, log::Log};
 pub(super) enum Phase {
     Run,
     /// No more writes.
-    Hush,
+    NoWrites,
     Stop,
     Final,
 }
@@ -28,7 +28,7 @@ pub(super) enum Phase {
 pub(super) struct State {
     pub(super) job: Job,
     pub(super) log: Log,
-    truth: MultiplexedConnection,
+    database: MultiplexedConnection,
     phase: watch::Sender<Phase>,
     loads: AtomicU64,
     is_leaving: AtomicBool,
@@ -55,13 +55,13 @@ impl State {
     pub(super) async fn new(job: Job) -> RedisResult<Self> {
         // No timeouts: a worker that was frozen must not lose its database.
         let patient = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
-        let client = Client::open(job.truth.as_str())?;
-        let truth = client.get_multiplexed_async_connection_with_config(&patient).await?;
+        let client = Client::open(job.database.as_str())?;
+        let database = client.get_multiplexed_async_connection_with_config(&patient).await?;
         let (phase, _) = watch::channel(Phase::Run);
         Ok(Self {
             job,
             log: Log::start(),
-            truth,
+            database,
             phase,
             loads: AtomicU64::new(0),
             is_leaving: AtomicBool::new(false),
@@ -70,13 +70,13 @@ impl State {
 
     /// Writes the next version of a key to the database.
     pub(super) async fn write(&self, key: u32) -> RedisResult<u64> {
-        redis::cmd("INCR").arg(format!("v:{key}")).query_async(&mut self.truth.clone()).await
+        redis::cmd("INCR").arg(format!("v:{key}")).query_async(&mut self.database.clone()).await
     }
 
     /// Returns the version in the database.
     pub(super) async fn version(&self, key: u32) -> RedisResult<u64> {
         let version: Option<u64> =
-            redis::cmd("GET").arg(format!("v:{key}")).query_async(&mut self.truth.clone()).await?;
+            redis::cmd("GET").arg(format!("v:{key}")).query_async(&mut self.database.clone()).await?;
         Ok(version.unwrap_or(0))
     }
 
@@ -85,7 +85,7 @@ impl State {
         if self.job.mix.held > 0 {
             let mut command = redis::cmd("SET");
             command.arg(format!("a:{key}")).arg(version);
-            let _ = command.query_async::<()>(&mut self.truth.clone()).await;
+            let _ = command.query_async::<()>(&mut self.database.clone()).await;
         }
     }
 
@@ -93,12 +93,12 @@ impl State {
     pub(super) async fn is_superseded(&self, key: u32, version: u64) -> bool {
         let mut command = redis::cmd("GET");
         command.arg(format!("a:{key}"));
-        let acknowledged = command.query_async::<Option<u64>>(&mut self.truth.clone()).await;
+        let acknowledged = command.query_async::<Option<u64>>(&mut self.database.clone()).await;
         acknowledged.is_ok_and(|acknowledged| acknowledged.is_some_and(|newer| newer > version))
     }
 
     /// Returns a new identifier for a load or a `set`, unique in the run.
-    pub(super) fn name(&self) -> u64 {
+    pub(super) fn next_load_id(&self) -> u64 {
         let number = 1 + self.loads.fetch_add(1, Ordering::Relaxed);
         (u64::from(self.job.process) << 40) | number
     }

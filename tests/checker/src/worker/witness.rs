@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection};
 use tokio::time::{sleep, timeout};
 
-use super::{mark, state::State};
+use super::{log_milestone, state::State};
 use crate::{
     clock::now,
-    history::{Event, Mark, What},
+    history::{Event, EventKind, Milestone},
     settings::SLOW,
 };
 
@@ -24,16 +24,16 @@ pub(super) async fn watch(state: Arc<State>) {
     let Some(mut servers) = state.job.servers.iter().map(open).collect::<Option<Vec<_>>>() else { return };
     let mut last = None;
     loop {
-        let asked = now();
-        let is_answered = timeout(PATIENCE, ask_all(&mut servers)).await == Ok(true);
+        let sent = now();
+        let is_answered = timeout(PATIENCE, ping_all(&mut servers)).await == Ok(true);
         let answered = now();
         match last {
-            None if is_answered => mark(&state, Mark::Ready),
+            None if is_answered => log_milestone(&state, Milestone::Ready),
             Some(last) if answered - last > SLOW => stall(&state, last, answered),
             _ => {}
         }
         if is_answered {
-            last = Some(asked);
+            last = Some(sent);
         } else {
             for (_, connection) in &mut servers {
                 *connection = None;
@@ -45,16 +45,16 @@ pub(super) async fn watch(state: Arc<State>) {
 
 type Server = (Client, Option<MultiplexedConnection>);
 
-async fn ask_all(servers: &mut [Server]) -> bool {
+async fn ping_all(servers: &mut [Server]) -> bool {
     for (client, connection) in servers {
-        if !ask(client, connection).await {
+        if !ping(client, connection).await {
             return false;
         }
     }
     true
 }
 
-async fn ask(client: &Client, connection: &mut Option<MultiplexedConnection>) -> bool {
+async fn ping(client: &Client, connection: &mut Option<MultiplexedConnection>) -> bool {
     if connection.is_none() {
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         *connection = client.get_multiplexed_async_connection_with_config(&config).await.ok();
@@ -66,7 +66,7 @@ async fn ask(client: &Client, connection: &mut Option<MultiplexedConnection>) ->
 fn stall(state: &State, start: u64, end: u64) {
     state.log.write(&Event {
         process: 0,
-        what: What::Stall,
+        kind: EventKind::Stall,
         key: 0,
         start,
         end,

@@ -3,7 +3,7 @@
 // Replaced, because Moka drops values at any time, possibly in another execution.
 pub(crate) mod store;
 // Replaced, because the values of the models have no code that runs on a drop.
-pub(crate) mod leaving;
+pub(crate) mod deferred_drops;
 
 #[path = "../../../../cached-core/src/l1/counters.rs"]
 pub(crate) mod counters;

@@ -21,7 +21,7 @@ type Slots = HashMap<Key, Arc<Entry>, BuildPrehashed>;
 
 pub(crate) struct L1 {
     slots: Mutex<Slots>,
-    home: Arc<MemoryBudget>,
+    memory: Arc<MemoryBudget>,
     functions: Arc<FunctionRegistry>,
     hot_keys: HotKeys,
 }
@@ -35,19 +35,19 @@ impl L1 {
     ) -> Self {
         Self {
             slots: Mutex::default(),
-            home: MemoryBudget::new(max_bytes),
+            memory: MemoryBudget::new(max_bytes),
             functions: functions.clone(),
             hot_keys: HotKeys::default(),
         }
     }
 
     /// Returns the end at once: no model has enough entries for a scan.
-    pub(crate) fn take_fallen(&self, _: usize, _: usize) -> Option<usize> {
+    pub(crate) fn remove_invalidated(&self, _: usize, _: usize) -> Option<usize> {
         None
     }
 
-    pub(crate) fn home(&self) -> &Arc<MemoryBudget> {
-        &self.home
+    pub(crate) fn memory(&self) -> &Arc<MemoryBudget> {
+        &self.memory
     }
 
     pub(crate) fn hot_keys(&self) -> &HotKeys {
@@ -64,39 +64,39 @@ impl L1 {
 
     pub(crate) fn insert(
         &self,
-        site: &FunctionSpec,
+        spec: &FunctionSpec,
         key: &Key,
         slot: Arc<dyn ErasedValue>,
-        claim: Validity,
-        stamp: Revision,
+        validity: Validity,
+        revision: Revision,
     ) {
-        let kept = Entry::new(EntryParts {
+        let entry = Entry::new(EntryParts {
             key: key.clone(),
-            home: self.home.clone(),
+            memory: self.memory.clone(),
             slot,
-            claim,
-            stamp,
-            rests_until: 0,
-            function: self.functions.of(site).clone(),
+            validity,
+            revision,
+            backoff_until: 0,
+            function: self.functions.metrics_of(spec).clone(),
             heat: None,
             weight: 0,
         });
-        let before = self.slots().insert(key.clone(), Arc::new(kept));
+        let previous = self.slots().insert(key.clone(), Arc::new(entry));
         // Dropping an epoch locks its shard, so no entry is dropped under this lock.
-        retire(before);
+        retire(previous);
     }
 
     pub(crate) fn remove(&self, key: &Key) {
-        let before = self.slots().remove(key);
-        retire(before);
+        let previous = self.slots().remove(key);
+        retire(previous);
     }
 
     pub(crate) fn clear(&self) {
-        let before = std::mem::take(&mut *self.slots());
-        before.into_values().for_each(|kept| retire(Some(kept)));
+        let previous = std::mem::take(&mut *self.slots());
+        previous.into_values().for_each(|entry| retire(Some(entry)));
     }
 
-    pub(crate) fn tell_evicted(&self) {}
+    pub(crate) fn report_evictions(&self) {}
 
     pub(crate) fn usage(&self) -> (u64, u64) {
         (self.slots().len() as u64, 0)
@@ -107,9 +107,9 @@ impl L1 {
     }
 }
 
-fn retire(kept: Option<Arc<Entry>>) {
-    if let Some(kept) = kept {
-        kept.retire();
+fn retire(entry: Option<Arc<Entry>>) {
+    if let Some(entry) = entry {
+        entry.retire();
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use loom::sync::Mutex;
 
-use super::{Act, Orders, block_on, explore, lock, together};
+use super::{Orders, ThreadBody, block_on, explore, lock, run_concurrently};
 use crate::{
     api::keyspace::{Keyspace, LoadError},
     cache::{Cache, builder::CacheBuilder},
@@ -29,9 +29,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 #[derive(Clone)]
 struct World {
     redis: Arc<Redis>,
-    truth: Arc<Mutex<u64>>,
+    source_value: Arc<Mutex<u64>>,
     loads: Arc<AtomicUsize>,
-    /// Number of acts that may still change something.
+    /// Number of threads that may still change something.
     running: Arc<AtomicUsize>,
 }
 
@@ -46,7 +46,7 @@ impl World {
     fn new() -> Self {
         Self {
             redis: Arc::default(),
-            truth: Arc::new(Mutex::new(1)),
+            source_value: Arc::new(Mutex::new(1)),
             loads: Arc::default(),
             running: Arc::default(),
         }
@@ -61,31 +61,31 @@ impl World {
         Process { world: self.clone(), cache: cache.expect("it is well configured") }
     }
 
-    /// Returns an act that runs while messages are delivered.
-    fn act(&self, act: impl FnOnce() + 'static) -> Act {
+    /// Returns the body of a thread that runs while messages are delivered.
+    fn thread(&self, body: impl FnOnce() + 'static) -> ThreadBody {
         self.running.fetch_add(1, Ordering::Relaxed);
         let world = self.clone();
         Box::new(move || {
-            act();
+            body();
             if world.running.fetch_sub(1, Ordering::Relaxed) == 1 {
                 world.redis.close();
             }
         })
     }
 
-    /// Returns an act that delivers messages until all other acts are over and none is left.
-    fn hand_on(&self) -> Act {
+    /// Returns the body of a thread that delivers messages until all other threads are over and none is left.
+    fn deliver_messages(&self) -> ThreadBody {
         let redis = self.redis.clone();
-        Box::new(move || redis.hand_on())
+        Box::new(move || redis.deliver_until_closed())
     }
 
     fn write(&self, value: u64) {
-        *lock(&self.truth) = value;
+        *lock(&self.source_value) = value;
     }
 
     fn load(&self) -> u64 {
         self.loads.fetch_add(1, Ordering::Relaxed);
-        *lock(&self.truth)
+        *lock(&self.source_value)
     }
 
     fn loads(&self) -> usize {
@@ -94,44 +94,44 @@ impl World {
 }
 
 impl Process {
-    fn space(&self) -> Keyspace<u8, u64> {
+    fn keyspace(&self) -> Keyspace<u8, u64> {
         self.cache.keyspace("x", HOUR).expect("it is well configured")
     }
 
     fn call(&self) -> u64 {
         let load = || async { Ok::<_, ()>(self.world.load()) };
-        block_on(self.space().get_or_load(&7, load)).expect("loads do not fail")
+        block_on(self.keyspace().get_or_load(&7, load)).expect("loads do not fail")
     }
 
     /// Returns the value that is stored in L1 or in Redis.
-    fn kept(&self) -> Option<u64> {
-        block_on(self.space().get(&7))
+    fn cached_value(&self) -> Option<u64> {
+        block_on(self.keyspace().get(&7))
     }
 
     fn invalidate(&self) {
-        block_on(self.space().delete(&7)).expect("Redis is there");
+        block_on(self.keyspace().delete(&7)).expect("Redis is there");
     }
 
     /// Makes a call with a tag.
-    fn call_tagged(&self) -> u64 {
-        let (shape, site) =
+    fn call_with_tag(&self) -> u64 {
+        let (policy, spec) =
             (TypedPolicy::<u64, Infallible, u64>::plain().shared(), FunctionSpec::prefix("tagged"));
-        let mut call = PreparedCall::new(&self.cache, &site, &Part(&7), || 1);
+        let mut call = PreparedCall::new(&self.cache, &spec, &Part(&7), || 1);
         call.add_tags(|tags| tags.tag(&Part(&1)));
-        self.run(call, shape)
+        self.run(call, policy)
     }
 
     /// Makes a call with the same tag, which is computed from the value.
-    fn call_telling(&self) -> u64 {
-        let (shape, site) =
-            (TypedPolicy::<u64, Infallible, u64>::plain().shared(), FunctionSpec::prefix("telling"));
-        let call = PreparedCall::new(&self.cache, &site, &Part(&7), || 1);
-        self.run(call, shape.tags_from(|_| vec![crate::tag!("{}", 1)]))
+    fn call_with_value_tag(&self) -> u64 {
+        let (policy, spec) =
+            (TypedPolicy::<u64, Infallible, u64>::plain().shared(), FunctionSpec::prefix("value-tagged"));
+        let call = PreparedCall::new(&self.cache, &spec, &Part(&7), || 1);
+        self.run(call, policy.tags_from(|_| vec![crate::tag!("{}", 1)]))
     }
 
-    fn run(&self, call: PreparedCall, shape: TypedPolicy<u64, Infallible, u64>) -> u64 {
+    fn run(&self, call: PreparedCall, policy: TypedPolicy<u64, Infallible, u64>) -> u64 {
         let load = Load::Inline(async { self.world.load() });
-        let Ok(reply) = block_on(call.run(CacheControl::ttl(HOUR).terms, Arc::new(shape), load)) else {
+        let Ok(reply) = block_on(call.run(CacheControl::ttl(HOUR).terms, Arc::new(policy), load)) else {
             panic!("loads do not panic");
         };
         reply.value
@@ -143,11 +143,11 @@ impl Process {
 }
 
 /// Asserts that no process has a value other than `value`, including a new one that has only Redis to read.
-fn all_have(world: &World, processes: &[&Process], value: u64) {
-    let newcomer = world.process();
-    for process in processes.iter().copied().chain([&newcomer]) {
-        let kept = process.kept();
-        assert!(kept.is_none_or(|kept| kept == value), "an older value is kept");
+fn assert_all_have(world: &World, processes: &[&Process], value: u64) {
+    let new_process = world.process();
+    for process in processes.iter().copied().chain([&new_process]) {
+        let cached = process.cached_value();
+        assert!(cached.is_none_or(|cached| cached == value), "an older value is cached");
     }
 }
 
@@ -159,11 +159,11 @@ pub fn two_processes_share_one_load() {
         let (a, b) = (world.process(), world.process());
         let call = |process: &Process| {
             let process = process.clone();
-            world.act(move || assert_eq!(process.call(), 1))
+            world.thread(move || assert_eq!(process.call(), 1))
         };
-        together([call(&a), call(&b), world.hand_on()]);
+        run_concurrently([call(&a), call(&b), world.deliver_messages()]);
         assert_eq!(world.loads(), 1);
-        all_have(&world, &[&a, &b], 1);
+        assert_all_have(&world, &[&a, &b], 1);
     });
 }
 
@@ -172,9 +172,9 @@ pub fn local_cache_loads_once() {
     explore("one load in a cache alone", Orders::Preemptions(3), || {
         let world = World::new();
         let alone = world.with_cache(Cache::builder());
-        together([(); 3].map(|()| {
+        run_concurrently([(); 3].map(|()| {
             let process = alone.clone();
-            Box::new(move || assert_eq!(process.call(), 1)) as Act
+            Box::new(move || assert_eq!(process.call(), 1)) as ThreadBody
         }));
         assert_eq!(world.loads(), 1);
         assert_eq!(alone.cache.flights().len(), 0);
@@ -203,37 +203,37 @@ fn invalidation(is_own: bool, has_reader: bool) {
     let world = World::new();
     let (a, b) = (world.process(), world.process());
     let (loading, invalidating) = (a.clone(), if is_own { a.clone() } else { b.clone() });
-    let load = world.act(move || _ = loading.call());
-    let invalidate = world.act(move || {
+    let load = world.thread(move || _ = loading.call());
+    let invalidate = world.thread(move || {
         invalidating.world.write(2);
         invalidating.invalidate();
-        assert!(invalidating.kept().is_none_or(|kept| kept == 2), "an older value is kept");
+        assert!(invalidating.cached_value().is_none_or(|cached| cached == 2), "an older value is cached");
     });
     if has_reader {
         // The reader is in the process that loads if the other one invalidates, and otherwise in the other
         // one.
         let reading = if is_own { b.clone() } else { a.clone() };
-        let read = world.act(move || _ = reading.call());
-        together([load, read, invalidate, world.hand_on()]);
+        let read = world.thread(move || _ = reading.call());
+        run_concurrently([load, read, invalidate, world.deliver_messages()]);
     } else {
-        together([load, invalidate, world.hand_on()]);
+        run_concurrently([load, invalidate, world.deliver_messages()]);
     }
-    all_have(&world, &[&a, &b], 2);
+    assert_all_have(&world, &[&a, &b], 2);
 }
 
 /// A call after the delivery of an invalidation gets no older value, neither from L1 nor from a load under
 /// way.
 pub fn call_after_invalidation_gets_new_value() {
-    explore("who calls after the word gets the new value", Orders::Preemptions(3), || {
+    explore("a call after the message gets the new value", Orders::Preemptions(3), || {
         let world = World::new();
         let (a, b) = (world.process(), world.process());
         let loading = a.clone();
-        together([
+        run_concurrently([
             Box::new(move || _ = loading.call()),
             Box::new(move || {
                 world.write(2);
                 b.invalidate();
-                world.redis.hand_on_now();
+                world.redis.deliver_queued();
                 assert_eq!(a.call(), 2);
             }),
         ]);
@@ -247,16 +247,16 @@ pub fn invalidation_removes_cached_value() {
         let (a, b) = (world.process(), world.process());
         assert_eq!((a.call(), b.call(), world.loads()), (1, 1, 1));
         let (reading, invalidating) = (a.clone(), b.clone());
-        together([
-            world.act(move || _ = reading.call()),
-            world.act(move || {
+        run_concurrently([
+            world.thread(move || _ = reading.call()),
+            world.thread(move || {
                 invalidating.world.write(2);
                 invalidating.invalidate();
                 assert_eq!(invalidating.call(), 2);
             }),
-            world.hand_on(),
+            world.deliver_messages(),
         ]);
-        all_have(&world, &[&a, &b], 2);
+        assert_all_have(&world, &[&a, &b], 2);
         assert_eq!((a.call(), b.call(), world.loads()), (2, 2, 2));
     });
 }
@@ -267,40 +267,40 @@ pub fn set_value_is_not_overwritten_by_older_load() {
         let world = World::new();
         let (a, b) = (world.process(), world.process());
         let (loading, setting) = (a.clone(), b.clone());
-        together([
-            world.act(move || _ = loading.call()),
-            world.act(move || block_on(setting.space().set(&7, 2)).expect("Redis is there")),
-            world.hand_on(),
+        run_concurrently([
+            world.thread(move || _ = loading.call()),
+            world.thread(move || block_on(setting.keyspace().set(&7, 2)).expect("Redis is there")),
+            world.deliver_messages(),
         ]);
-        assert_eq!((a.kept(), b.kept()), (Some(2), Some(2)));
+        assert_eq!((a.cached_value(), b.cached_value()), (Some(2), Some(2)));
     });
 }
 
 /// An invalidated tag holds, in the process that loads and in another one.
 pub fn an_invalidated_tag_holds() {
-    tag_holds("an invalidated tag", 2, Process::call_tagged);
+    tag_holds("an invalidated tag", 2, Process::call_with_tag);
 }
 
 /// An invalidated tag that only the value determines holds.
 pub fn invalidated_value_tag_holds() {
-    tag_holds("an invalidated tag of a value", 3, Process::call_telling);
+    tag_holds("an invalidated tag of a value", 3, Process::call_with_value_tag);
 }
 
-fn tag_holds(what: &str, preemptions: usize, call: fn(&Process) -> u64) {
+fn tag_holds(name: &str, preemptions: usize, call: fn(&Process) -> u64) {
     for is_own in [true, false] {
         let place = if is_own { "where it was made" } else { "elsewhere" };
-        explore(&format!("{what} holds {place}"), Orders::Preemptions(preemptions), move || {
+        explore(&format!("{name} holds {place}"), Orders::Preemptions(preemptions), move || {
             let world = World::new();
             let (a, b) = (world.process(), world.process());
             let (loading, invalidating) = (a.clone(), if is_own { a.clone() } else { b.clone() });
-            together([
-                world.act(move || _ = call(&loading)),
-                world.act(move || {
+            run_concurrently([
+                world.thread(move || _ = call(&loading)),
+                world.thread(move || {
                     invalidating.world.write(2);
                     invalidating.invalidate_tag();
                     assert_eq!(call(&invalidating), 2);
                 }),
-                world.hand_on(),
+                world.deliver_messages(),
             ]);
             assert_eq!((call(&a), call(&b)), (2, 2));
         });
@@ -309,18 +309,18 @@ fn tag_holds(what: &str, preemptions: usize, call: fn(&Process) -> u64) {
 
 /// Callers that wait for a failed load do not hang, and nothing is left behind.
 pub fn failed_load_leaves_no_caller_hanging() {
-    explore("a failed load hangs nobody", Orders::Preemptions(3), || {
+    explore("a failed load leaves no caller hanging", Orders::Preemptions(3), || {
         let world = World::new();
         let (a, b) = (world.process(), world.process());
         let (failing, calling) = (a.clone(), b.clone());
-        together([
-            world.act(move || {
+        run_concurrently([
+            world.thread(move || {
                 let load = || async { Err::<u64, _>(()) };
-                let result = block_on(failing.space().get_or_load(&7, load));
+                let result = block_on(failing.keyspace().get_or_load(&7, load));
                 assert!(matches!(result, Ok(1) | Err(LoadError::Failed(_))));
             }),
-            world.act(move || assert_eq!(calling.call(), 1)),
-            world.hand_on(),
+            world.thread(move || assert_eq!(calling.call(), 1)),
+            world.deliver_messages(),
         ]);
         assert_eq!(world.loads(), 1);
     });
@@ -330,23 +330,23 @@ pub fn failed_load_leaves_no_caller_hanging() {
 ///
 /// The call that has the turn of the sender continues until the outbox is empty.
 pub fn refused_invalidations_are_resent() {
-    explore("what could not be told is told in the end", Orders::Preemptions(3), || {
+    explore("refused invalidations are sent in the end", Orders::Preemptions(3), || {
         let world = World::new();
         let a = world.process();
         assert_eq!(a.call(), 1);
         world.write(2);
         world.redis.refuse(3);
-        let invalidate = || -> Act {
+        let invalidate = || -> ThreadBody {
             let a = a.clone();
             Box::new(move || {
-                if let Err(error) = block_on(a.space().delete(&7)) {
+                if let Err(error) = block_on(a.keyspace().delete(&7)) {
                     assert!(error.is_not_propagated());
                 }
-                assert_eq!(a.kept(), None);
+                assert_eq!(a.cached_value(), None);
             })
         };
-        together([invalidate(), invalidate()]);
-        assert!(a.cache.shared().pending.is_empty(), "a word is left, and nobody tells it");
+        run_concurrently([invalidate(), invalidate()]);
+        assert!(a.cache.shared().outbox.is_empty(), "an invalidation is left, and no call sends it");
         assert!(world.redis.is_empty());
     });
 }

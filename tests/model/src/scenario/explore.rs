@@ -26,14 +26,14 @@ pub(super) enum Orders {
 }
 
 /// Limit of steps. A thread takes more only in an endless loop.
-const MOST_STEPS: usize = 20_000;
+const MAX_STEPS: usize = 20_000;
 
 /// Runs `model` once for each order. The model must not depend on anything but loom.
 pub(super) fn explore(name: &str, orders: Orders, model: impl Fn() + Send + Sync + 'static) {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = count.clone();
     let mut builder = Builder::new();
-    builder.max_branches = MOST_STEPS;
+    builder.max_branches = MAX_STEPS;
     builder.preemption_bound = match orders {
         Orders::Every => None,
         Orders::Preemptions(most) => Some(most),
@@ -52,14 +52,14 @@ pub(super) fn explore(name: &str, orders: Orders, model: impl Fn() + Send + Sync
 }
 
 /// Code of one thread.
-pub(super) type Act = Box<dyn FnOnce()>;
+pub(super) type ThreadBody = Box<dyn FnOnce()>;
 
-/// Runs all acts at the same time, the last one in this thread, and waits for them.
-pub(super) fn together<const N: usize>(acts: [Act; N]) {
-    let mut acts = Vec::from(acts);
-    let last = acts.pop();
-    let threads: Vec<_> = acts.into_iter().map(thread::spawn).collect();
-    last.into_iter().for_each(|act| act());
+/// Runs all bodies at the same time, the last one in this thread, and waits for them.
+pub(super) fn run_concurrently<const N: usize>(bodies: [ThreadBody; N]) {
+    let mut bodies = Vec::from(bodies);
+    let last = bodies.pop();
+    let threads: Vec<_> = bodies.into_iter().map(thread::spawn).collect();
+    last.into_iter().for_each(|body| body());
     for thread in threads {
         thread.join().expect("a thread of the model panicked");
     }
@@ -71,36 +71,36 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Waits for a future in one of loom's threads. A lost wake is a deadlock, which loom finds.
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let bell = Arc::new(Bell::default());
-    let waker = Waker::from(bell.clone());
+    let signal = Arc::new(Signal::default());
+    let waker = Waker::from(signal.clone());
     let mut future = pin!(future);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return output;
         }
-        bell.wait();
+        signal.wait();
     }
 }
 
 #[derive(Default)]
-struct Bell {
-    has_rung: Mutex<bool>,
-    ringing: Condvar,
+struct Signal {
+    is_set: Mutex<bool>,
+    changed: Condvar,
 }
 
-impl Bell {
+impl Signal {
     fn wait(&self) {
-        let mut has_rung = lock(&self.has_rung);
-        while !*has_rung {
-            has_rung = self.ringing.wait(has_rung).expect("loom's locks are not poisoned");
+        let mut is_set = lock(&self.is_set);
+        while !*is_set {
+            is_set = self.changed.wait(is_set).expect("loom's locks are not poisoned");
         }
-        *has_rung = false;
+        *is_set = false;
     }
 }
 
-impl Wake for Bell {
+impl Wake for Signal {
     fn wake(self: Arc<Self>) {
-        *lock(&self.has_rung) = true;
-        self.ringing.notify_one();
+        *lock(&self.is_set) = true;
+        self.changed.notify_one();
     }
 }

@@ -15,7 +15,7 @@ use std::{
 
 use loom::sync::Mutex;
 
-use super::{Act, Orders, block_on, explore, lock, together};
+use super::{Orders, ThreadBody, block_on, explore, lock, run_concurrently};
 use crate::{
     flight::{FlightResult, Flights, FollowOutcome, Leader, Role},
     key::{Key, KeyRef},
@@ -28,7 +28,7 @@ struct Process {
     flights: Arc<Flights>,
     key: Key,
     l1: Mutex<Option<u64>>,
-    truth: Mutex<u64>,
+    source_value: Mutex<u64>,
     loads: AtomicUsize,
 }
 
@@ -36,9 +36,9 @@ impl Process {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             flights: Arc::new(Flights::new()),
-            key: KeyRef::write(&mut Vec::new(), &FunctionSpec::prefix("x"), &()).unwrap().owned(),
+            key: KeyRef::encode(&mut Vec::new(), &FunctionSpec::prefix("x"), &()).unwrap().owned(),
             l1: Mutex::default(),
-            truth: Mutex::new(1),
+            source_value: Mutex::new(1),
             loads: AtomicUsize::new(0),
         })
     }
@@ -46,12 +46,12 @@ impl Process {
     /// Makes a call without a shared tier.
     fn call(&self) -> u64 {
         loop {
-            if let Some(value) = self.look() {
+            if let Some(value) = self.cached_value() {
                 return value;
             }
             let leader = match self.flights.join(&self.key, false) {
                 Role::Lead(leader) => leader,
-                Role::Recurse => panic!("nobody calls itself"),
+                Role::Recurse => panic!("no load calls itself"),
                 Role::Follow(follower) => match block_on(follower) {
                     FollowOutcome::Lead(leader) => leader,
                     FollowOutcome::Superseded => continue,
@@ -60,7 +60,7 @@ impl Process {
                 },
             };
             // The flight before this one may have ended between the lookup in L1 and the join.
-            if let Some(value) = self.look() {
+            if let Some(value) = self.cached_value() {
                 leader.land(slot(value), || ());
                 return value;
             }
@@ -70,13 +70,13 @@ impl Process {
 
     fn load(&self, leader: Leader) -> u64 {
         self.loads.fetch_add(1, Ordering::Relaxed);
-        let value = *lock(&self.truth);
+        let value = *lock(&self.source_value);
         leader.begin_landing();
         leader.land(slot(value), || *lock(&self.l1) = Some(value));
         value
     }
 
-    fn look(&self) -> Option<u64> {
+    fn cached_value(&self) -> Option<u64> {
         *lock(&self.l1)
     }
 
@@ -86,7 +86,7 @@ impl Process {
 }
 
 fn slot(value: u64) -> Arc<dyn ErasedValue> {
-    Arc::new(Value { meta: Freshness::new(0, Duration::ZERO, Duration::MAX, 0), value })
+    Arc::new(Value { freshness: Freshness::new(0, Duration::ZERO, Duration::MAX, 0), value })
 }
 
 fn value(slot: &dyn ErasedValue) -> u64 {
@@ -106,13 +106,13 @@ pub fn three_callers_share_one_load() {
 
 fn share_one_load<const N: usize>() {
     let process = Process::new();
-    together([(); N].map(|()| {
+    run_concurrently([(); N].map(|()| {
         let process = process.clone();
-        Box::new(move || assert_eq!(process.call(), 1)) as Act
+        Box::new(move || assert_eq!(process.call(), 1)) as ThreadBody
     }));
     assert_eq!(process.loads.load(Ordering::Relaxed), 1);
     assert_eq!(process.flights.len(), 0);
-    assert_eq!(process.look(), Some(1));
+    assert_eq!(process.cached_value(), Some(1));
 }
 
 /// No older value is in L1 after an invalidation has returned, however late its load lands.
@@ -122,7 +122,7 @@ pub fn invalidation_prevents_storing_older_load() {
     explore("no load from before an invalidation is kept", Orders::Preemptions(3), || {
         let process = Process::new();
         let (one, other) = (process.clone(), process.clone());
-        together([
+        run_concurrently([
             Box::new(move || {
                 one.call();
             }),
@@ -132,14 +132,14 @@ pub fn invalidation_prevents_storing_older_load() {
             {
                 let process = process.clone();
                 Box::new(move || {
-                    *lock(&process.truth) = 2;
+                    *lock(&process.source_value) = 2;
                     process.invalidate();
-                    assert_ne!(process.look(), Some(1));
+                    assert_ne!(process.cached_value(), Some(1));
                     assert_eq!(process.call(), 2);
                 })
             },
         ]);
-        assert_eq!(process.look(), Some(2));
+        assert_eq!(process.cached_value(), Some(2));
         assert_eq!(process.flights.len(), 0);
     });
 }
@@ -149,20 +149,20 @@ pub fn clear_prevents_storing_older_load() {
     explore("no load from before a clearing is kept", Orders::Every, || {
         let process = Process::new();
         let one = process.clone();
-        together([
+        run_concurrently([
             Box::new(move || {
                 one.call();
             }),
             {
                 let process = process.clone();
                 Box::new(move || {
-                    *lock(&process.truth) = 2;
+                    *lock(&process.source_value) = 2;
                     process.flights.supersede_all(|| *lock(&process.l1) = None);
-                    assert_ne!(process.look(), Some(1));
+                    assert_ne!(process.cached_value(), Some(1));
                 })
             },
         ]);
-        assert_ne!(process.look(), Some(1));
+        assert_ne!(process.cached_value(), Some(1));
         assert_eq!(process.flights.len(), 0);
     });
 }
@@ -175,13 +175,13 @@ enum End {
     Panicked,
 }
 
-fn end(leader: Leader, how: End) {
-    match how {
+fn end_load(leader: Leader, ending: End) {
+    match ending {
         End::Dropped => drop(leader),
-        End::Failed => _ = leader.hand_on(),
+        End::Failed => _ = leader.pass_lead(),
         End::Panicked => {
             // Not `panic!`, which would print a message each time.
-            let load = leader.watch(async { resume_unwind(Box::new("no")) });
+            let load = leader.run(async { resume_unwind(Box::new("no")) });
             let panicked: Result<(), _> = block_on(load);
             assert!(panicked.is_err());
             leader.fail(FlightResult::Panicked);
@@ -189,24 +189,24 @@ fn end(leader: Leader, how: End) {
     }
 }
 
-/// Makes three calls, each of which ends its load as `how` defines.
+/// Makes three calls, each of which ends its load as `endings` defines.
 ///
 /// Returns the number of followers that took the lead.
-fn losers(how: [Option<End>; 3]) -> usize {
+fn promoted_followers(endings: [Option<End>; 3]) -> usize {
     let process = Process::new();
     let (failed, promoted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    together(how.map(|how| {
+    run_concurrently(endings.map(|ending| {
         let (process, failed, promoted) = (process.clone(), failed.clone(), promoted.clone());
         Box::new(move || {
             let leader = match process.flights.join(&process.key, false) {
                 Role::Lead(leader) => leader,
-                Role::Recurse => panic!("nobody calls itself"),
+                Role::Recurse => panic!("no load calls itself"),
                 Role::Follow(follower) => match block_on(follower) {
                     FollowOutcome::Lead(leader) => {
                         promoted.fetch_add(1, Ordering::Relaxed);
                         leader
                     }
-                    FollowOutcome::Superseded => panic!("nobody invalidates"),
+                    FollowOutcome::Superseded => panic!("no call invalidates"),
                     FollowOutcome::Landed(FlightResult::Shared(_)) => return,
                     FollowOutcome::Landed(_) => {
                         assert_eq!(failed.load(Ordering::Relaxed), 2, "there is a second try, and no third");
@@ -214,16 +214,16 @@ fn losers(how: [Option<End>; 3]) -> usize {
                     }
                 },
             };
-            match how {
-                Some(how) => {
+            match ending {
+                Some(ending) => {
                     failed.fetch_add(1, Ordering::Relaxed);
-                    end(leader, how);
+                    end_load(leader, ending);
                 }
                 None => {
                     process.load(leader);
                 }
             }
-        }) as Act
+        }) as ThreadBody
     }));
     assert_eq!(process.flights.len(), 0);
     promoted.load(Ordering::Relaxed)
@@ -232,14 +232,14 @@ fn losers(how: [Option<End>; 3]) -> usize {
 /// No caller hangs when a leader is dropped, and a follower loads.
 pub fn follower_leads_after_dropped_leader() {
     explore("a dropped leader is followed by another", Orders::Preemptions(4), || {
-        losers([Some(End::Dropped), None, Some(End::Dropped)]);
+        promoted_followers([Some(End::Dropped), None, Some(End::Dropped)]);
     });
 }
 
 /// The followers of a load with an error that is not shared load one after the other, and none is forgotten.
 pub fn followers_lead_in_turn_after_failed_load() {
     explore("after a failed load each follower has its turn", Orders::Preemptions(4), || {
-        losers([Some(End::Failed); 3]);
+        promoted_followers([Some(End::Failed); 3]);
     });
 }
 
@@ -248,10 +248,10 @@ pub fn new_leader_may_be_dropped() {
     explore("a follower that has its turn may go away", Orders::Preemptions(4), || {
         let process = Process::new();
         let (leading, going, staying) = (process.clone(), process.clone(), process.clone());
-        together([
+        run_concurrently([
             Box::new(move || {
                 if let Role::Lead(leader) = leading.flights.join(&leading.key, false) {
-                    leader.hand_on();
+                    leader.pass_lead();
                 }
             }),
             Box::new(move || {
@@ -269,7 +269,7 @@ pub fn new_leader_may_be_dropped() {
 /// At most one follower loads again after a load that panicked.
 pub fn panicked_load_is_retried_once() {
     explore("a load that panicked is tried once more", Orders::Preemptions(3), || {
-        assert!(losers([Some(End::Panicked); 3]) <= 1);
+        assert!(promoted_followers([Some(End::Panicked); 3]) <= 1);
     });
 }
 
@@ -278,7 +278,7 @@ pub fn dropped_follower_leaves_nothing_behind() {
     explore("a follower may go away at any time", Orders::Preemptions(4), || {
         let process = Process::new();
         let (leading, going, staying) = (process.clone(), process.clone(), process.clone());
-        together([
+        run_concurrently([
             Box::new(move || {
                 if let Role::Lead(leader) = leading.flights.join(&leading.key, false) {
                     drop(leader);
@@ -297,7 +297,7 @@ pub fn circular_wait_of_loads_is_refused() {
     explore("loads do not wait in a circle", Orders::Every, || {
         let (x, y) = (Process::new(), Process::new());
         let recursions = Arc::new(AtomicUsize::new(0));
-        let run = |own: &Arc<Process>, other: &Arc<Process>| -> Act {
+        let run = |own: &Arc<Process>, other: &Arc<Process>| -> ThreadBody {
             let (own, other, recursions) = (own.clone(), other.clone(), recursions.clone());
             Box::new(move || {
                 let Role::Lead(leader) = own.flights.join(&own.key, false) else { return };
@@ -308,11 +308,11 @@ pub fn circular_wait_of_loads_is_refused() {
                         Role::Recurse => _ = recursions.fetch_add(1, Ordering::Relaxed),
                     }
                 };
-                assert!(block_on(leader.watch(inner)).is_ok());
+                assert!(block_on(leader.run(inner)).is_ok());
                 leader.land(slot(1), || ());
             })
         };
-        together([run(&x, &y), run(&y, &x)]);
+        run_concurrently([run(&x, &y), run(&y, &x)]);
         assert!(recursions.load(Ordering::Relaxed) <= 1, "it is enough that one does not wait");
         assert_eq!((x.flights.len(), y.flights.len()), (0, 0));
     });

@@ -67,7 +67,7 @@ fn zipf(skew: f64) -> Vec<u64> {
 }
 
 #[test]
-fn of_a_skewed_trace() {
+fn skewed_trace_beats_lru() {
     let (ours, lru) = ratios(200, &zipf(0.99));
     assert!(ours >= 520 && ours >= lru + 100, "{ours}, LRU {lru}");
     let (ours, lru) = ratios(4_000, &zipf(0.7));
@@ -76,7 +76,7 @@ fn of_a_skewed_trace() {
 
 /// Every second request is for a key that is requested once, in half of the 200,000 requests.
 #[test]
-fn of_a_skewed_trace_with_scans() {
+fn skewed_trace_with_scans_beats_lru() {
     let zipf = zipf(0.99).into_iter().enumerate();
     let keys: Vec<_> =
         zipf.map(|(n, key)| if n % 20_000 < 10_000 && n % 2 == 0 { SCAN + n as u64 } else { key }).collect();
@@ -85,7 +85,7 @@ fn of_a_skewed_trace_with_scans() {
 }
 
 #[test]
-fn of_a_loop_that_does_not_fit() {
+fn loop_longer_than_the_capacity_has_hits_unlike_lru() {
     let keys: Vec<_> = (0..100_000).map(|n| n % 2_500).collect();
     for (capacity, least) in [(500, 160), (1_250, 400), (2_000, 650)] {
         let (ours, lru) = ratios(capacity, &keys);
@@ -96,7 +96,7 @@ fn of_a_loop_that_does_not_fit() {
 /// The longer ago a key was used, the less likely it is next: no policy is better than LRU there.
 #[test]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a depth")]
-fn of_a_trace_where_lru_is_best() {
+fn trace_made_for_lru_is_nearly_as_good_as_lru() {
     let (mut stack, mut random) = ((0..4_000_u64).collect::<Vec<_>>(), Random(2));
     let keys: Vec<_> = (0..100_000)
         .map(|_| {
@@ -114,7 +114,7 @@ fn of_a_trace_where_lru_is_best() {
 
 /// Other keys become the frequent ones, abruptly and every 20,000 requests.
 #[test]
-fn of_a_hot_set_that_moves() {
+fn moving_hot_set_is_at_least_as_good_as_lru() {
     let keys: Vec<_> =
         zipf(0.99).into_iter().enumerate().map(|(n, key)| key + n as u64 / 20_000 * 7_919).collect();
     let (ours, lru) = ratios(1_000, &keys);
@@ -123,7 +123,7 @@ fn of_a_hot_set_that_moves() {
 
 /// A key that is removed from time to time gets its place back when it returns.
 #[test]
-fn of_keys_that_are_removed_and_come_back() {
+fn removed_keys_have_hits_again_after_their_return() {
     let mut cache = Cache::new(200);
     let mut random = Random(3);
     let (keys, mut hits) = (zipf(0.99), 0);
@@ -138,7 +138,7 @@ fn of_keys_that_are_removed_and_come_back() {
 
 /// One key in ten weighs fifty times as much as the others, and there is room for more of the light ones.
 #[test]
-fn of_keys_that_weigh_differently() {
+fn light_keys_have_hits_among_heavy_ones() {
     let mut cache = Cache::new(1_000);
     let keys = zipf(0.99);
     let hits = keys

@@ -10,64 +10,64 @@ use crate::{
     telemetry::functions::FunctionRegistry,
     tier::{Attachment, Found, Leased, TagsClaimed},
     value::{
-        codec::Written,
+        codec::CodecId,
         policy::{Encoded, Encoder},
     },
 };
 
 /// A tier that records the fills that it gets, and may refuse one.
 #[derive(Debug)]
-struct Noting {
+struct RecordingTier {
     inner: FakeTier,
-    notes: Arc<Notes>,
+    log: Arc<FillLog>,
 }
 
 #[derive(Debug, Default)]
-struct Notes {
+struct FillLog {
     /// Length and tags of each value that was to be stored.
     fills: Mutex<Vec<(usize, Vec<String>)>>,
     /// Error of the next fill.
     refusal: Mutex<Option<TierError>>,
 }
 
-impl Notes {
+impl FillLog {
     fn refuse(&self, error: TierError) {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
     /// Returns the fills since the last call.
-    fn taken(&self) -> Vec<(usize, Vec<String>)> {
+    fn take_fills(&self) -> Vec<(usize, Vec<String>)> {
         mem::take(&mut *self.fills.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 #[async_trait]
-impl Tier for Noting {
+impl Tier for RecordingTier {
     fn attach(&self, attachment: Attachment) {
         self.inner.attach(attachment);
     }
 
-    async fn look(&self, asks: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
-        self.inner.look(asks, tags).await
+    async fn lookup(&self, lookups: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
+        self.inner.lookup(lookups, tags).await
     }
 
-    async fn lease(&self, claims: &[LeaseRequest<'_>], tags: TagRequest<'_>) -> Result<Leased, TierError> {
-        self.inner.lease(claims, tags).await
+    async fn lease(&self, requests: &[LeaseRequest<'_>], tags: TagRequest<'_>) -> Result<Leased, TierError> {
+        self.inner.lease(requests, tags).await
     }
 
-    async fn adopt(
+    async fn claim_tags(
         &self,
         tags: &[String],
         keep: Duration,
         since: JournalPosition,
     ) -> Result<TagsClaimed, TierError> {
-        self.inner.adopt(tags, keep, since).await
+        self.inner.claim_tags(tags, keep, since).await
     }
 
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
-        let noted = fills.iter().map(|fill| (fill.bytes.len(), fill.tags.clone()));
-        self.notes.fills.lock().unwrap_or_else(PoisonError::into_inner).extend(noted);
-        let refusal = self.notes.refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let recorded = fills.iter().map(|fill| (fill.bytes.len(), fill.tags.clone()));
+        self.log.fills.lock().unwrap_or_else(PoisonError::into_inner).extend(recorded);
+        let refusal = self.log.refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
         match refusal {
             Some(error) => Err(error),
             None => self.inner.fill(fills).await,
@@ -99,10 +99,10 @@ impl Tier for Noting {
     }
 }
 
-fn noting() -> (World, Arc<Notes>) {
-    let notes = Arc::new(Notes::default());
-    let tier_of = |inner| Noting { inner, notes: notes.clone() };
-    (World::over(LONG, tier_of), notes)
+fn recording() -> (World, Arc<FillLog>) {
+    let log = Arc::new(FillLog::default());
+    let tier_of = |inner| RecordingTier { inner, log: log.clone() };
+    (World::over(LONG, tier_of), log)
 }
 
 impl World {
@@ -112,19 +112,19 @@ impl World {
 
         let encoder: Encoder = Box::new(move |_, _, out| {
             out.resize(bytes, 0);
-            Ok(Encoded { by: Written(1), is_empty: false })
+            Ok(Encoded { codec: CodecId(1), is_empty: false })
         });
         let life =
-            Life { since: self.clock.clock().now(), ttl, stale: Duration::ZERO, spare: Duration::ZERO };
+            Life { start: self.clock.clock().now(), ttl, stale: Duration::ZERO, spare: Duration::ZERO };
         let fill = Fill { encoder, created_ms: 0, life };
         let functions = FunctionRegistry::new();
-        lease.fill(fill, tags, functions.of(&SPEC), Budget::Own, |_| ()).await
+        lease.fill(fill, tags, functions.metrics_of(&SPEC), Budget::Own, |_| ()).await
     }
 }
 
 fn stored(verdict: Verdict) -> Validity {
     match verdict {
-        Verdict::Stored(claim) => claim,
+        Verdict::Stored(validity) => validity,
         Verdict::Stubbed(_) => panic!("it was replaced by a stub"),
         Verdict::Rejected => panic!("it was rejected"),
         Verdict::Undecided => panic!("it is not known"),
@@ -132,84 +132,85 @@ fn stored(verdict: Verdict) -> Validity {
 }
 
 #[tokio::test]
-async fn a_fill_keeps_the_tags_that_would_end_before_its_value() {
+async fn fill_extends_tags_that_would_expire_before_its_value() {
     for (more, is_kept) in [(Duration::ZERO, false), (NANO, true), (2 * MINUTE, true)] {
-        let (world, notes) = noting();
+        let (world, log) = recording();
         let mut lease = world.lease(&[world.tag()]).await;
-        let (verdict, trips) = world.trips(world.fill(&mut lease, 10, MINUTE + more, &[])).await;
+        let (verdict, round_trips) =
+            world.count_round_trips(world.fill(&mut lease, 10, MINUTE + more, &[])).await;
         assert!(stored(verdict).is_intact());
-        assert_eq!(trips, 1, "nothing changed, over the same line");
-        let tags: Vec<_> = notes.taken().into_iter().map(|(_, tags)| tags).collect();
-        let kept = if is_kept { vec![world.tag()] } else { Vec::new() };
-        assert_eq!(tags, [kept], "a minute and {more:?}");
+        assert_eq!(round_trips, 1, "nothing changed, over the same feed");
+        let tags: Vec<_> = log.take_fills().into_iter().map(|(_, tags)| tags).collect();
+        let expected = if is_kept { vec![world.tag()] } else { Vec::new() };
+        assert_eq!(tags, [expected], "a minute and {more:?}");
     }
     // The load took some time.
-    let (world, notes) = noting();
+    let (world, log) = recording();
     let mut lease = world.lease(&[world.tag()]).await;
     world.clock.advance(NANO);
     stored(world.fill(&mut lease, 10, MINUTE, &[]).await);
-    assert_eq!(notes.taken().remove(0).1, [world.tag()]);
+    assert_eq!(log.take_fills().remove(0).1, [world.tag()]);
 }
 
 #[tokio::test]
 async fn fill_claims_value_tags_and_is_rejected_without_journal_position() {
-    let (world, notes) = noting();
+    let (world, log) = recording();
     let mut lease = world.lease(&[]).await;
-    let moment = JournalPosition { count: 1, number: 0 };
-    lease.since = Some((moment, world.shared.marks.of("any tag")));
-    assert!(lease.any_tag().is_some_and(|any_tag| **any_tag.name() == *"any tag"));
-    let claim = stored(world.fill(&mut lease, 10, 5 * MINUTE, &[world.tag()]).await);
-    assert_eq!(claim.tag_keys(), [world.tag()]);
-    assert_eq!(notes.taken().remove(0).1, Vec::<String>::new(), "they were kept when they were adopted");
+    let position = JournalPosition { journal_id: 1, offset: 0 };
+    lease.journal = Some((position, world.shared.epochs.current("any tag")));
+    assert!(lease.journal_epoch().is_some_and(|epoch| **epoch.name() == *"any tag"));
+    let validity = stored(world.fill(&mut lease, 10, 5 * MINUTE, &[world.tag()]).await);
+    assert_eq!(validity.tag_keys(), [world.tag()]);
+    assert_eq!(log.take_fills().remove(0).1, Vec::<String>::new(), "they were kept when they were claimed");
 
     let mut lease = world.lease(&[]).await;
     let verdict = world.fill(&mut lease, 10, MINUTE, &[world.tag()]).await;
     assert!(matches!(verdict, Verdict::Rejected), "nothing says whether they were invalidated meanwhile");
-    assert!(notes.taken().is_empty());
+    assert!(log.take_fills().is_empty());
 }
 
 #[tokio::test]
-async fn a_large_value_that_is_not_taken_is_replaced_by_a_stub() {
-    let (world, notes) = noting();
+async fn stub_replaces_a_large_value_that_is_not_stored() {
+    let (world, log) = recording();
     let mut lease = world.lease(&[]).await;
     stored(world.fill(&mut lease, LARGE_VALUE - 1_000, MINUTE, &[]).await);
-    let around = notes.taken()[0].0 - (LARGE_VALUE - 1_000);
+    let overhead = log.take_fills()[0].0 - (LARGE_VALUE - 1_000);
     for error in [TierError::Timeout, TierError::Refused("OOM".to_owned()), TierError::Unavailable] {
         for (bytes, is_large) in [(LARGE_VALUE, false), (LARGE_VALUE + 1, true)] {
             world.tier.remove(KEY);
             let mut lease = world.lease(&[]).await;
-            notes.refuse(error.clone());
-            let verdict = world.fill(&mut lease, bytes - around, MINUTE, &[]).await;
+            log.refuse(error.clone());
+            let verdict = world.fill(&mut lease, bytes - overhead, MINUTE, &[]).await;
             let is_stubbed = is_large && error != TierError::Unavailable;
             match verdict {
-                Verdict::Stubbed(claim) => assert!(is_stubbed && claim.is_intact()),
+                Verdict::Stubbed(validity) => assert!(is_stubbed && validity.is_intact()),
                 Verdict::Undecided => assert!(!is_stubbed, "{bytes} bytes, {error:?}"),
                 _ => panic!("{bytes} bytes, {error:?}"),
             }
-            let lengths: Vec<_> = notes.taken().into_iter().map(|(length, _)| length).collect();
+            let lengths: Vec<_> = log.take_fills().into_iter().map(|(length, _)| length).collect();
             assert_eq!((lengths[0], lengths.len()), (bytes, if is_stubbed { 2 } else { 1 }));
         }
     }
 }
 
 #[tokio::test]
-async fn a_large_value_that_is_not_taken_leaves_the_value_before_it() {
-    let (world, notes) = noting();
+async fn large_value_that_is_not_stored_leaves_the_previous_value() {
+    let (world, log) = recording();
     for is_stub in [false, true] {
         world.tier.remove(KEY);
         let mut lease = world.lease(&[]).await;
         if is_stub {
-            notes.refuse(TierError::Timeout);
+            log.refuse(TierError::Timeout);
             assert!(matches!(world.fill(&mut lease, LARGE_VALUE, MINUTE, &[]).await, Verdict::Stubbed(_)));
         } else {
             stored(world.fill(&mut lease, 10, MINUTE, &[]).await);
         }
         let before = world.tier.bytes(KEY);
         let mut lease = world.lease_as(&[], LeaseMode::Always).await;
-        notes.taken();
-        notes.refuse(TierError::Timeout);
+        log.take_fills();
+        log.refuse(TierError::Timeout);
         let verdict = world.fill(&mut lease, LARGE_VALUE, MINUTE, &[]).await;
-        let fills = notes.taken().len();
+        let fills = log.take_fills().len();
         if is_stub {
             assert!(matches!(verdict, Verdict::Stubbed(_)) && fills == 2);
         } else {
@@ -219,34 +220,36 @@ async fn a_large_value_that_is_not_taken_leaves_the_value_before_it() {
 }
 
 #[tokio::test]
-async fn a_value_that_was_stored_stands_on_the_moment_and_the_line_of_its_fill() {
-    let (world, _) = noting();
+async fn stored_value_has_the_time_and_feed_of_its_fill() {
+    let (world, _) = recording();
     let mut lease = world.lease(&[]).await;
-    let (before, leased_over) = (lease.claim.checked, lease.claim.line.clone());
+    let (before, leased_feed) = (lease.validity.checked_at, lease.validity.feed.clone());
     world.clock.advance(MINUTE);
     world.tier.set_down(true);
     world.tier.set_down(false);
     // The outage does not end the epoch of this key. The fake tier has only a new change feed afterwards.
-    let (verdict, trips) = world.trips(world.fill(&mut lease, 10, MINUTE, &[])).await;
-    let claim = stored(verdict);
-    assert_eq!((claim.checked, trips), (before + nanos(MINUTE), 1));
-    assert!(claim.is_intact() && claim.line.watches() && !claim.line.is_same(&leased_over));
+    let (verdict, round_trips) = world.count_round_trips(world.fill(&mut lease, 10, MINUTE, &[])).await;
+    let validity = stored(verdict);
+    assert_eq!((validity.checked_at, round_trips), (before + nanos(MINUTE), 1));
+    assert!(validity.is_intact() && validity.feed.is_tracked() && !validity.feed.is_same(&leased_feed));
 }
 
 #[tokio::test]
-async fn a_value_whose_tags_were_watched_over_another_line_is_looked_at_again() {
+async fn value_is_revalidated_when_its_tags_had_another_feed() {
     for is_invalidated in [false, true] {
-        let (world, _) = noting();
+        let (world, _) = recording();
         let mut lease = world.lease(&[world.tag()]).await;
         world.tier.set_down(true);
         world.tier.set_down(false);
         if is_invalidated {
             world.other.delete(&[], &[world.tag()]).await.unwrap();
         }
-        let (verdict, trips) = world.trips(world.fill(&mut lease, 10, MINUTE, &[])).await;
-        assert_eq!(trips, 2);
+        let (verdict, round_trips) = world.count_round_trips(world.fill(&mut lease, 10, MINUTE, &[])).await;
+        assert_eq!(round_trips, 2);
         match verdict {
-            Verdict::Stored(claim) => assert!(!is_invalidated && claim.is_intact() && claim.line.watches()),
+            Verdict::Stored(validity) => {
+                assert!(!is_invalidated && validity.is_intact() && validity.feed.is_tracked())
+            }
             Verdict::Rejected => assert!(is_invalidated),
             _ => panic!("it was stored or rejected"),
         }
@@ -254,30 +257,30 @@ async fn a_value_whose_tags_were_watched_over_another_line_is_looked_at_again() 
 }
 
 #[tokio::test]
-async fn a_word_about_the_key_since_the_lease_was_taken_may_have_been_about_the_lease() {
-    let (world, _) = noting();
+async fn value_is_revalidated_when_its_key_was_reported_as_changed() {
+    let (world, _) = recording();
     let mut lease = world.lease(&[]).await;
-    world.shared.marks.end(KEY);
-    let (verdict, trips) = world.trips(world.fill(&mut lease, 10, MINUTE, &[])).await;
+    world.shared.epochs.end(KEY);
+    let (verdict, round_trips) = world.count_round_trips(world.fill(&mut lease, 10, MINUTE, &[])).await;
     assert!(stored(verdict).is_intact());
-    assert_eq!(trips, 2);
+    assert_eq!(round_trips, 2);
     drop(lease);
-    assert!(!world.shared.returning.is_under_way(KEY), "there is no lease any more");
+    assert!(!world.shared.pending_releases.is_pending(KEY), "there is no lease any more");
 }
 
 #[tokio::test]
-async fn a_value_whose_lease_is_gone_is_rejected() {
-    let (world, _) = noting();
+async fn fill_without_a_lease_is_rejected() {
+    let (world, _) = recording();
     let mut lease = world.lease(&[]).await;
     world.tier.remove(KEY);
     assert!(matches!(world.fill(&mut lease, 10, MINUTE, &[]).await, Verdict::Rejected));
     let mut lease = world.lease(&[]).await;
     world.clock.advance(MINUTE);
     let since = world.clock.clock().now() - nanos(MINUTE);
-    let encoder: Encoder = Box::new(|_, _, _| Ok(Encoded { by: Written(1), is_empty: false }));
-    let life = Life { since, ttl: MINUTE, stale: Duration::ZERO, spare: Duration::ZERO };
+    let encoder: Encoder = Box::new(|_, _, _| Ok(Encoded { codec: CodecId(1), is_empty: false }));
+    let life = Life { start: since, ttl: MINUTE, stale: Duration::ZERO, spare: Duration::ZERO };
     let functions = FunctionRegistry::new();
-    let function = functions.of(&FunctionSpec::prefix("test")).clone();
+    let function = functions.metrics_of(&FunctionSpec::prefix("test")).clone();
     let fill = Fill { encoder, created_ms: 0, life };
     let verdict = lease.fill(fill, &[], &function, Budget::Own, |_| ()).await;
     assert!(matches!(verdict, Verdict::Undecided), "it is over before it is stored");

@@ -18,8 +18,8 @@ use crate::error::Error;
 /// Reads one value from all of `bytes`.
 pub(in crate::value::codec) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let mut reader = ExactReader { rest: bytes, depth: DEPTH };
-    let value = T::deserialize(&mut reader).map_err(|ReadFault(why)| Error::codec(why))?;
-    if reader.rest.is_empty() { Ok(value) } else { Err(Error::codec("bytes after the value")) }
+    let value = T::deserialize(&mut reader).map_err(|ReadFault(reason)| Error::codec(reason))?;
+    if reader.rest.is_empty() { Ok(value) } else { Err(Error::codec("bytes follow the value")) }
 }
 
 /// Reason why bytes cannot be read.
@@ -38,12 +38,12 @@ impl std::error::Error for ReadFault {}
 
 impl de::Error for ReadFault {
     fn custom<T: fmt::Display>(_: T) -> Self {
-        Self("a value of another shape")
+        Self("the bytes do not match the type")
     }
 }
 
-const MALFORMED: ReadFault = ReadFault("malformed bytes");
-const CUT: ReadFault = ReadFault("bytes that are cut short");
+const MALFORMED: ReadFault = ReadFault("the bytes are malformed");
+const TRUNCATED: ReadFault = ReadFault("the bytes are truncated");
 
 struct ExactReader<'de> {
     rest: &'de [u8],
@@ -53,24 +53,24 @@ struct ExactReader<'de> {
 
 impl<'de> ExactReader<'de> {
     fn peek(&self) -> Result<u8, ReadFault> {
-        self.rest.first().copied().ok_or(CUT)
+        self.rest.first().copied().ok_or(TRUNCATED)
     }
 
     fn byte(&mut self) -> Result<u8, ReadFault> {
-        let (first, rest) = self.rest.split_first().ok_or(CUT)?;
+        let (first, rest) = self.rest.split_first().ok_or(TRUNCATED)?;
         self.rest = rest;
         Ok(*first)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], ReadFault> {
-        let (taken, rest) = self.rest.split_first_chunk().ok_or(CUT)?;
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(TRUNCATED)?;
         self.rest = rest;
         Ok(*taken)
     }
 
     fn slice(&mut self, len: u64) -> Result<&'de [u8], ReadFault> {
-        let len = usize::try_from(len).map_err(|_| CUT)?;
-        let (taken, rest) = self.rest.split_at_checked(len).ok_or(CUT)?;
+        let len = usize::try_from(len).map_err(|_| TRUNCATED)?;
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or(TRUNCATED)?;
         self.rest = rest;
         Ok(taken)
     }
@@ -102,15 +102,15 @@ impl<'de> ExactReader<'de> {
     }
 
     /// Reads content that is one level deeper.
-    fn within<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, ReadFault>) -> Result<T, ReadFault> {
-        self.depth = self.depth.checked_sub(1).ok_or(ReadFault("nested too deep"))?;
+    fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, ReadFault>) -> Result<T, ReadFault> {
+        self.depth = self.depth.checked_sub(1).ok_or(ReadFault("the value is nested too deep"))?;
         let read = read(self);
         self.depth += 1;
         read
     }
 
     fn end(&mut self) -> Result<(), ReadFault> {
-        if self.byte()? == END { Ok(()) } else { Err(ReadFault("a value of another shape")) }
+        if self.byte()? == END { Ok(()) } else { Err(ReadFault("the bytes do not match the type")) }
     }
 
     /// Skips the `Some` around a value, for a type that requests the value itself.
@@ -123,7 +123,7 @@ impl<'de> ExactReader<'de> {
     }
 
     fn sequence<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadFault> {
-        self.within(|reader| {
+        self.nested(|reader| {
             let value = visitor.visit_seq(Items(&mut *reader))?;
             reader.end()?;
             Ok(value)
@@ -131,7 +131,7 @@ impl<'de> ExactReader<'de> {
     }
 
     fn map<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, ReadFault> {
-        self.within(|reader| {
+        self.nested(|reader| {
             let value = visitor.visit_map(Items(&mut *reader))?;
             reader.end()?;
             Ok(value)
@@ -139,10 +139,10 @@ impl<'de> ExactReader<'de> {
     }
 }
 
-fn octets<'de, V: Visitor<'de>>(bytes: &'de [u8], visitor: V) -> Result<V::Value, ReadFault> {
-    let mut octets = de::value::SeqDeserializer::new(bytes.iter().copied());
-    let value = visitor.visit_seq(&mut octets)?;
-    octets.end()?;
+fn visit_u8s<'de, V: Visitor<'de>>(bytes: &'de [u8], visitor: V) -> Result<V::Value, ReadFault> {
+    let mut elements = de::value::SeqDeserializer::new(bytes.iter().copied());
+    let value = visitor.visit_seq(&mut elements)?;
+    elements.end()?;
     Ok(value)
 }
 
@@ -167,7 +167,7 @@ impl<'de> Deserializer<'de> for &mut ExactReader<'de> {
         match self.byte()? {
             UNIT => visitor.visit_unit(),
             NONE => visitor.visit_none(),
-            SOME => self.within(|reader| visitor.visit_some(reader)),
+            SOME => self.nested(|reader| visitor.visit_some(reader)),
             FALSE => visitor.visit_bool(false),
             TRUE => visitor.visit_bool(true),
             POSITIVE => visitor.visit_u64(self.leb128()?),
@@ -188,7 +188,7 @@ impl<'de> Deserializer<'de> for &mut ExactReader<'de> {
                 let len = self.leb128()?;
                 visitor.visit_borrowed_bytes(self.slice(len)?)
             }
-            PACKED => octets(self.packed()?, visitor),
+            PACKED => visit_u8s(self.packed()?, visitor),
             SEQUENCE => self.sequence(visitor),
             MAP => self.map(visitor),
             _ => Err(MALFORMED),
@@ -200,7 +200,7 @@ impl<'de> Deserializer<'de> for &mut ExactReader<'de> {
             UNIT | NONE | SOME => self.deserialize_any(visitor),
             // The value was no `Option` when it was written. This is a level nevertheless, because no byte is
             // consumed: a type that is an `Option` of itself would recurse without end.
-            _ => self.within(|reader| visitor.visit_some(reader)),
+            _ => self.nested(|reader| visitor.visit_some(reader)),
         }
     }
 
@@ -222,7 +222,7 @@ impl<'de> Deserializer<'de> for &mut ExactReader<'de> {
         if self.peek()? == BYTES {
             self.byte()?;
             let len = self.leb128()?;
-            return octets(self.slice(len)?, visitor);
+            return visit_u8s(self.slice(len)?, visitor);
         }
         self.deserialize_any(visitor)
     }
@@ -255,12 +255,12 @@ impl<'de> Deserializer<'de> for &mut ExactReader<'de> {
         self.skip_some()?;
         match self.byte()? {
             TEXT => visitor.visit_enum(self.text()?.into_deserializer()),
-            MAP => self.within(|reader| {
+            MAP => self.nested(|reader| {
                 let value = visitor.visit_enum(Variant(&mut *reader))?;
                 reader.end()?;
                 Ok(value)
             }),
-            _ => Err(ReadFault("a value of another shape")),
+            _ => Err(ReadFault("the bytes do not match the type")),
         }
     }
 

@@ -13,7 +13,7 @@ fn encoded<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     out
 }
 
-fn through<T: Serialize + DeserializeOwned>(value: &T) -> T {
+fn round_trip<T: Serialize + DeserializeOwned>(value: &T) -> T {
     decode(&encoded(value)).unwrap()
 }
 
@@ -87,12 +87,12 @@ fn wide() -> impl Strategy<Value = Wide> {
 
 proptest! {
     #[test]
-    fn every_kind_of_value_comes_back_as_it_was(value in wide()) {
-        prop_assert_eq!(through(&value), value);
+    fn every_kind_of_value_round_trips(value in wide()) {
+        prop_assert_eq!(round_trip(&value), value);
     }
 
     #[test]
-    fn cut_bytes_are_refused(value in wide(), cut in any::<prop::sample::Index>()) {
+    fn truncated_bytes_are_refused(value in wide(), cut in any::<prop::sample::Index>()) {
         let bytes = encoded(&value);
         prop_assert!(decode::<Wide>(&bytes[..cut.index(bytes.len())]).is_err());
     }
@@ -105,7 +105,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(prop_oneof![0_u8..18, any::<u8>()], 0..200)) {
+    fn random_bytes_never_panic(bytes in proptest::collection::vec(prop_oneof![0_u8..18, any::<u8>()], 0..200)) {
         let _ = decode::<serde_json::Value>(&bytes);
         let _ = decode::<Wide>(&bytes);
         let _ = decode::<Loose>(&bytes);
@@ -118,10 +118,10 @@ fn floats_keep_every_bit() {
     let odd =
         [f64::NAN, -f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, f64::from_bits(0x7ff0_dead_beef_0001)];
     for value in odd {
-        assert_eq!(through(&value).to_bits(), value.to_bits());
-        assert_eq!(through(&Some(value)).unwrap().to_bits(), value.to_bits());
+        assert_eq!(round_trip(&value).to_bits(), value.to_bits());
+        assert_eq!(round_trip(&Some(value)).unwrap().to_bits(), value.to_bits());
     }
-    assert_eq!(through(&f32::NAN).to_bits(), f32::NAN.to_bits());
+    assert_eq!(round_trip(&f32::NAN).to_bits(), f32::NAN.to_bits());
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -158,30 +158,30 @@ fn values_read_through_a_serde_buffer_round_trip() {
         Loose::Maybe { maybe: Some(Box::new(Loose::Object { id: 1 })) },
         Loose::Object { id: u64::MAX },
     ] {
-        assert_eq!(through(&value), value);
+        assert_eq!(round_trip(&value), value);
     }
     for value in [Tagged::Big { octets: vec![1, 2, 255], maybe: Some(None) }, Tagged::Small] {
-        assert_eq!(through(&value), value);
+        assert_eq!(round_trip(&value), value);
     }
     let flat = Flat {
         number: 1,
         more: Loose::Object { id: 1 },
         rest: HashMap::from([("x".into(), serde_json::json!([1, null, -2.5, "a", {"b": []}]))]),
     };
-    let read = through(&flat);
+    let read = round_trip(&flat);
     assert_eq!((read.number, &read.more, &read.rest["x"]), (1, &flat.more, &flat.rest["x"]));
     let json = Some(serde_json::Value::Null);
-    assert_eq!(through(&json), json);
+    assert_eq!(round_trip(&json), json);
 }
 
 #[test]
-fn octets_travel_as_they_are() {
+fn u8_sequences_are_written_as_bytes() {
     let megabyte = vec![200_u8; 1 << 20];
     assert_eq!(encoded(&megabyte).len(), (1 << 20) + 9);
-    assert_eq!(through(&megabyte), megabyte);
+    assert_eq!(round_trip(&megabyte), megabyte);
     let mixed: (u8, u8, u16) = (1, 2, 3);
-    assert_eq!(through(&mixed), mixed);
-    assert_eq!(through(&vec![Some(1_u8), None]), [Some(1), None]);
+    assert_eq!(round_trip(&mixed), mixed);
+    assert_eq!(round_trip(&vec![Some(1_u8), None]), [Some(1), None]);
     assert_eq!(decode::<String>(&encoded(&Some("text"))).unwrap(), "text", "the type was an `Option` before");
     assert_eq!(
         decode::<Option<String>>(&encoded("text")).unwrap().unwrap(),
@@ -195,7 +195,7 @@ fn depth_has_a_limit_in_both_directions() {
     fn nested(depth: usize) -> serde_json::Value {
         (0..depth).fold(serde_json::Value::Null, |inner, _| serde_json::Value::Array(vec![inner]))
     }
-    assert_eq!(through(&nested(255)), nested(255));
+    assert_eq!(round_trip(&nested(255)), nested(255));
     assert!(encode(&nested(256), &mut Vec::new()).unwrap_err().is_codec());
     for tag in [2_u8, 15, 16] {
         assert!(decode::<serde_json::Value>(&vec![tag; 1 << 20]).is_err());
@@ -204,7 +204,7 @@ fn depth_has_a_limit_in_both_directions() {
 
 // These bytes never change: other bytes would be another codec.
 #[test]
-fn golden() {
+fn bytes_are_golden() {
     let value =
         (Some(None::<u8>), -3_i64, 300_u16, 'ß', "ab", f32::NAN, [1_u8, 2], Kind::Pair(1, -1), u128::MAX, ());
     let golden = [
@@ -239,7 +239,7 @@ fn messages_hold_no_values() {
 struct Chain(Option<Box<Chain>>);
 
 #[test]
-fn a_type_that_is_all_options_ends() {
+fn decoding_a_type_of_nested_options_terminates() {
     for byte in [FALSE, TRUE, TEXT, SEQUENCE, MAP, END, 255] {
         assert!(decode::<Chain>(&[byte]).is_err(), "{byte}");
         assert!(decode::<Chain>(&[SOME, byte]).is_err(), "{byte}");

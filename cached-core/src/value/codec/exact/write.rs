@@ -18,7 +18,7 @@ pub(in crate::value::codec) fn encode<T: Serialize + ?Sized>(
     value: &T,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    value.serialize(ExactWriter { out, depth: DEPTH }).map_err(|WriteFault(why)| Error::codec(why))
+    value.serialize(ExactWriter { out, depth: DEPTH }).map_err(|WriteFault(reason)| Error::codec(reason))
 }
 
 /// Reason why a value cannot be written.
@@ -48,7 +48,7 @@ struct ExactWriter<'a> {
 }
 
 /// Appends a length or a number: seven bits a byte, the lowest first.
-fn leb128(out: &mut Vec<u8>, mut number: u64) {
+fn write_leb128(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
@@ -56,24 +56,24 @@ fn leb128(out: &mut Vec<u8>, mut number: u64) {
     out.push(number.to_le_bytes()[0]);
 }
 
-fn text(out: &mut Vec<u8>, text: &str) {
+fn write_text(out: &mut Vec<u8>, text: &str) {
     out.push(TEXT);
-    leb128(out, text.len() as u64);
+    write_leb128(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
 }
 
 impl<'a> ExactWriter<'a> {
-    fn positive(self, number: u64) {
+    fn write_positive(self, number: u64) {
         self.out.push(POSITIVE);
-        leb128(self.out, number);
+        write_leb128(self.out, number);
     }
 
-    fn signed(self, number: i64) {
+    fn write_signed(self, number: i64) {
         if let Ok(number) = u64::try_from(number) {
-            return self.positive(number);
+            return self.write_positive(number);
         }
         self.out.push(NEGATIVE);
-        leb128(self.out, (!number).unsigned_abs());
+        write_leb128(self.out, (!number).unsigned_abs());
     }
 
     fn deeper(self) -> Result<Self, WriteFault> {
@@ -81,26 +81,26 @@ impl<'a> ExactWriter<'a> {
         Ok(Self { depth, ..self })
     }
 
-    fn many(self) -> Result<Elements<'a>, WriteFault> {
+    fn begin_sequence(self) -> Result<Elements<'a>, WriteFault> {
         let Self { out, depth } = self.deeper()?;
         let packed_at = out.len();
         out.push(PACKED);
         out.extend_from_slice(&[0; PACKED_LEN]);
-        Ok(Elements { out, depth, packed_at: Some(packed_at), closes: 1 })
+        Ok(Elements { out, depth, packed_at: Some(packed_at), end_tags: 1 })
     }
 
-    fn map(self) -> Result<Entries<'a>, WriteFault> {
+    fn begin_map(self) -> Result<Entries<'a>, WriteFault> {
         let Self { out, depth } = self.deeper()?;
         out.push(MAP);
-        Ok(Entries { out, depth, closes: 1 })
+        Ok(Entries { out, depth, end_tags: 1 })
     }
 
     /// Begins the map of one entry that stands for a variant.
-    fn variant(self, name: &str) -> Result<Self, WriteFault> {
-        let within = self.deeper()?;
-        within.out.push(MAP);
-        text(within.out, name);
-        Ok(within)
+    fn begin_variant(self, name: &str) -> Result<Self, WriteFault> {
+        let inner = self.deeper()?;
+        inner.out.push(MAP);
+        write_text(inner.out, name);
+        Ok(inner)
     }
 }
 
@@ -126,14 +126,14 @@ impl<'a> Serializer for ExactWriter<'a> {
     type SerializeStructVariant = Entries<'a>;
 
     integers! {
-        serialize_u8(u8) = positive;
-        serialize_u16(u16) = positive;
-        serialize_u32(u32) = positive;
-        serialize_u64(u64) = positive;
-        serialize_i8(i8) = signed;
-        serialize_i16(i16) = signed;
-        serialize_i32(i32) = signed;
-        serialize_i64(i64) = signed;
+        serialize_u8(u8) = write_positive;
+        serialize_u16(u16) = write_positive;
+        serialize_u32(u32) = write_positive;
+        serialize_u64(u64) = write_positive;
+        serialize_i8(i8) = write_signed;
+        serialize_i16(i16) = write_signed;
+        serialize_i32(i32) = write_signed;
+        serialize_i64(i64) = write_signed;
     }
 
     fn is_human_readable(&self) -> bool {
@@ -147,7 +147,7 @@ impl<'a> Serializer for ExactWriter<'a> {
 
     fn serialize_u128(self, v: u128) -> Result<(), WriteFault> {
         match u64::try_from(v) {
-            Ok(number) => self.positive(number),
+            Ok(number) => self.write_positive(number),
             Err(_) => {
                 self.out.push(U128);
                 self.out.extend_from_slice(&v.to_le_bytes());
@@ -158,8 +158,8 @@ impl<'a> Serializer for ExactWriter<'a> {
 
     fn serialize_i128(self, v: i128) -> Result<(), WriteFault> {
         match (u64::try_from(v), i64::try_from(v)) {
-            (Ok(number), _) => self.positive(number),
-            (_, Ok(number)) => self.signed(number),
+            (Ok(number), _) => self.write_positive(number),
+            (_, Ok(number)) => self.write_signed(number),
             _ => {
                 self.out.push(I128);
                 self.out.extend_from_slice(&v.to_le_bytes());
@@ -182,18 +182,18 @@ impl<'a> Serializer for ExactWriter<'a> {
 
     fn serialize_char(self, v: char) -> Result<(), WriteFault> {
         self.out.push(CHAR);
-        leb128(self.out, u32::from(v).into());
+        write_leb128(self.out, u32::from(v).into());
         Ok(())
     }
 
     fn serialize_str(self, v: &str) -> Result<(), WriteFault> {
-        text(self.out, v);
+        write_text(self.out, v);
         Ok(())
     }
 
     fn serialize_bytes(self, v: &[u8]) -> Result<(), WriteFault> {
         self.out.push(BYTES);
-        leb128(self.out, v.len() as u64);
+        write_leb128(self.out, v.len() as u64);
         self.out.extend_from_slice(v);
         Ok(())
     }
@@ -204,9 +204,9 @@ impl<'a> Serializer for ExactWriter<'a> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, v: &T) -> Result<(), WriteFault> {
-        let within = self.deeper()?;
-        within.out.push(SOME);
-        v.serialize(within)
+        let inner = self.deeper()?;
+        inner.out.push(SOME);
+        v.serialize(inner)
     }
 
     fn serialize_unit(self) -> Result<(), WriteFault> {
@@ -244,22 +244,22 @@ impl<'a> Serializer for ExactWriter<'a> {
     where
         T: Serialize + ?Sized,
     {
-        let Self { out, depth } = self.variant(variant)?;
+        let Self { out, depth } = self.begin_variant(variant)?;
         v.serialize(ExactWriter { out, depth })?;
         out.push(END);
         Ok(())
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Elements<'a>, WriteFault> {
-        self.many()
+        self.begin_sequence()
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Elements<'a>, WriteFault> {
-        self.many()
+        self.begin_sequence()
     }
 
     fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Elements<'a>, WriteFault> {
-        self.many()
+        self.begin_sequence()
     }
 
     fn serialize_tuple_variant(
@@ -269,15 +269,15 @@ impl<'a> Serializer for ExactWriter<'a> {
         variant: &'static str,
         _: usize,
     ) -> Result<Elements<'a>, WriteFault> {
-        Ok(Elements { closes: 2, ..self.variant(variant)?.many()? })
+        Ok(Elements { end_tags: 2, ..self.begin_variant(variant)?.begin_sequence()? })
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Entries<'a>, WriteFault> {
-        self.map()
+        self.begin_map()
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Entries<'a>, WriteFault> {
-        self.map()
+        self.begin_map()
     }
 
     fn serialize_struct_variant(
@@ -287,7 +287,7 @@ impl<'a> Serializer for ExactWriter<'a> {
         variant: &'static str,
         _: usize,
     ) -> Result<Entries<'a>, WriteFault> {
-        Ok(Entries { closes: 2, ..self.variant(variant)?.map()? })
+        Ok(Entries { end_tags: 2, ..self.begin_variant(variant)?.begin_map()? })
     }
 }
 
@@ -298,7 +298,7 @@ struct Elements<'a> {
     /// Position of the [`PACKED`] tag in `out`, as long as the sequence is packed.
     packed_at: Option<usize>,
     /// Number of [`END`] tags after the elements; one fewer if the sequence is packed.
-    closes: usize,
+    end_tags: usize,
 }
 
 impl Elements<'_> {
@@ -320,22 +320,22 @@ impl Elements<'_> {
         let packed = self.out.split_off(at);
         self.out.push(SEQUENCE);
         for byte in &packed[1 + PACKED_LEN..] {
-            ExactWriter { out: self.out, depth: self.depth }.positive((*byte).into());
+            ExactWriter { out: self.out, depth: self.depth }.write_positive((*byte).into());
         }
     }
 
     fn finish(mut self) {
-        let mut closes = self.closes;
+        let mut end_tags = self.end_tags;
         if let Some(at) = self.packed_at {
             let len = self.out.len() - at - 1 - PACKED_LEN;
             if len == 0 {
                 self.unpack(at);
             } else {
                 self.out[at + 1..=at + PACKED_LEN].copy_from_slice(&(len as u64).to_le_bytes());
-                closes -= 1;
+                end_tags -= 1;
             }
         }
-        self.out.resize(self.out.len() + closes, END);
+        self.out.resize(self.out.len() + end_tags, END);
     }
 }
 
@@ -343,7 +343,7 @@ impl Elements<'_> {
 struct Entries<'a> {
     out: &'a mut Vec<u8>,
     depth: u8,
-    closes: usize,
+    end_tags: usize,
 }
 
 impl Entries<'_> {
@@ -352,12 +352,12 @@ impl Entries<'_> {
     }
 
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, v: &T) -> Result<(), WriteFault> {
-        text(self.out, name);
+        write_text(self.out, name);
         self.value(v)
     }
 
     fn finish(self) {
-        self.out.resize(self.out.len() + self.closes, END);
+        self.out.resize(self.out.len() + self.end_tags, END);
     }
 }
 
@@ -435,12 +435,12 @@ macro_rules! refused {
     ($($method:ident($($ty:ty),*) -> $ok:ty;)*) => {$(
         #[inline]
         fn $method(self $(, _: $ty)*) -> Result<$ok, WriteFault> {
-            Err(NO_OCTET)
+            Err(NOT_U8)
         }
     )*};
 }
 
-const NO_OCTET: WriteFault = WriteFault("not a byte");
+const NOT_U8: WriteFault = WriteFault("an element is not a byte");
 
 type NoCompound = Impossible<(), WriteFault>;
 
@@ -495,11 +495,11 @@ impl Serializer for U8Only<'_> {
     }
 
     fn collect_str<T: fmt::Display + ?Sized>(self, _: &T) -> Result<(), WriteFault> {
-        Err(NO_OCTET)
+        Err(NOT_U8)
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<(), WriteFault> {
-        Err(NO_OCTET)
+        Err(NOT_U8)
     }
 
     // A newtype is read as its content.
@@ -518,6 +518,6 @@ impl Serializer for U8Only<'_> {
         _: &'static str,
         _: &T,
     ) -> Result<(), WriteFault> {
-        Err(NO_OCTET)
+        Err(NOT_U8)
     }
 }

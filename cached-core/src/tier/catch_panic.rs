@@ -31,35 +31,35 @@ pub(crate) struct CatchPanic(pub(crate) Arc<dyn Tier>);
 type Operation<'a, T> = Pin<Box<dyn Future<Output = Result<T, TierError>> + Send + 'a>>;
 
 impl CatchPanic {
-    /// Calls [`Tier::look_within`] without a boxed future of its own, since it is on the path of a hit.
-    pub(crate) async fn look_within(
+    /// Calls [`Tier::lookup_within`] without a boxed future of its own, since it is on the path of a hit.
+    pub(crate) async fn lookup_within(
         &self,
-        asks: &[Lookup<'_>],
+        lookups: &[Lookup<'_>],
         tags: &[String],
         budget: Budget,
     ) -> Result<Found, TierError> {
-        catch(self.0.look_within(asks, tags, budget)).await
+        catch(self.0.lookup_within(lookups, tags, budget)).await
     }
 
-    /// Calls [`Tier::look_at_within`] without a boxed future of its own, since it is on the path of a hit.
-    pub(crate) async fn look_at_within(
+    /// Calls [`Tier::get_within`] without a boxed future of its own, since it is on the path of a hit.
+    pub(crate) async fn get_within(
         &self,
         key: &str,
         budget: Budget,
     ) -> Result<(Record, Arc<ChangeFeed>), TierError> {
-        catch(self.0.look_at_within(key, budget)).await
+        catch(self.0.get_within(key, budget)).await
     }
 }
 
 async fn catch<T>(mut operation: Operation<'_, T>) -> Result<T, TierError> {
     poll_fn(|cx| {
         catch_unwind(AssertUnwindSafe(|| operation.as_mut().poll(cx)))
-            .unwrap_or_else(|panic| Poll::Ready(Err(refused(&panic))))
+            .unwrap_or_else(|panic| Poll::Ready(Err(panic_error(&panic))))
     })
     .await
 }
 
-fn refused(_: &Box<dyn Any + Send>) -> TierError {
+fn panic_error(_: &Box<dyn Any + Send>) -> TierError {
     TierError::Refused("PANIC".to_owned())
 }
 
@@ -87,38 +87,38 @@ impl Tier for CatchPanic {
         .await
     }
 
-    async fn look(&self, asks: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
-        catch(self.0.look(asks, tags)).await
+    async fn lookup(&self, lookups: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
+        catch(self.0.lookup(lookups, tags)).await
     }
 
-    async fn look_at(&self, key: &str) -> Result<(Record, Arc<ChangeFeed>), TierError> {
-        catch(self.0.look_at(key)).await
+    async fn get(&self, key: &str) -> Result<(Record, Arc<ChangeFeed>), TierError> {
+        catch(self.0.get(key)).await
     }
 
     async fn lease_within(
         &self,
-        claims: &[LeaseRequest<'_>],
+        requests: &[LeaseRequest<'_>],
         tags: TagRequest<'_>,
         budget: Budget,
     ) -> Result<Leased, TierError> {
-        catch(self.0.lease_within(claims, tags, budget)).await
+        catch(self.0.lease_within(requests, tags, budget)).await
     }
 
     async fn fill_within(&self, fills: Vec<TierFill>, budget: Budget) -> Result<Filled, TierError> {
         catch(self.0.fill_within(fills, budget)).await
     }
 
-    async fn lease(&self, claims: &[LeaseRequest<'_>], tags: TagRequest<'_>) -> Result<Leased, TierError> {
-        catch(self.0.lease(claims, tags)).await
+    async fn lease(&self, requests: &[LeaseRequest<'_>], tags: TagRequest<'_>) -> Result<Leased, TierError> {
+        catch(self.0.lease(requests, tags)).await
     }
 
-    async fn adopt(
+    async fn claim_tags(
         &self,
         tags: &[String],
         keep: Duration,
         since: JournalPosition,
     ) -> Result<TagsClaimed, TierError> {
-        catch(self.0.adopt(tags, keep, since)).await
+        catch(self.0.claim_tags(tags, keep, since)).await
     }
 
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {

@@ -9,39 +9,42 @@ use std::sync::{
 };
 
 /// Smallest number of invalid entries that is worth a scan.
-const FEWEST: usize = 64;
+const MIN_INVALID: usize = 64;
 
 /// Smallest share of invalid entries that is worth a scan: one in this many.
-const SHARE: usize = 8;
+const MIN_SHARE: usize = 8;
 
 /// Approximate number of entries that have become invalid since the last scan began.
 #[derive(Debug, Default)]
 pub(crate) struct InvalidCount {
-    entries: AtomicUsize,
-    is_reaped: Arc<AtomicBool>,
+    count: AtomicUsize,
+    is_reaping: Arc<AtomicBool>,
 }
 
 impl InvalidCount {
     /// Adds the approximate number of entries that depended on an ended epoch.
     pub(crate) fn add(&self, entries: usize) {
-        self.entries.fetch_add(entries, Ordering::Relaxed);
+        self.count.fetch_add(entries, Ordering::Relaxed);
     }
 
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
-        self.entries.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Returns the right to scan all entries; `None` if that is not worth it, or another task has it.
     ///
     /// `entries` returns the number of entries to scan.
     pub(crate) fn begin_reaping(&self, entries: impl FnOnce() -> usize) -> Option<Reaping> {
-        let fallen = self.entries.load(Ordering::Relaxed);
-        if fallen < FEWEST || fallen < entries() / SHARE || self.is_reaped.swap(true, Ordering::AcqRel) {
+        let invalid = self.count.load(Ordering::Relaxed);
+        if invalid < MIN_INVALID
+            || invalid < entries() / MIN_SHARE
+            || self.is_reaping.swap(true, Ordering::AcqRel)
+        {
             return None;
         }
-        self.entries.store(0, Ordering::Relaxed);
-        Some(Reaping(self.is_reaped.clone()))
+        self.count.store(0, Ordering::Relaxed);
+        Some(Reaping(self.is_reaping.clone()))
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 #[cfg(not(feature = "tracing"))]
-use crate::base::notice::line;
+use crate::base::notice::write_line;
 use crate::{
     l2::shared::Shared,
     telemetry::event::{EventKind, SharedObservers},
@@ -25,86 +25,90 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct HealthReporter {
     observers: SharedObservers,
-    noted: Mutex<Noted>,
+    state: Mutex<ReporterState>,
 }
 
 #[derive(Debug)]
-struct Noted {
-    last: (TierState, Option<TierCause>),
-    unsaid: VecDeque<News>,
-    /// A thread is reporting the changes in `unsaid`.
-    is_saying: bool,
+struct ReporterState {
+    last_known: (TierState, Option<TierCause>),
+    unreported: VecDeque<HealthChange>,
+    /// A thread is reporting the changes in `unreported`.
+    is_reporting: bool,
 }
 
 #[derive(Debug)]
-struct News {
+struct HealthChange {
     state: TierState,
     cause: Option<TierCause>,
-    was_well: bool,
+    was_healthy: bool,
 }
 
 impl HealthReporter {
     pub(crate) fn new(observers: SharedObservers) -> Self {
-        let noted = Noted { last: (TierState::Untried, None), unsaid: VecDeque::new(), is_saying: false };
-        Self { observers, noted: Mutex::new(noted) }
+        let state = ReporterState {
+            last_known: (TierState::Untried, None),
+            unreported: VecDeque::new(),
+            is_reporting: false,
+        };
+        Self { observers, state: Mutex::new(state) }
     }
 
     /// Reads the state of the tier, and reports it if it has changed.
-    pub(crate) fn look(&self, shared: &Shared) {
+    pub(crate) fn report_change(&self, shared: &Shared) {
         {
             // The state is read under the lock, so that of two changes the later one is reported last.
-            let mut noted = self.noted();
+            let mut reporter_state = self.state();
             let TierHealth { state, cause, .. } = shared.tier.health();
-            if noted.last == (state, cause.clone()) {
+            if reporter_state.last_known == (state, cause.clone()) {
                 return;
             }
-            let was_well = noted.last.0.is_well();
-            noted.last = (state, cause.clone());
-            noted.unsaid.push_back(News { state, cause, was_well });
-            if mem::replace(&mut noted.is_saying, true) {
+            let was_healthy = reporter_state.last_known.0.is_healthy();
+            reporter_state.last_known = (state, cause.clone());
+            reporter_state.unreported.push_back(HealthChange { state, cause, was_healthy });
+            if mem::replace(&mut reporter_state.is_reporting, true) {
                 return;
             }
         }
         // No lock is held here: a subscriber and an observer may use the cache, and cause the next change.
-        let mut saying = Saying { standing: self, is_over: false };
-        while let Some(News { state, cause, was_well }) = saying.next() {
-            write(&shared.namespace, state, cause.as_ref(), was_well);
+        let mut turn = ReportTurn { reporter: self, is_over: false };
+        while let Some(HealthChange { state, cause, was_healthy }) = turn.next() {
+            write(&shared.namespace, state, cause.as_ref(), was_healthy);
             if !self.observers.is_empty() {
-                self.observers.tell(EventKind::Tier, "", None, &*shared.hasher);
+                self.observers.notify(EventKind::Tier, "", None, &*shared.hasher);
             }
         }
     }
 
-    fn noted(&self) -> MutexGuard<'_, Noted> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, ReporterState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The thread that is reporting.
-struct Saying<'a> {
-    standing: &'a HealthReporter,
+struct ReportTurn<'a> {
+    reporter: &'a HealthReporter,
     /// All changes are reported.
     is_over: bool,
 }
 
-impl Saying<'_> {
+impl ReportTurn<'_> {
     /// Returns the next change to report.
     ///
     /// If there is none, the thread that finds the next change reports it.
-    fn next(&mut self) -> Option<News> {
-        let mut noted = self.standing.noted();
-        let next = noted.unsaid.pop_front();
+    fn next(&mut self) -> Option<HealthChange> {
+        let mut state = self.reporter.state();
+        let next = state.unreported.pop_front();
         self.is_over = next.is_none();
-        noted.is_saying = next.is_some();
+        state.is_reporting = next.is_some();
         next
     }
 }
 
 /// Ends the reporting. If a subscriber panics, the thread that finds the next change also reports the rest.
-impl Drop for Saying<'_> {
+impl Drop for ReportTurn<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.standing.noted().is_saying = false;
+            self.reporter.state().is_reporting = false;
         }
     }
 }
@@ -126,11 +130,11 @@ fn write(namespace: &str, state: TierState, cause: Option<&TierCause>, _: bool) 
 ///
 /// A tier that works is reported only after a failure.
 #[cfg(not(feature = "tracing"))]
-fn write(namespace: &str, state: TierState, cause: Option<&TierCause>, was_well: bool) {
+fn write(namespace: &str, state: TierState, cause: Option<&TierCause>, was_healthy: bool) {
     let name = state.name();
     match cause {
-        Some(cause) => line(format_args!("the shared tier of `{namespace}` is {name}: {cause}")),
-        None if was_well => {}
-        None => line(format_args!("the shared tier of `{namespace}` is {name} again")),
+        Some(cause) => write_line(format_args!("the shared tier of `{namespace}` is {name}: {cause}")),
+        None if was_healthy => {}
+        None => write_line(format_args!("the shared tier of `{namespace}` is {name} again")),
     }
 }

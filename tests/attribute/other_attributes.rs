@@ -123,7 +123,7 @@ impl Objects for Repo {
 }
 
 #[tokio::test]
-async fn an_attribute_sees_the_function_as_it_is_written_and_is_around_the_load_once() {
+async fn other_attributes_see_the_written_function_and_wrap_the_load_once() {
     for _ in 0..2 {
         assert_eq!(below::account(1).await, Ok(1));
         assert_eq!(above::account(1).await, 1);

@@ -22,7 +22,7 @@ impl Tier for NoTier {
         false
     }
 
-    async fn look(&self, _: &[Lookup<'_>], _: &[String]) -> Result<Found, TierError> {
+    async fn lookup(&self, _: &[Lookup<'_>], _: &[String]) -> Result<Found, TierError> {
         Err(TierError::Unavailable)
     }
 
@@ -30,7 +30,12 @@ impl Tier for NoTier {
         Err(TierError::Unavailable)
     }
 
-    async fn adopt(&self, _: &[String], _: Duration, _: JournalPosition) -> Result<TagsClaimed, TierError> {
+    async fn claim_tags(
+        &self,
+        _: &[String],
+        _: Duration,
+        _: JournalPosition,
+    ) -> Result<TagsClaimed, TierError> {
         Err(TierError::Unavailable)
     }
 

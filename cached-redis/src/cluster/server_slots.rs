@@ -6,7 +6,7 @@ use redis::{RedisResult, Value};
 use super::{
     MapReporter,
     map::{SlotMap, SlotSet},
-    slots::slot_of_post,
+    slots::slot_of_registry,
 };
 use crate::{
     connect::connection::Connection,
@@ -24,40 +24,43 @@ use crate::{
 /// the server has lost a slot, all entries read over its connection must be validated again.
 #[derive(Debug)]
 pub(super) struct ServerSlots {
-    scout: MapReporter,
+    reporter: MapReporter,
     /// Digest of the map that `held` is from; `None` if the map must be read again.
     digest: Option<String>,
     /// Epoch of the map that `held` is from.
     epoch: u64,
     held: SlotSet,
     /// Registry of this process.
-    post: Option<Registry>,
+    registry: Option<Registry>,
 }
 
 impl ServerSlots {
-    pub(super) fn new(scout: &MapReporter) -> Self {
-        Self { scout: scout.clone(), digest: None, epoch: 0, held: SlotSet::default(), post: None }
+    pub(super) fn new(reporter: &MapReporter) -> Self {
+        Self { reporter: reporter.clone(), digest: None, epoch: 0, held: SlotSet::default(), registry: None }
     }
 
     /// Returns the registries in the slots of this server.
-    fn posts(&self) -> Vec<Registry> {
-        let posts = self.scout.posts();
-        posts.into_iter().filter(|post| self.held.has(slot_of_post(post.number))).collect()
+    fn registries(&self) -> Vec<Registry> {
+        let registries = self.reporter.registries();
+        registries
+            .into_iter()
+            .filter(|registry| self.held.contains(slot_of_registry(registry.number)))
+            .collect()
     }
 }
 
 #[async_trait]
 impl OwnedSlots for ServerSlots {
-    fn ask(&self, batch: &mut Batch) {
+    fn add_query(&self, batch: &mut Batch) {
         batch.add_script(&TOPOLOGY, "", &[""; 0]);
     }
 
     fn has_changed(&mut self, replies: &mut Replies) -> Option<bool> {
-        let said = replies.next::<(String, u64, String)>().ok();
-        if said.as_ref().map(|(_, _, digest)| digest) != self.digest.as_ref() {
+        let reply = replies.next::<(String, u64, String)>().ok();
+        if reply.as_ref().map(|(_, _, digest)| digest) != self.digest.as_ref() {
             self.digest = None;
         }
-        let is_cut_off = said.is_some_and(|(state, ..)| state != "ok");
+        let is_cut_off = reply.is_some_and(|(state, ..)| state != "ok");
         (!is_cut_off).then_some(self.digest.is_none())
     }
 
@@ -67,21 +70,25 @@ impl OwnedSlots for ServerSlots {
         }
         let mut batch = Batch::new();
         // The digest comes first: a change before the map is read shows at the next heartbeat.
-        self.ask(&mut batch);
+        self.add_query(&mut batch);
         batch.add(redis::cmd("CLUSTER").arg("SLOTS").clone());
         batch.add(redis::cmd("CLUSTER").arg("MYID").clone());
         let mut replies = batch.send(connection).await?;
         let (_, epoch, digest) = replies.next::<(String, u64, String)>()?;
         let (slots, id) = (replies.next::<Value>()?, replies.next::<String>()?);
-        let Some(map) = SlotMap::read(epoch, &slots, self.scout.host(), self.scout.addresses()) else {
-            return Err(nothing());
+        let Some(map) = SlotMap::parse(epoch, &slots, self.reporter.host(), self.reporter.addresses()) else {
+            return Err(unusable_reply());
         };
-        let held = map.held_by(&id);
-        self.scout.tell(map, epoch < self.epoch);
-        let has_lost = !held.has_all(&self.held);
+        let held = map.slots_of_node(&id);
+        self.reporter.report(map, epoch < self.epoch);
+        let has_lost = !held.contains_all(&self.held);
         (self.digest, self.epoch, self.held) = (Some(digest), epoch, held);
-        if self.post.as_ref().is_some_and(|post| !self.held.has(slot_of_post(post.number))) {
-            self.post = None;
+        if self
+            .registry
+            .as_ref()
+            .is_some_and(|registry| !self.held.contains(slot_of_registry(registry.number)))
+        {
+            self.registry = None;
         }
         Ok(has_lost)
     }
@@ -90,22 +97,22 @@ impl OwnedSlots for ServerSlots {
     ///
     /// Usually this is the first one of the server, which all processes share, so that all of them notice its
     /// loss. It is kept as long as the server holds its slot.
-    fn post(&mut self) -> Option<Registry> {
-        if self.post.is_none() {
-            self.post = self.posts().into_iter().next();
+    fn registry(&mut self) -> Option<Registry> {
+        if self.registry.is_none() {
+            self.registry = self.registries().into_iter().next();
         }
-        self.post.clone()
+        self.registry.clone()
     }
 
-    fn choose_another_post(&mut self) {
+    fn choose_another_registry(&mut self) {
         self.digest = None;
-        let number = self.post.as_ref().map(|post| post.number);
-        let posts = self.posts();
-        let later = posts.iter().find(|post| Some(post.number) > number);
-        self.post = later.or(posts.first()).cloned();
+        let number = self.registry.as_ref().map(|registry| registry.number);
+        let registries = self.registries();
+        let later = registries.iter().find(|registry| Some(registry.number) > number);
+        self.registry = later.or(registries.first()).cloned();
     }
 }
 
-fn nothing() -> redis::RedisError {
-    (redis::ErrorKind::UnexpectedReturnType, "this server does not say who holds what").into()
+fn unusable_reply() -> redis::RedisError {
+    (redis::ErrorKind::UnexpectedReturnType, "this server does not report the owners of the slots").into()
 }

@@ -27,36 +27,36 @@ pub(crate) struct PendingReleases {
 
 /// Marks a lease as being released, until this is dropped.
 pub(crate) struct PendingRelease {
-    returning: Arc<PendingReleases>,
-    marks: Arc<Epochs>,
+    releases: Arc<PendingReleases>,
+    epochs: Arc<Epochs>,
     name: String,
 }
 
 impl PendingReleases {
-    pub(crate) fn begin(self: &Arc<Self>, name: &str, marks: &Arc<Epochs>) -> PendingRelease {
+    pub(crate) fn begin(self: &Arc<Self>, name: &str, epochs: &Arc<Epochs>) -> PendingRelease {
         *self.names().entry(name.to_owned()).or_default() += 1;
         self.count.fetch_add(1, Ordering::SeqCst);
-        PendingRelease { returning: self.clone(), marks: marks.clone(), name: name.to_owned() }
+        PendingRelease { releases: self.clone(), epochs: epochs.clone(), name: name.to_owned() }
     }
 
     /// Returns whether a lease under `name` is being released.
-    pub(crate) fn is_under_way(&self, name: &str) -> bool {
+    pub(crate) fn is_pending(&self, name: &str) -> bool {
         self.count.load(Ordering::SeqCst) > 0 && self.names().contains_key(name)
     }
 
     /// Waits until no lease under `name` is being released, but at most for `limit`.
     ///
     /// The releasing task may be on a blocked runtime, and the tier may hang.
-    pub(crate) async fn wait(&self, name: &str, marks: &Arc<Epochs>, limit: Duration) {
-        within(limit, self.wait_on(name, marks)).await;
+    pub(crate) async fn wait(&self, name: &str, epochs: &Arc<Epochs>, limit: Duration) {
+        within(limit, self.wait_unbounded(name, epochs)).await;
     }
 
-    async fn wait_on(&self, name: &str, marks: &Arc<Epochs>) {
-        while self.is_under_way(name) {
-            let mark = marks.of(name);
-            let listener = mark.listen();
-            if self.is_under_way(name) {
-                listener.moved().await;
+    async fn wait_unbounded(&self, name: &str, epochs: &Arc<Epochs>) {
+        while self.is_pending(name) {
+            let epoch = epochs.current(name);
+            let listener = epoch.listen();
+            if self.is_pending(name) {
+                listener.changed().await;
             }
         }
     }
@@ -68,16 +68,16 @@ impl PendingReleases {
 
 impl Drop for PendingRelease {
     fn drop(&mut self) {
-        let mut names = self.returning.names();
-        if let Some(left) = names.get_mut(&self.name) {
-            *left -= 1;
-            if *left == 0 {
+        let mut names = self.releases.names();
+        if let Some(remaining) = names.get_mut(&self.name) {
+            *remaining -= 1;
+            if *remaining == 0 {
                 names.remove(&self.name);
             }
         }
         drop(names);
-        self.returning.count.fetch_sub(1, Ordering::SeqCst);
-        self.marks.nudge(&self.name);
+        self.releases.count.fetch_sub(1, Ordering::SeqCst);
+        self.epochs.notify_listeners(&self.name);
     }
 }
 

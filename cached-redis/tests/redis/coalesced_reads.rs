@@ -19,24 +19,25 @@ use tokio::{
 };
 
 use crate::support::{
-    AT_ONCE, MINUTE, Recorder, attach, builder, claim, lease, put, refused, tier, token, up, watched,
+    AT_ONCE, MINUTE, Recorder, attach, attached_tier, builder, lease, lease_request, put, refused, tier,
+    token, wait_until_up,
 };
 
 /// Number of concurrent reads, more than are sent one by one.
 const CROWD: usize = 200;
 
 /// Maximum number of reads in a round.
-const MOST: usize = 64;
+const MAX_ROUND: usize = 64;
 
 /// Number of waiting reads from which on a further one joins a round.
-const OTHERS: usize = 8;
+const ROUND_THRESHOLD: usize = 8;
 
 type Answer = Result<Option<Vec<u8>>, TierError>;
 
 type Reading = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 async fn read(tier: &RedisTier, key: &str) -> Answer {
-    match tier.look_at(key).await?.0 {
+    match tier.get(key).await?.0 {
         Record::Absent => Ok(None),
         Record::Value(stored) => Ok(Some(stored.bytes)),
         other => panic!("{other:?}"),
@@ -52,7 +53,7 @@ fn value(number: usize) -> Option<Vec<u8>> {
     number.is_multiple_of(2).then(|| number.to_string().into_bytes())
 }
 
-async fn fill(tier: &RedisTier) {
+async fn store_values(tier: &RedisTier) {
     for number in 0..CROWD {
         if let Some(bytes) = value(number) {
             put(tier, &key(number), bytes, MINUTE).await.unwrap();
@@ -60,7 +61,7 @@ async fn fill(tier: &RedisTier) {
     }
 }
 
-fn crowd(tier: &Arc<RedisTier>) -> Vec<JoinHandle<Answer>> {
+fn spawn_reads(tier: &Arc<RedisTier>) -> Vec<JoinHandle<Answer>> {
     let read = |number| {
         let tier = tier.clone();
         tokio::spawn(async move { read(&tier, &key(number)).await })
@@ -69,7 +70,7 @@ fn crowd(tier: &Arc<RedisTier>) -> Vec<JoinHandle<Answer>> {
 }
 
 /// Starts `count` reads that wait and are not polled again.
-fn waiting(tier: &Arc<RedisTier>, count: usize) -> Vec<Reading> {
+fn pending_reads(tier: &Arc<RedisTier>, count: usize) -> Vec<Reading> {
     (0..count)
         .map(|number| {
             let tier = tier.clone();
@@ -98,8 +99,8 @@ impl Reads {
         let (before, after) = (self.before, tier.health());
         let sent = proxy.take_round_trips();
         let all = sent.iter().flat_map(|sent| sent.windows(READ.len())).filter(|at| *at == READ).count();
-        let together = usize::try_from(after.reads_in_rounds - before.reads_in_rounds).unwrap();
-        (all - together, usize::try_from(after.rounds - before.rounds).unwrap())
+        let rounds = usize::try_from(after.reads_in_rounds - before.reads_in_rounds).unwrap();
+        (all - rounds, usize::try_from(after.rounds - before.rounds).unwrap())
     }
 }
 
@@ -108,25 +109,25 @@ async fn concurrent_reads_share_rounds_and_get_their_own_replies() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = Arc::new(tier(&proxy.url()));
-    fill(&tier).await;
+    store_values(&tier).await;
     let reads = Reads::begin(&tier, &proxy);
-    for (number, reading) in crowd(&tier).into_iter().enumerate() {
+    for (number, reading) in spawn_reads(&tier).into_iter().enumerate() {
         assert_eq!(reading.await.unwrap(), Ok(value(number)), "{number}");
     }
-    let (alone, together) = reads.end(&tier, &proxy);
-    assert!(alone <= 10, "{alone} asked alone");
-    assert!(together >= (CROWD - alone) / MOST && together <= 10, "{together} rounds");
+    let (single_reads, rounds) = reads.end(&tier, &proxy);
+    assert!(single_reads <= 10, "{single_reads} asked alone");
+    assert!(rounds >= (CROWD - single_reads) / MAX_ROUND && rounds <= 10, "{rounds} rounds");
 }
 
 #[tokio::test]
 async fn keys_read_in_a_round_are_tracked_present_or_absent() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
-    let (tier, recorder) = watched(&proxy.url()).await;
-    fill(&self::tier(&server.url())).await;
+    let (tier, recorder) = attached_tier(&proxy.url()).await;
+    store_values(&self::tier(&server.url())).await;
     let tier = Arc::new(tier);
     let reads = Reads::begin(&tier, &proxy);
-    for reading in crowd(&tier) {
+    for reading in spawn_reads(&tier) {
         reading.await.unwrap().unwrap();
     }
     assert!(reads.end(&tier, &proxy).1 > 0);
@@ -136,7 +137,7 @@ async fn keys_read_in_a_round_are_tracked_present_or_absent() {
     let change = ["MSET"].into_iter().chain(keys.iter().flat_map(|key| [key, "1"]));
     server.cli(&change.collect::<Vec<_>>());
     for key in &keys {
-        recorder.hears(key).await;
+        recorder.wait_for_change(key).await;
     }
 }
 
@@ -145,7 +146,7 @@ async fn few_reads_are_sent_separately() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = tier(&proxy.url());
-    fill(&tier).await;
+    store_values(&tier).await;
     let reads = Reads::begin(&tier, &proxy);
     let (one, two) = tokio::join!(read(&tier, "key 0"), read(&tier, "key 2"));
     assert_eq!((one, two), (Ok(value(0)), Ok(value(2))));
@@ -156,9 +157,9 @@ async fn few_reads_are_sent_separately() {
 async fn dropped_read_does_not_affect_others_in_its_round() {
     let server = RedisServer::start();
     let tier = Arc::new(tier(&server.url()));
-    fill(&tier).await;
+    store_values(&tier).await;
     // All reads wait, and then some are dropped, the first ones among them.
-    let mut waiting: Vec<_> = waiting(&tier, CROWD).into_iter().map(Some).collect();
+    let mut waiting: Vec<_> = pending_reads(&tier, CROWD).into_iter().map(Some).collect();
     for number in (0..CROWD).filter(|number| number % 3 != 1) {
         waiting[number] = None;
     }
@@ -174,14 +175,14 @@ async fn hung_server_times_out_every_read_and_opens_breaker() {
     let server = RedisServer::start();
     let budget = Duration::from_millis(200);
     let tier = Arc::new(builder(&server.url()).operation_timeout(budget).build().unwrap());
-    up(&tier).await;
+    wait_until_up(&tier).await;
     server.freeze();
     let began = Instant::now();
-    let reading_in_vain = crowd(&tier);
+    let reading_in_vain = spawn_reads(&tier);
     yield_now().await;
     // The breaker must open without the timeouts of these reads.
-    reading_in_vain[..OTHERS].iter().for_each(JoinHandle::abort);
-    for reading in reading_in_vain.into_iter().skip(OTHERS) {
+    reading_in_vain[..ROUND_THRESHOLD].iter().for_each(JoinHandle::abort);
+    for reading in reading_in_vain.into_iter().skip(ROUND_THRESHOLD) {
         let answer = timeout(AT_ONCE, reading).await.expect("there is an end to it");
         assert_eq!(answer.unwrap(), Err(TierError::Timeout));
     }
@@ -190,31 +191,31 @@ async fn hung_server_times_out_every_read_and_opens_breaker() {
 
     server.thaw();
     eventually_async("it is asked again", async || tier.state() == RedisState::Up).await;
-    for reading in crowd(&tier) {
+    for reading in spawn_reads(&tier) {
         assert_eq!(reading.await.unwrap(), Ok(None));
     }
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_is_an_error_for_all_at_once() {
+async fn broken_connection_fails_all_reads_at_once() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = Arc::new(tier(&proxy.url()));
-    up(&tier).await;
+    wait_until_up(&tier).await;
     proxy.set_mode(Mode::Truncate(30));
     let began = Instant::now();
     let mut broken = 0;
-    for reading in crowd(&tier) {
+    for reading in spawn_reads(&tier) {
         match reading.await.unwrap() {
             Ok(None) => {}
             Err(TierError::Unavailable) => broken += 1,
             other => panic!("{other:?}"),
         }
     }
-    assert!(began.elapsed() < AT_ONCE && broken > MOST, "{broken}");
+    assert!(began.elapsed() < AT_ONCE && broken > MAX_ROUND, "{broken}");
     proxy.set_mode(Mode::Pass);
     eventually_async("there is another connection", async || tier.exists("any").await.is_ok()).await;
-    for reading in crowd(&tier) {
+    for reading in spawn_reads(&tier) {
         assert_eq!(reading.await.unwrap(), Ok(None));
     }
 }
@@ -230,27 +231,27 @@ async fn rounds_stay_small_for_large_values() {
     let mut counted = (0, 0);
     for _ in 0..4 {
         let reads = Reads::begin(&tier, &proxy);
-        for reading in crowd(&tier) {
+        for reading in spawn_reads(&tier) {
             assert_eq!(reading.await.unwrap().unwrap().map(|bytes| bytes.len()), Some(100_000));
         }
         counted = reads.end(&tier, &proxy);
     }
-    let (alone, together) = counted;
-    assert!(alone + together >= CROWD / 6, "{alone} alone, {together} rounds");
+    let (single_reads, rounds) = counted;
+    assert!(single_reads + rounds >= CROWD / 6, "{single_reads} alone, {rounds} rounds");
 }
 
 #[test]
-fn crowds_of_two_runtimes_are_served_side_by_side() {
+fn reads_of_two_runtimes_are_served_concurrently() {
     let server = RedisServer::start();
     let tier = Arc::new(tier(&server.url()));
     let runtimes =
         [(); 2].map(|()| Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
-    runtimes[0].block_on(fill(&tier));
+    runtimes[0].block_on(store_values(&tier));
     let crowds = runtimes.each_ref().map(|runtime| {
         let tier = tier.clone();
         runtime.spawn(async move {
             for _ in 0..300 {
-                for (number, reading) in crowd(&tier).into_iter().enumerate() {
+                for (number, reading) in spawn_reads(&tier).into_iter().enumerate() {
                     assert_eq!(reading.await.unwrap(), Ok(value(number)), "{number}");
                 }
             }
@@ -268,11 +269,11 @@ fn reads_do_not_wait_for_a_stalled_runtime() {
     let tier = Arc::new(tier(&server.url()));
     let (first, second) = (runtime(), runtime());
     // The connection belongs to the second runtime, which continues.
-    second.block_on(up(&tier));
+    second.block_on(wait_until_up(&tier));
     // The round of these reads has room for more.
-    let held = first.block_on(async { waiting(&tier, 2 * OTHERS) });
+    let held = first.block_on(async { pending_reads(&tier, 2 * ROUND_THRESHOLD) });
     second.block_on(async {
-        for reading in crowd(&tier) {
+        for reading in spawn_reads(&tier) {
             let answer = timeout(AT_ONCE, reading).await.expect("it is answered");
             assert_eq!(answer.unwrap(), Ok(None));
         }
@@ -286,9 +287,9 @@ fn reads_do_not_wait_for_rounds_of_a_stalled_runtime() {
     let server = RedisServer::start();
     let tier = Arc::new(tier(&server.url()));
     let (first, second) = (runtime(), runtime());
-    second.block_on(up(&tier));
+    second.block_on(wait_until_up(&tier));
     let held = first.block_on(async {
-        let held = waiting(&tier, OTHERS + 2 * MOST);
+        let held = pending_reads(&tier, ROUND_THRESHOLD + 2 * MAX_ROUND);
         // Both rounds are sent. The task that receives their replies belongs to the second runtime.
         for _ in 0..8 {
             yield_now().await;
@@ -296,7 +297,7 @@ fn reads_do_not_wait_for_rounds_of_a_stalled_runtime() {
         held
     });
     second.block_on(async {
-        for reading in waiting(&tier, 2 * OTHERS) {
+        for reading in pending_reads(&tier, 2 * ROUND_THRESHOLD) {
             assert_eq!(timeout(AT_ONCE, reading).await.expect("it is answered"), Ok(None));
         }
     });
@@ -309,12 +310,12 @@ fn reads_succeed_after_a_stalled_runtime_resumes() {
     let server = RedisServer::start();
     let budget = Duration::from_millis(200);
     let tier = Arc::new(builder(&server.url()).operation_timeout(budget).build().unwrap());
-    runtime.block_on(up(&tier));
-    let held = runtime.block_on(async { waiting(&tier, 2 * OTHERS) });
+    runtime.block_on(wait_until_up(&tier));
+    let held = runtime.block_on(async { pending_reads(&tier, 2 * ROUND_THRESHOLD) });
     thread::sleep(2 * budget);
     let (pulse, began) = (Pulse::start(), Instant::now());
     runtime.block_on(async {
-        for reading in crowd(&tier) {
+        for reading in spawn_reads(&tier) {
             let answer = reading.await.unwrap();
             assert!(answer == Ok(None) || pulse.was_slow(began), "{answer:?}");
         }
@@ -328,12 +329,12 @@ fn reads_do_not_wait_for_a_blocked_thread() {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let server = RedisServer::start();
     let tier = Arc::new(tier(&server.url()));
-    runtime.block_on(up(&tier));
+    runtime.block_on(wait_until_up(&tier));
     let ((is_blocked, blocked), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel::<()>());
     let blocking = tier.clone();
     let blocking = runtime.spawn(async move {
         let mut held = Vec::new();
-        while held.len() < 2 * OTHERS {
+        while held.len() < 2 * ROUND_THRESHOLD {
             let tier = blocking.clone();
             let mut reading: Reading = Box::pin(async move { read(&tier, "any").await });
             // The other thread may be so fast that the reply is there already.
@@ -348,7 +349,7 @@ fn reads_do_not_wait_for_a_blocked_thread() {
     });
     blocked.recv().unwrap();
     runtime.block_on(async {
-        for _ in 0..OTHERS {
+        for _ in 0..ROUND_THRESHOLD {
             assert_eq!(timeout(AT_ONCE, read(&tier, "any")).await.expect("it is answered"), Ok(None));
         }
         go_on.send(()).unwrap();
@@ -361,15 +362,15 @@ async fn reads_do_not_join_a_round_of_a_replaced_connection() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = Arc::new(tier(&proxy.url()));
-    up(&tier).await;
+    wait_until_up(&tier).await;
     proxy.set_mode(Mode::Swallow);
     // Two rounds are under way, and a third one waits for their replies.
-    let held = waiting(&tier, OTHERS + 2 * MOST + OTHERS);
+    let held = pending_reads(&tier, ROUND_THRESHOLD + 2 * MAX_ROUND + ROUND_THRESHOLD);
     proxy.set_mode(Mode::Pass);
     attach(&tier, Arc::new(Recorder::default()));
-    up(&tier).await;
+    wait_until_up(&tier).await;
     let began = Instant::now();
-    for reading in crowd(&tier) {
+    for reading in spawn_reads(&tier) {
         assert_eq!(reading.await.unwrap(), Ok(None));
     }
     assert!(began.elapsed() < AT_ONCE);
@@ -377,7 +378,7 @@ async fn reads_do_not_join_a_round_of_a_replaced_connection() {
 }
 
 #[tokio::test]
-async fn after_large_values_small_ones_go_together_again() {
+async fn rounds_resume_for_small_values_after_large_ones() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = Arc::new(tier(&proxy.url()));
@@ -389,7 +390,7 @@ async fn after_large_values_small_ones_go_together_again() {
             let tier = tier.clone();
             tokio::spawn(async move { read(&tier, key).await })
         };
-        let reading: Vec<_> = (0..4 * OTHERS).map(read).collect();
+        let reading: Vec<_> = (0..4 * ROUND_THRESHOLD).map(read).collect();
         for reading in reading {
             assert!(reading.await.unwrap().unwrap().is_some());
         }
@@ -403,14 +404,14 @@ async fn after_large_values_small_ones_go_together_again() {
 async fn wrong_type_in_a_round_fails_only_its_own_read() {
     let server = RedisServer::start();
     let tier = Arc::new(tier(&server.url()));
-    fill(&tier).await;
+    store_values(&tier).await;
     server.cli(&["DEL", &key(100)]);
     server.cli(&["RPUSH", &key(100), "someone else's"]);
-    for (number, reading) in crowd(&tier).into_iter().enumerate() {
+    for (number, reading) in spawn_reads(&tier).into_iter().enumerate() {
         let expected = if number == 100 { Err(refused("WRONGTYPE")) } else { Ok(value(number)) };
         assert_eq!(reading.await.unwrap(), expected, "{number}");
     }
-    let claimed = lease(&tier, claim(&key(100), token(), LeaseMode::IfAbsent)).await;
+    let claimed = lease(&tier, lease_request(&key(100), token(), LeaseMode::IfAbsent)).await;
     assert_eq!(claimed, Err(refused("WRONGTYPE")));
     assert_eq!(server.cli(&["LRANGE", &key(100), "0", "-1"]).trim(), "someone else's");
 }
@@ -436,8 +437,8 @@ fn waker_may_drop_another_read_of_its_round() {
     thread::spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            up(&tier).await;
-            let mut waiting = waiting(&tier, 2 * OTHERS);
+            wait_until_up(&tier).await;
+            let mut waiting = pending_reads(&tier, 2 * ROUND_THRESHOLD);
             let (mut one, other) = (waiting.pop().unwrap(), waiting.pop());
             let holder = Waker::from(Arc::new(Holder(Mutex::new(other))));
             assert!(one.as_mut().poll(&mut Context::from_waker(&holder)).is_pending());

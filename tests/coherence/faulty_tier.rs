@@ -14,20 +14,20 @@ use cached_aside::{
     Leased, Lookup, Record, TagRequest, TagsClaimed, Tier, TierError, TierFill, testing::FakeTier,
 };
 
-/// Faults of an `Odd` tier.
+/// Faults of a `FaultyTier`.
 ///
-/// * `full`: leases are refused, as by a Redis at maxmemory.
-/// * `deaf`: no changes are reported (RESP2).
-/// * `keeps`: deletes are refused.
-/// * `shy`: the tier is not ready for reads, as with an open breaker.
-/// * `slow`: large values do not arrive at the tier in time.
+/// * `refuses_leases`: leases are refused, as by a Redis at maxmemory.
+/// * `untracked`: no changes are reported (RESP2).
+/// * `refuses_deletes`: deletes are refused.
+/// * `not_ready`: the tier is not ready for reads, as with an open breaker.
+/// * `times_out_large_fills`: large values do not arrive at the tier in time.
 #[derive(Debug, Default)]
-pub(crate) struct Switches {
-    pub(crate) full: AtomicBool,
-    pub(crate) deaf: AtomicBool,
-    pub(crate) keeps: AtomicBool,
-    pub(crate) shy: AtomicBool,
-    pub(crate) slow: AtomicBool,
+pub(crate) struct Faults {
+    pub(crate) refuses_leases: AtomicBool,
+    pub(crate) untracked: AtomicBool,
+    pub(crate) refuses_deletes: AtomicBool,
+    pub(crate) not_ready: AtomicBool,
+    pub(crate) times_out_large_fills: AtomicBool,
     /// Budgets of the requests, by operation.
     pub(crate) budgets: Mutex<Vec<(&'static str, Budget)>>,
     /// Lengths of the requested leases.
@@ -37,76 +37,72 @@ pub(crate) struct Switches {
 }
 
 #[derive(Debug)]
-pub(crate) struct Odd(pub(crate) FakeTier, pub(crate) Arc<Switches>);
+pub(crate) struct FaultyTier(pub(crate) FakeTier, pub(crate) Arc<Faults>);
 
-impl Odd {
-    fn note(&self, what: &'static str, budget: Budget) {
-        self.1.budgets.lock().unwrap().push((what, budget));
+impl FaultyTier {
+    fn record_budget(&self, operation: &'static str, budget: Budget) {
+        self.1.budgets.lock().unwrap().push((operation, budget));
     }
 
-    fn line(&self, line: Arc<ChangeFeed>) -> Arc<ChangeFeed> {
-        if self.1.deaf.load(SeqCst) { ChangeFeed::silent() } else { line }
+    fn feed(&self, feed: Arc<ChangeFeed>) -> Arc<ChangeFeed> {
+        if self.1.untracked.load(SeqCst) { ChangeFeed::none() } else { feed }
     }
 }
 
 #[async_trait]
-impl Tier for Odd {
+impl Tier for FaultyTier {
     fn attach(&self, attachment: Attachment) {
         self.0.attach(attachment);
     }
     fn ready(&self) -> bool {
-        self.0.ready() && !self.1.shy.load(SeqCst)
+        self.0.ready() && !self.1.not_ready.load(SeqCst)
     }
-    async fn look(&self, asks: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
-        let seen = self.0.look(asks, tags).await?;
-        Ok(Found { line: self.line(seen.line), ..seen })
+    async fn lookup(&self, lookups: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
+        let found = self.0.lookup(lookups, tags).await?;
+        Ok(Found { feed: self.feed(found.feed), ..found })
     }
-    async fn look_at_within(
-        &self,
-        key: &str,
-        budget: Budget,
-    ) -> Result<(Record, Arc<ChangeFeed>), TierError> {
-        self.note("look", budget);
-        self.look_at(key).await
+    async fn get_within(&self, key: &str, budget: Budget) -> Result<(Record, Arc<ChangeFeed>), TierError> {
+        self.record_budget("lookup", budget);
+        self.get(key).await
     }
     async fn lease_within(
         &self,
-        claims: &[LeaseRequest<'_>],
+        requests: &[LeaseRequest<'_>],
         tags: TagRequest<'_>,
         budget: Budget,
     ) -> Result<Leased, TierError> {
-        self.note("lease", budget);
-        self.lease(claims, tags).await
+        self.record_budget("lease", budget);
+        self.lease(requests, tags).await
     }
     async fn fill_within(&self, fills: Vec<TierFill>, budget: Budget) -> Result<Filled, TierError> {
-        self.note("fill", budget);
+        self.record_budget("fill", budget);
         self.fill(fills).await
     }
-    async fn lease(&self, claims: &[LeaseRequest<'_>], tags: TagRequest<'_>) -> Result<Leased, TierError> {
-        if self.1.full.load(SeqCst) {
+    async fn lease(&self, requests: &[LeaseRequest<'_>], tags: TagRequest<'_>) -> Result<Leased, TierError> {
+        if self.1.refuses_leases.load(SeqCst) {
             return Err(TierError::Refused("OOM".to_owned()));
         }
-        self.1.leases.lock().unwrap().extend(claims.iter().map(|claim| claim.lease));
-        let leased = self.0.lease(claims, tags).await?;
-        Ok(Leased { line: self.line(leased.line), ..leased })
+        self.1.leases.lock().unwrap().extend(requests.iter().map(|request| request.lease));
+        let leased = self.0.lease(requests, tags).await?;
+        Ok(Leased { feed: self.feed(leased.feed), ..leased })
     }
-    async fn adopt(
+    async fn claim_tags(
         &self,
         tags: &[String],
         keep: Duration,
         since: JournalPosition,
     ) -> Result<TagsClaimed, TierError> {
-        let adopted = self.0.adopt(tags, keep, since).await?;
-        Ok(TagsClaimed { line: self.line(adopted.line), ..adopted })
+        let claimed = self.0.claim_tags(tags, keep, since).await?;
+        Ok(TagsClaimed { feed: self.feed(claimed.feed), ..claimed })
     }
     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
         let bytes = fills.iter().map(|fill| fill.bytes.len());
         self.1.fills.lock().unwrap().push(bytes.clone().sum());
-        if self.1.slow.load(SeqCst) && bytes.max().is_some_and(|most| most > LARGE_VALUE) {
+        if self.1.times_out_large_fills.load(SeqCst) && bytes.max().is_some_and(|most| most > LARGE_VALUE) {
             return Err(TierError::Timeout);
         }
         let filled = self.0.fill(fills).await?;
-        Ok(Filled { line: self.line(filled.line), ..filled })
+        Ok(Filled { feed: self.feed(filled.feed), ..filled })
     }
     async fn renew(&self, key: &str, token: LeaseToken, lease: Duration) -> Result<bool, TierError> {
         self.0.renew(key, token, lease).await
@@ -115,7 +111,7 @@ impl Tier for Odd {
         self.0.release(key, token, is_failed).await
     }
     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {
-        if self.1.keeps.load(SeqCst) {
+        if self.1.refuses_deletes.load(SeqCst) {
             return Err(TierError::Refused("NOPERM".to_owned()));
         }
         self.0.delete(keys, tags).await

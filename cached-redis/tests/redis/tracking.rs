@@ -10,36 +10,41 @@ use cached_redis::{RedisState, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 
 use crate::support::{
-    MINUTE, Recorder, ask, attach, attach_with, builder, bytes, claim, delete, down, fill, get, lease, line,
-    look, now, proven, put, refused, shown, tier, token, up, value, watched,
+    MINUTE, Recorder, attach, attach_with, attached_tier, builder, bytes, debug_field, delete, feed, fill,
+    get, lease, lease_request, lookup, now, put, refused, tag_request, tier, tier_fill, token,
+    wait_until_down, wait_until_up, watermark,
 };
 
 #[tokio::test]
 async fn looked_up_keys_and_tags_are_tracked_even_when_absent() {
     let server = RedisServer::start();
-    let (tier, recorder) = watched(&server.url()).await;
+    let (tier, recorder) = attached_tier(&server.url()).await;
     let other = self::tier(&server.url());
     for key in ["value", "known", "tag"] {
         put(&other, key, vec![1], MINUTE).await.unwrap();
     }
-    let asks =
-        [Lookup::new("value"), Lookup::known("known", 1), Lookup::new("absent"), Lookup::known("unknown", 1)];
-    tier.look(&asks, &["tag".to_owned(), "no tag".to_owned()]).await.unwrap();
+    let lookups = [
+        Lookup::new("value"),
+        Lookup::if_none_match("known", 1),
+        Lookup::new("absent"),
+        Lookup::if_none_match("unknown", 1),
+    ];
+    tier.lookup(&lookups, &["tag".to_owned(), "no tag".to_owned()]).await.unwrap();
     assert_eq!(recorder.take(), [""; 0]);
     for key in ["value", "known", "tag"] {
         delete(&other, key).await.unwrap();
-        recorder.hears(key).await;
+        recorder.wait_for_change(key).await;
     }
     for key in ["absent", "unknown", "no tag"] {
         put(&other, key, vec![1], MINUTE).await.unwrap();
-        recorder.hears(key).await;
+        recorder.wait_for_change(key).await;
     }
 }
 
 #[tokio::test]
-async fn an_emptied_database_is_a_change_of_everything() {
+async fn flushed_database_is_a_change_of_all_keys() {
     let server = RedisServer::start();
-    let (tier, recorder) = watched(&server.url()).await;
+    let (tier, recorder) = attached_tier(&server.url()).await;
     for (count, command) in [["FLUSHALL"], ["FLUSHDB"]].iter().enumerate() {
         put(&tier, "key", vec![1], MINUTE).await.unwrap();
         server.cli(command);
@@ -70,7 +75,7 @@ async fn evict(tier: &RedisTier, server: &RedisServer, name: &str) {
 #[tokio::test]
 async fn server_evictions_caused_by_own_writes_are_reported_as_changes() {
     let server = RedisServer::start_with(&["--maxmemory-policy", "allkeys-lru"]);
-    let (tier, recorder) = watched(&server.url()).await;
+    let (tier, recorder) = attached_tier(&server.url()).await;
     let used = server.cli(&["INFO", "memory"]);
     let used = used.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap().trim();
     let limit = used.parse::<u64>().unwrap() + 1_000_000;
@@ -80,17 +85,17 @@ async fn server_evictions_caused_by_own_writes_are_reported_as_changes() {
     eventually_async("the change is told", async || recorder.all.load(Ordering::SeqCst) == 1).await;
 
     // From here on, each change is pushed.
-    let line = line(&tier).await;
+    let feed = feed(&tier).await;
     let begin = now();
-    eventually_async("a later moment is proven", async || proven(&line) > begin).await;
+    eventually_async("the watermark advances", async || watermark(&feed) > begin).await;
     get(&tier, "second").await.unwrap();
     put(&tier, "second", vec![7; 10_000], MINUTE).await.unwrap();
-    recorder.hears("second").await;
+    recorder.wait_for_change("second").await;
     recorder.take();
     while server.cli(&["EXISTS", "second"]) == "1" {
         evict(&tier, &server, "b").await;
     }
-    recorder.hears("second").await;
+    recorder.wait_for_change("second").await;
     assert_eq!(recorder.all.load(Ordering::SeqCst), 1);
 }
 
@@ -100,7 +105,7 @@ async fn server_evictions_caused_by_own_writes_are_reported_as_changes() {
 #[tokio::test]
 async fn own_changes_are_pushed_while_server_may_forget_tracked_keys() {
     let server = RedisServer::start();
-    let (tier, recorder) = watched(&server.url()).await;
+    let (tier, recorder) = attached_tier(&server.url()).await;
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
     let client = redis::Client::open(server.url()).unwrap();
     let mut other = client.get_multiplexed_async_connection().await.unwrap();
@@ -113,16 +118,16 @@ async fn own_changes_are_pushed_while_server_may_forget_tracked_keys() {
     }
     eventually_async("the change is told", async || recorder.all.load(Ordering::SeqCst) == 1).await;
 
-    let line = line(&tier).await;
+    let feed = feed(&tier).await;
     let begin = now();
-    eventually_async("a later moment is proven", async || proven(&line) > begin).await;
+    eventually_async("the watermark advances", async || watermark(&feed) > begin).await;
     recorder.take();
     put(&tier, "key", vec![2], MINUTE).await.unwrap();
-    recorder.hears("key").await;
+    recorder.wait_for_change("key").await;
     // A new connection does not begin with `NOLOOP` either.
-    let (tier, recorder) = watched(&server.url()).await;
+    let (tier, recorder) = attached_tier(&server.url()).await;
     put(&tier, "key", vec![3], MINUTE).await.unwrap();
-    recorder.hears("key").await;
+    recorder.wait_for_change("key").await;
 }
 
 #[tokio::test]
@@ -130,31 +135,32 @@ async fn without_info_right_own_writes_are_pushed_too() {
     let server = RedisServer::start();
     let rules = "ACL SETUSER worker on >secret ~* &* +@all -info";
     server.cli(&rules.split(' ').collect::<Vec<_>>());
-    let (tier, recorder) = watched(&format!("redis://worker:secret@127.0.0.1:{}/", server.port())).await;
-    assert_eq!(shown(&*line(&tier).await, "watches"), "true");
+    let (tier, recorder) =
+        attached_tier(&format!("redis://worker:secret@127.0.0.1:{}/", server.port())).await;
+    assert_eq!(debug_field(&*feed(&tier).await, "is_tracked"), "true");
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
-    recorder.hears("key").await;
+    recorder.wait_for_change("key").await;
     get(&tier, "another").await.unwrap();
     recorder.take();
     server.cli(&["DEL", "key"]);
-    recorder.hears("key").await;
+    recorder.wait_for_change("key").await;
 }
 
 #[tokio::test]
-async fn the_end_of_a_life_is_a_change() {
+async fn expiry_is_reported_as_a_change() {
     let server = RedisServer::start();
-    let (tier, recorder) = watched(&server.url()).await;
+    let (tier, recorder) = attached_tier(&server.url()).await;
     put(&tier, "key", vec![1], Duration::from_millis(20)).await.unwrap();
-    recorder.hears("key").await;
+    recorder.wait_for_change("key").await;
 }
 
 /// Asserts that the server still tracks the key for the tier, after an operation of the tier on it.
-async fn assert_watched(server: &RedisServer, recorder: &Recorder, key: &str) {
+async fn assert_tracked(server: &RedisServer, recorder: &Recorder, key: &str) {
     assert_eq!(recorder.take(), [""; 0], "what this process did itself is no change");
     server.cli(&["DEL", key]);
     // If the key was absent, its deletion changed nothing, so it is set as well.
     server.cli(&["SET", key, "1"]);
-    recorder.hears(key).await;
+    recorder.wait_for_change(key).await;
     server.cli(&["DEL", key]);
     recorder.take();
 }
@@ -162,39 +168,39 @@ async fn assert_watched(server: &RedisServer, recorder: &Recorder, key: &str) {
 #[tokio::test]
 async fn keys_written_by_this_process_are_tracked() {
     let server = RedisServer::start();
-    let (tier, recorder) = watched(&server.url()).await;
+    let (tier, recorder) = attached_tier(&server.url()).await;
     let mine = token();
     let take = async |take| {
-        lease(&tier, claim("key", mine, take)).await.unwrap();
+        lease(&tier, lease_request("key", mine, take)).await.unwrap();
     };
 
     take(LeaseMode::IfAbsent).await;
-    assert_watched(&server, &recorder, "key").await;
+    assert_tracked(&server, &recorder, "key").await;
 
     take(LeaseMode::IfAbsent).await;
-    lease(&tier, claim("key", token(), LeaseMode::IfAbsent)).await.unwrap();
-    assert_watched(&server, &recorder, "key").await;
+    lease(&tier, lease_request("key", token(), LeaseMode::IfAbsent)).await.unwrap();
+    assert_tracked(&server, &recorder, "key").await;
 
     take(LeaseMode::IfAbsent).await;
     assert_eq!(tier.renew("key", mine, MINUTE).await, Ok(true));
-    assert_watched(&server, &recorder, "key").await;
+    assert_tracked(&server, &recorder, "key").await;
 
     for is_failed in [false, true] {
         take(LeaseMode::IfAbsent).await;
         assert_eq!(tier.release("key", mine, is_failed).await, Ok(true));
-        assert_watched(&server, &recorder, "key").await;
+        assert_tracked(&server, &recorder, "key").await;
     }
 
     take(LeaseMode::IfAbsent).await;
     assert_eq!(tier.fail("key", mine, &Note(b"no".to_vec())).await, Ok(true));
-    assert_watched(&server, &recorder, "key").await;
+    assert_tracked(&server, &recorder, "key").await;
 
     take(LeaseMode::IfAbsent).await;
-    assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(true));
-    assert_watched(&server, &recorder, "key").await;
+    assert_eq!(fill(&tier, tier_fill("key", mine, vec![1], MINUTE)).await, Ok(true));
+    assert_tracked(&server, &recorder, "key").await;
 
-    assert_eq!(fill(&tier, value("key", mine, vec![1], MINUTE)).await, Ok(false));
-    assert_watched(&server, &recorder, "key").await;
+    assert_eq!(fill(&tier, tier_fill("key", mine, vec![1], MINUTE)).await, Ok(false));
+    assert_tracked(&server, &recorder, "key").await;
 
     for end in ["lease", "renew", "release"] {
         put(&tier, "key", vec![1], MINUTE).await.unwrap();
@@ -204,39 +210,39 @@ async fn keys_written_by_this_process_are_tracked() {
             "release" => assert_eq!(tier.release("key", mine, true).await, Ok(true)),
             _ => {}
         }
-        assert_watched(&server, &recorder, "key").await;
+        assert_tracked(&server, &recorder, "key").await;
     }
 
     let tags = ["ns:%tag:a".to_owned()];
     for life in ["none", "enough", "short"] {
         if life != "none" {
-            tier.lease(&[], ask(&tags, MINUTE)).await.unwrap();
+            tier.lease(&[], tag_request(&tags, MINUTE)).await.unwrap();
         }
         if life == "short" {
             server.cli(&["PEXPIRE", &tags[0], "1000"]);
-            recorder.hears(&tags[0]).await;
+            recorder.wait_for_change(&tags[0]).await;
         }
-        tier.lease(&[], ask(&tags, MINUTE)).await.unwrap();
-        assert_watched(&server, &recorder, &tags[0]).await;
+        tier.lease(&[], tag_request(&tags, MINUTE)).await.unwrap();
+        assert_tracked(&server, &recorder, &tags[0]).await;
     }
 }
 
 #[tokio::test]
 async fn fill_and_failure_are_pushed_to_waiting_processes() {
     let server = RedisServer::start();
-    let (tier, recorder) = watched(&server.url()).await;
+    let (tier, recorder) = attached_tier(&server.url()).await;
     let other = self::tier(&server.url());
     for is_filled in [true, false] {
         let theirs = token();
-        lease(&other, claim("key", theirs, LeaseMode::Always)).await.unwrap();
-        look(&tier, "key").await.unwrap();
+        lease(&other, lease_request("key", theirs, LeaseMode::Always)).await.unwrap();
+        lookup(&tier, "key").await.unwrap();
         recorder.take();
         if is_filled {
-            assert_eq!(fill(&other, value("key", theirs, vec![1], MINUTE)).await, Ok(true));
+            assert_eq!(fill(&other, tier_fill("key", theirs, vec![1], MINUTE)).await, Ok(true));
         } else {
             assert_eq!(other.release("key", theirs, true).await, Ok(true));
         }
-        recorder.hears("key").await;
+        recorder.wait_for_change("key").await;
         delete(&other, "key").await.unwrap();
     }
 }
@@ -244,7 +250,7 @@ async fn fill_and_failure_are_pushed_to_waiting_processes() {
 #[tokio::test]
 async fn every_change_is_pushed_before_a_later_reply() {
     let server = RedisServer::start();
-    let (tier, recorder) = watched(&server.url()).await;
+    let (tier, recorder) = attached_tier(&server.url()).await;
     let other = self::tier(&server.url());
     for round in 0..500 {
         let key = format!("key {round}");
@@ -256,33 +262,33 @@ async fn every_change_is_pushed_before_a_later_reply() {
 }
 
 #[tokio::test]
-async fn the_heartbeat_proves_that_nothing_changed() {
+async fn heartbeat_advances_the_watermark() {
     let server = RedisServer::start();
-    let (tier, recorder) = watched(&server.url()).await;
+    let (tier, recorder) = attached_tier(&server.url()).await;
     assert_eq!(recorder.restored.load(Ordering::SeqCst), 1);
-    let line = line(&tier).await;
-    assert_eq!(shown(&line, "watches"), "true");
-    assert_eq!(shown(&line, "has_grace"), "true");
+    let feed = feed(&tier).await;
+    assert_eq!(debug_field(&feed, "is_tracked"), "true");
+    assert_eq!(debug_field(&feed, "has_grace"), "true");
     for _ in 0..3 {
         let now = now();
-        eventually_async("a later moment is proven", async || proven(&line) > now).await;
+        eventually_async("the watermark advances", async || watermark(&feed) > now).await;
     }
 }
 
 #[tokio::test]
-async fn a_frozen_server_proves_nothing_and_a_thawed_one_does() {
+async fn watermark_stops_while_the_server_is_frozen() {
     let server = RedisServer::start();
-    let (tier, _) = watched(&server.url()).await;
-    let line = line(&tier).await;
+    let (tier, _) = attached_tier(&server.url()).await;
+    let feed = feed(&tier).await;
     server.freeze();
     let frozen = now();
     // Long enough for a heartbeat to be due.
     let due = frozen + 300_000_000;
     eventually_async("time passes", async || now() > due).await;
-    assert!(proven(&line) <= frozen);
+    assert!(watermark(&feed) <= frozen);
     server.thaw();
-    eventually_async("a later moment is proven", async || proven(&line) > due).await;
-    assert_eq!(shown(&line, "is_over"), "false");
+    eventually_async("the watermark advances", async || watermark(&feed) > due).await;
+    assert_eq!(debug_field(&feed, "is_ended"), "false");
 }
 
 /// A late reply does not advance the watermark beyond the time of the request.
@@ -290,8 +296,8 @@ async fn a_frozen_server_proves_nothing_and_a_thawed_one_does() {
 async fn watermark_is_the_time_of_the_request() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
-    let (tier, _) = watched(&proxy.url()).await;
-    let line = line(&tier).await;
+    let (tier, _) = attached_tier(&proxy.url()).await;
+    let feed = feed(&tier).await;
     server.freeze();
     let (frozen, sent) = (now(), proxy.bytes_sent());
     eventually_async("a heartbeat is sent", async || proxy.bytes_sent() > sent).await;
@@ -299,48 +305,48 @@ async fn watermark_is_the_time_of_the_request() {
     let thawed = now();
     proxy.set_mode(Mode::Delay(Duration::from_millis(300)));
     server.thaw();
-    eventually_async("the answer comes", async || proven(&line) > frozen).await;
-    assert!(proven(&line) < thawed);
+    eventually_async("the answer comes", async || watermark(&feed) > frozen).await;
+    assert!(watermark(&feed) < thawed);
 }
 
 #[tokio::test]
-async fn a_heartbeat_without_an_answer_ends_the_line() {
+async fn unanswered_heartbeat_ends_the_feed() {
     let server = RedisServer::start();
     let tier = builder(&server.url()).connect_timeout(Duration::from_millis(200)).build().unwrap();
     let recorder = Arc::new(Recorder::default());
     attach(&tier, recorder.clone());
-    up(&tier).await;
-    let old = line(&tier).await;
+    wait_until_up(&tier).await;
+    let old_feed = feed(&tier).await;
     server.freeze();
     let frozen = now();
-    down(&tier).await;
-    assert!(proven(&old) <= frozen);
-    assert_eq!(shown(&old, "is_over"), "true");
+    wait_until_down(&tier).await;
+    assert!(watermark(&old_feed) <= frozen);
+    assert_eq!(debug_field(&old_feed, "is_ended"), "true");
     assert_eq!(recorder.restored.load(Ordering::SeqCst), 1);
 
     server.thaw();
-    up(&tier).await;
-    let new = line(&tier).await;
-    assert!(!Arc::ptr_eq(&old, &new));
-    eventually_async("the new line proves", async || proven(&new) > frozen).await;
-    assert!(proven(&old) <= frozen);
+    wait_until_up(&tier).await;
+    let new_feed = feed(&tier).await;
+    assert!(!Arc::ptr_eq(&old_feed, &new_feed));
+    eventually_async("the watermark of the new feed advances", async || watermark(&new_feed) > frozen).await;
+    assert!(watermark(&old_feed) <= frozen);
     assert_eq!(recorder.restored.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
-async fn dropping_the_tier_ends_its_line() {
+async fn dropping_the_tier_ends_its_feed() {
     let server = RedisServer::start();
-    let (tier, _) = watched(&server.url()).await;
-    let line = line(&tier).await;
+    let (tier, _) = attached_tier(&server.url()).await;
+    let feed = feed(&tier).await;
     drop(tier);
-    assert_eq!(shown(&line, "is_over"), "true");
+    assert_eq!(debug_field(&feed, "is_ended"), "true");
 }
 
 #[tokio::test]
-async fn data_does_not_keep_the_heart_from_beating() {
+async fn watermark_advances_under_heavy_traffic() {
     let server = RedisServer::start();
-    let (tier, _) = watched(&server.url()).await;
-    let line = line(&tier).await;
+    let (tier, _) = attached_tier(&server.url()).await;
+    let feed = feed(&tier).await;
     let begin = now();
     let until = begin + 1_500_000_000;
     let mut oldest = 0;
@@ -352,7 +358,7 @@ async fn data_does_not_keep_the_heart_from_beating() {
     let watch = async {
         while now() < until {
             get(&tier, "another").await.unwrap();
-            oldest = oldest.max(now().saturating_sub(proven(&line)));
+            oldest = oldest.max(now().saturating_sub(watermark(&feed)));
         }
     };
     tokio::join!(busy("one"), busy("two"), busy("three"), watch);
@@ -361,56 +367,60 @@ async fn data_does_not_keep_the_heart_from_beating() {
 
 /// A full server still accepts deletes, and its missing pushes still count as a proof.
 #[tokio::test]
-async fn a_full_server_proves_and_deletes_but_gives_no_grace() {
+async fn full_server_advances_the_watermark_but_ends_the_grace() {
     let server = RedisServer::start();
-    let (tier, recorder) = watched(&server.url()).await;
+    let (tier, recorder) = attached_tier(&server.url()).await;
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
-    let line = line(&tier).await;
+    let feed = feed(&tier).await;
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
-    assert_eq!(lease(&tier, claim("another", token(), LeaseMode::IfAbsent)).await, Err(refused("OOM")));
-    eventually_async("the grace is over", async || shown(&line, "has_grace") == "false").await;
+    assert_eq!(
+        lease(&tier, lease_request("another", token(), LeaseMode::IfAbsent)).await,
+        Err(refused("OOM"))
+    );
+    eventually_async("the grace is over", async || debug_field(&feed, "has_grace") == "false").await;
     let full = now();
-    eventually_async("a later moment is proven", async || proven(&line) > full).await;
+    eventually_async("the watermark advances", async || watermark(&feed) > full).await;
     get(&tier, "key").await.unwrap();
     assert_eq!(delete(&self::tier(&server.url()), "key").await, Ok(()));
-    recorder.hears("key").await;
+    recorder.wait_for_change("key").await;
 
     server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
-    eventually_async("there is grace again", async || shown(&line, "has_grace") == "true").await;
+    eventually_async("there is grace again", async || debug_field(&feed, "has_grace") == "true").await;
 }
 
 /// A replica may be cut off from the server that others write to.
 #[tokio::test]
-async fn a_replica_proves_nothing() {
+async fn replica_does_not_advance_the_watermark() {
     let server = RedisServer::start();
-    let (tier, _) = watched(&server.url()).await;
+    let (tier, _) = attached_tier(&server.url()).await;
     server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
     let replica = now();
     // Each connection ends when a better server may be found.
     let mut seen = 0;
-    let mut last = line(&tier).await;
+    let mut last_feed = feed(&tier).await;
     eventually_async("new connections are made", async || {
-        assert!(proven(&last) <= replica, "of a connection to a replica");
-        let line = line(&tier).await;
-        if !Arc::ptr_eq(&last, &line) {
-            last = line;
+        assert!(watermark(&last_feed) <= replica, "of a connection to a replica");
+        let feed = feed(&tier).await;
+        if !Arc::ptr_eq(&last_feed, &feed) {
+            last_feed = feed;
             seen += 1;
         }
         seen >= 3
     })
     .await;
     server.cli(&["REPLICAOF", "NO", "ONE"]);
-    eventually_async("it proves again", async || proven(&*line(&tier).await) > replica).await;
+    eventually_async("the watermark advances again", async || watermark(&*feed(&tier).await) > replica).await;
 }
 
-async fn assert_silent(server: &RedisServer, tier: &RedisTier) {
-    let line = line(tier).await;
-    assert_eq!(shown(&line, "watches"), "false");
-    assert_eq!(shown(&line, "proven"), "0");
+async fn assert_untracked(server: &RedisServer, tier: &RedisTier) {
+    let feed = feed(tier).await;
+    assert_eq!(debug_field(&feed, "is_tracked"), "false");
+    assert_eq!(debug_field(&feed, "watermark"), "0");
     put(tier, "key", vec![1], MINUTE).await.unwrap();
     assert_eq!(bytes(tier, "key").await, Some(vec![1]));
-    let generation = tier.lease(&[], ask(&["ns:%tag:a".to_owned()], MINUTE)).await.unwrap().generations[0];
-    assert_eq!(tier.look(&[], &["ns:%tag:a".to_owned()]).await.unwrap().generations, [Some(generation)]);
+    let generation =
+        tier.lease(&[], tag_request(&["ns:%tag:a".to_owned()], MINUTE)).await.unwrap().generations[0];
+    assert_eq!(tier.lookup(&[], &["ns:%tag:a".to_owned()]).await.unwrap().generations, [Some(generation)]);
     assert_eq!(delete(tier, "key").await, Ok(()));
     assert_eq!(tier.incr("counter", 1, None).await, Ok(1));
     assert_eq!(server.cli(&["HLEN", "ns:%members"]), "1");
@@ -418,36 +428,36 @@ async fn assert_silent(server: &RedisServer, tier: &RedisTier) {
 }
 
 #[tokio::test]
-async fn without_leave_to_track_the_line_is_silent() {
+async fn feed_is_untracked_without_the_tracking_right() {
     let server = RedisServer::start();
     let rules = "ACL SETUSER worker on >secret ~* &* +@all -client";
     server.cli(&rules.split(' ').collect::<Vec<_>>());
     let tier = tier(&format!("redis://worker:secret@127.0.0.1:{}/", server.port()));
     attach(&tier, Arc::new(Recorder::default()));
-    assert_silent(&server, &tier).await;
+    assert_untracked(&server, &tier).await;
 }
 
 #[tokio::test]
-async fn messages_that_do_not_arrive_are_noticed() {
+async fn dropped_pushes_are_detected() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
-    let (tier, _) = watched(&proxy.url()).await;
-    let hearing = line(&tier).await;
-    eventually_async("it proves", async || proven(&hearing) > 0).await;
+    let (tier, _) = attached_tier(&proxy.url()).await;
+    let tracked_feed = feed(&tier).await;
+    eventually_async("the watermark advances", async || watermark(&tracked_feed) > 0).await;
     proxy.set_mode(Mode::DropPushes);
-    let deaf = now();
-    eventually_async("it is over", async || shown(&hearing, "is_over") == "true").await;
+    let dropped_at = now();
+    eventually_async("it is over", async || debug_field(&tracked_feed, "is_ended") == "true").await;
     // A heartbeat may have been under way.
-    assert!(proven(&hearing) <= deaf + 50_000_000);
+    assert!(watermark(&tracked_feed) <= dropped_at + 50_000_000);
     eventually_async("there is another one", async || tier.state() == RedisState::Degraded).await;
-    assert_silent(&server, &tier).await;
+    assert_untracked(&server, &tier).await;
     assert!(!tier.health().tracking);
 
     proxy.set_mode(Mode::Pass);
     eventually_async("it hears again", async || tier.state() == RedisState::Up).await;
-    let line = line(&tier).await;
-    assert_eq!(shown(&line, "watches"), "true");
-    eventually_async("it proves again", async || proven(&line) > 0).await;
+    let feed = feed(&tier).await;
+    assert_eq!(debug_field(&feed, "is_tracked"), "true");
+    eventually_async("the watermark advances again", async || watermark(&feed) > 0).await;
     assert_eq!(proxy.connections(), 3, "one that heard, one that did not, and one that does");
 }
 
@@ -456,14 +466,14 @@ async fn messages_that_do_not_arrive_are_noticed() {
 async fn tracking_works_without_noloop_when_noloop_suppresses_pushes() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
-    proxy.set_mode(Mode::DeafUnderNoLoop);
-    let (tier, recorder) = watched(&proxy.url()).await;
+    proxy.set_mode(Mode::UntrackedUnderNoLoop);
+    let (tier, recorder) = attached_tier(&proxy.url()).await;
     assert_eq!(tier.state(), RedisState::Up);
-    assert_eq!(shown(&*line(&tier).await, "watches"), "true");
+    assert_eq!(debug_field(&*feed(&tier).await, "is_tracked"), "true");
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
     recorder.take();
     server.cli(&["DEL", "key"]);
-    recorder.hears("key").await;
+    recorder.wait_for_change("key").await;
     assert_eq!(proxy.connections(), 1);
 }
 
@@ -472,11 +482,11 @@ async fn tracking_works_without_noloop_when_noloop_suppresses_pushes() {
 async fn feed_is_untracked_when_server_does_not_track_script_reads() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
-    proxy.set_mode(Mode::DeafInScripts);
-    let (tier, _) = watched(&proxy.url()).await;
+    proxy.set_mode(Mode::UntrackedInScripts);
+    let (tier, _) = attached_tier(&proxy.url()).await;
     assert_eq!(tier.state(), RedisState::Degraded);
     assert!(!tier.health().tracking);
-    assert_silent(&server, &tier).await;
+    assert_untracked(&server, &tier).await;
 }
 
 /// A user without the right to run scripts reads values by plain commands, and so does the self-test.
@@ -493,7 +503,7 @@ async fn self_test_uses_plain_commands_without_script_rights() {
         attach(&tier, Arc::new(Recorder::default()));
         tier.connected().await.unwrap();
         assert!(!tier.ready(), "nothing can be stored");
-        assert_eq!(shown(&*line(&tier).await, "watches"), watches, "{mode:?}");
+        assert_eq!(debug_field(&*feed(&tier).await, "is_tracked"), watches, "{mode:?}");
     }
 }
 
@@ -501,34 +511,34 @@ async fn self_test_uses_plain_commands_without_script_rights() {
 async fn watermark_advances_when_server_refuses_writes() {
     let server = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]);
     let proxy = Proxy::start(server.port());
-    let (tier, _) = watched(&proxy.url()).await;
-    let line = line(&tier).await;
+    let (tier, _) = attached_tier(&proxy.url()).await;
+    let feed = feed(&tier).await;
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
     let full = now();
-    eventually_async("it proves", async || proven(&line) > full).await;
+    eventually_async("the watermark advances", async || watermark(&feed) > full).await;
     assert_eq!(proxy.connections(), 1);
 }
 
 #[tokio::test]
-async fn over_the_old_protocol_the_line_is_silent() {
+async fn feed_is_untracked_over_resp2() {
     let server = RedisServer::start_with(&["--rename-command", "HELLO", ""]);
     let tier = tier(&server.url());
     attach(&tier, Arc::new(Recorder::default()));
-    assert_silent(&server, &tier).await;
+    assert_untracked(&server, &tier).await;
 }
 
 #[tokio::test]
-async fn the_first_heartbeat_is_over_before_anything_is_read() {
+async fn first_heartbeat_ends_before_the_first_read() {
     let server = RedisServer::start();
-    let (tier, _) = watched(&server.url()).await;
-    let line = line(&tier).await;
-    assert_ne!(proven(&line), 0);
+    let (tier, _) = attached_tier(&server.url()).await;
+    let feed = feed(&tier).await;
+    assert_ne!(watermark(&feed), 0);
     assert_eq!(server.cli(&["HLEN", "ns:%members"]), "1");
 }
 
 /// A process that cannot acknowledge barriers must not be registered, and so has no grace.
 #[tokio::test]
-async fn without_leave_to_read_the_poke_there_is_no_grace() {
+async fn feed_has_no_grace_when_the_barrier_key_cannot_be_read() {
     let server = RedisServer::start();
     let rules = "ACL SETUSER worker on >secret ~any ~ns:%members &* +@all";
     server.cli(&rules.split(' ').collect::<Vec<_>>());
@@ -536,47 +546,47 @@ async fn without_leave_to_read_the_poke_there_is_no_grace() {
     let tier = builder(&url).connect_timeout(Duration::from_secs(1)).build().unwrap();
     let bound = Duration::from_millis(200);
     attach_with(&tier, Arc::new(Recorder::default()), bound, bound);
-    up(&tier).await;
-    let line = line(&tier).await;
-    assert_eq!(shown(&line, "has_grace"), "false");
+    wait_until_up(&tier).await;
+    let feed = feed(&tier).await;
+    assert_eq!(debug_field(&feed, "has_grace"), "false");
     let begin = now();
-    eventually_async("a later moment is proven", async || proven(&line) > begin).await;
+    eventually_async("the watermark advances", async || watermark(&feed) > begin).await;
 
     // The process registered once, before it could detect this.
-    let (other, _) = watched(&server.url()).await;
+    let (other, _) = attached_tier(&server.url()).await;
     other.confirm().await.unwrap();
 }
 
 /// Other processes must know of each process that reads values which it may serve.
 #[tokio::test]
-async fn a_cache_that_comes_later_gets_a_connection_of_its_own() {
+async fn cache_attached_later_gets_a_new_connection() {
     let server = RedisServer::start();
     let tier = tier(&server.url());
-    up(&tier).await;
-    let before = line(&tier).await;
+    wait_until_up(&tier).await;
+    let old_feed = feed(&tier).await;
     let recorder = Arc::new(Recorder::default());
     attach(&tier, recorder.clone());
-    assert_eq!(shown(&before, "is_over"), "true");
-    up(&tier).await;
-    let line = line(&tier).await;
-    assert_ne!(proven(&line), 0);
+    assert_eq!(debug_field(&old_feed, "is_ended"), "true");
+    wait_until_up(&tier).await;
+    let feed = feed(&tier).await;
+    assert_ne!(watermark(&feed), 0);
     assert_eq!(server.cli(&["HLEN", "ns:%members"]), "1");
     get(&tier, "key").await.unwrap();
     server.cli(&["SET", "key", "1"]);
-    recorder.hears("key").await;
+    recorder.wait_for_change("key").await;
 
     attach(&tier, Arc::new(Recorder::default()));
-    assert_eq!(shown(&line, "is_over"), "false", "a tier belongs to one cache");
+    assert_eq!(debug_field(&feed, "is_ended"), "false", "a tier belongs to one cache");
 }
 
 #[tokio::test]
-async fn a_mute_connection_proves_nothing() {
+async fn mute_connection_does_not_advance_the_watermark() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
-    let (tier, _) = watched(&proxy.url()).await;
-    let line = line(&tier).await;
+    let (tier, _) = attached_tier(&proxy.url()).await;
+    let feed = feed(&tier).await;
     proxy.set_mode(Mode::Swallow);
     let mute = now();
     eventually_async("time passes", async || now() > mute + 600_000_000).await;
-    assert!(proven(&line) <= mute);
+    assert!(watermark(&feed) <= mute);
 }

@@ -43,16 +43,16 @@ pub(super) fn flights() -> Vec<Arc<Flight>> {
 }
 
 /// Returns whether the current code is inside a load.
-pub(crate) fn is_inside() -> bool {
+pub(crate) fn is_inside_load() -> bool {
     INNERMOST.with_borrow(Option::is_some)
 }
 
 /// Chain of loads, captured to run other code inside them.
-pub(crate) struct Inside(Option<Arc<Link>>);
+pub(crate) struct CapturedChain(Option<Arc<Link>>);
 
-impl Inside {
+impl CapturedChain {
     /// Captures the chain of the current code.
-    pub(crate) fn here() -> Self {
+    pub(crate) fn capture() -> Self {
         Self(INNERMOST.with_borrow(Option::clone))
     }
 

@@ -12,26 +12,26 @@ use crate::sync::{Mutex, lazy};
 lazy!(static GRAPH: Mutex<()> = Mutex::default());
 
 impl Flight {
-    /// Records that the loads `within` wait for this flight.
+    /// Records that the loads `enclosing` wait for this flight.
     ///
     /// Returns `false`, and records nothing, if this flight waits for one of them.
-    pub(super) fn begin_wait(self: &Arc<Self>, within: &[Arc<Self>]) -> bool {
-        if within.is_empty() {
+    pub(super) fn begin_wait(self: &Arc<Self>, enclosing: &[Arc<Self>]) -> bool {
+        if enclosing.is_empty() {
             return true;
         }
         let _graph = lock(&GRAPH);
-        if self.waits_for_any(within) {
+        if self.waits_for_any(enclosing) {
             return false;
         }
-        for outer in within {
+        for outer in enclosing {
             lock(&outer.waits_for).push(self.clone());
         }
         true
     }
 
-    /// Removes the record that the loads `within` wait for this flight.
-    pub(super) fn end_wait(self: &Arc<Self>, within: &[Arc<Self>]) {
-        for outer in within {
+    /// Removes the record that the loads `enclosing` wait for this flight.
+    pub(super) fn end_wait(self: &Arc<Self>, enclosing: &[Arc<Self>]) {
+        for outer in enclosing {
             let mut waits_for = lock(&outer.waits_for);
             if let Some(at) = waits_for.iter().position(|flight| Arc::ptr_eq(flight, self)) {
                 waits_for.swap_remove(at);
@@ -39,12 +39,12 @@ impl Flight {
         }
     }
 
-    /// Returns whether this flight is one of `goals`, or waits for one, directly or through others.
-    fn waits_for_any(self: &Arc<Self>, goals: &[Arc<Self>]) -> bool {
+    /// Returns whether this flight is one of `targets`, or waits for one, directly or through others.
+    fn waits_for_any(self: &Arc<Self>, targets: &[Arc<Self>]) -> bool {
         let mut seen = vec![self.clone()];
         let mut next = 0;
         while let Some(flight) = seen.get(next).cloned() {
-            if goals.iter().any(|goal| Arc::ptr_eq(goal, &flight)) {
+            if targets.iter().any(|target| Arc::ptr_eq(target, &flight)) {
                 return true;
             }
             for further in lock(&flight.waits_for).iter() {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ask_tags_again, give_up};
+use super::{recheck_tags, release_and_end_epoch};
 use crate::{
     base::{
         clock::{Nanos, nanos},
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Interval at which a load renews the generations of its tags, so that they do not expire before the fill.
-pub(super) const SEEDED_FOR: Duration = Duration::from_secs(20);
+pub(super) const TAG_RENEWAL_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Renewal of one lease.
 pub(super) struct LeaseRenewer<W> {
@@ -27,25 +27,26 @@ pub(super) struct LeaseRenewer<W> {
     pub(super) name: String,
     pub(super) token: LeaseToken,
     /// Validity of the load.
-    pub(super) claim: Validity,
+    pub(super) validity: Validity,
     /// Time for which each renewal keeps the generations of the tags.
     pub(super) keep: Duration,
     /// Time of the last renewal of the generations.
-    pub(super) seeded: Nanos,
+    pub(super) tags_renewed_at: Nanos,
     /// Returns whether the load is at work: other processes must not wait for one that is stalled.
-    pub(super) is_at_work: W,
+    pub(super) is_progressing: W,
 }
 
 impl<W: Fn() -> bool> LeaseRenewer<W> {
     /// Renews the lease until it is lost, or the cache is closed.
     pub(super) async fn run(mut self) {
-        let mut leaving = self.shared.leaving.subscribe();
+        let mut closing = self.shared.closing.subscribe();
         let mut pause = self.shared.lease / 3;
         loop {
             let closed = async {
-                let _ = leaving.wait_for(|is_leaving| *is_leaving).await;
+                let _ = closing.wait_for(|is_closing| *is_closing).await;
             };
-            if let Some(Either::Left(())) = within(pause, either(closed, any_tag_ended(&self.claim))).await {
+            if let Some(Either::Left(())) = within(pause, either(closed, any_tag_ended(&self.validity))).await
+            {
                 let _ = self.shared.tier.release(&self.name, self.token, false).await;
                 return;
             }
@@ -59,13 +60,13 @@ impl<W: Fn() -> bool> LeaseRenewer<W> {
     /// Renews the lease now, if the load is at work. Returns the time until the next renewal; `None` if the
     /// lease is lost.
     pub(super) async fn renew(&mut self) -> Option<Duration> {
-        if !self.holds_its_tags().await {
+        if !self.renew_tags().await {
             // The value would be rejected, so no process should wait for it.
-            give_up(&self.shared, &self.name, self.token).await;
+            release_and_end_epoch(&self.shared, &self.name, self.token).await;
             return None;
         }
         let lease = self.shared.lease;
-        if !(self.is_at_work)() {
+        if !(self.is_progressing)() {
             return Some(lease / 10);
         }
         match self.shared.tier.renew(&self.name, self.token, lease).await {
@@ -76,25 +77,27 @@ impl<W: Fn() -> bool> LeaseRenewer<W> {
     }
 
     /// Returns whether the tags still have the generations from before the load, and renews them after each
-    /// [`SEEDED_FOR`].
+    /// [`TAG_RENEWAL_INTERVAL`].
     ///
     /// If that cannot be found out, it returns true.
-    async fn holds_its_tags(&mut self) -> bool {
-        if self.claim.tags.iter().any(|(tag, _)| !tag.is_alive()) {
-            match ask_tags_again(&self.shared, &self.claim).await {
-                Some(current) => self.claim = current,
+    async fn renew_tags(&mut self) -> bool {
+        if self.validity.tags.iter().any(|(tag, _)| !tag.is_alive()) {
+            match recheck_tags(&self.shared, &self.validity).await {
+                Some(current) => self.validity = current,
                 None => return false,
             }
         }
         let now = self.shared.clock.now();
-        if self.claim.tags.is_empty() || now.saturating_sub(self.seeded) <= nanos(SEEDED_FOR) {
+        if self.validity.tags.is_empty()
+            || now.saturating_sub(self.tags_renewed_at) <= nanos(TAG_RENEWAL_INTERVAL)
+        {
             return true;
         }
-        let tags = self.claim.tag_keys();
-        let ask = TagRequest { keys: &tags, keep: self.keep, more: false };
-        match self.shared.tier.lease(&[], ask).await {
-            Ok(leased) if self.claim.generations().ne(leased.generations.iter().copied()) => return false,
-            Ok(_) => self.seeded = now,
+        let tags = self.validity.tag_keys();
+        let request = TagRequest { keys: &tags, keep: self.keep, needs_position: false };
+        match self.shared.tier.lease(&[], request).await {
+            Ok(leased) if self.validity.generations().ne(leased.generations.iter().copied()) => return false,
+            Ok(_) => self.tags_renewed_at = now,
             Err(_) => {}
         }
         true
@@ -102,10 +105,11 @@ impl<W: Fn() -> bool> LeaseRenewer<W> {
 }
 
 /// Waits until a tag is invalidated.
-async fn any_tag_ended(claim: &Validity) {
-    let mut listening: Vec<_> = claim.tags.iter().map(|(tag, _)| Box::pin(tag.listen().moved())).collect();
+async fn any_tag_ended(validity: &Validity) {
+    let mut listeners: Vec<_> =
+        validity.tags.iter().map(|(tag, _)| Box::pin(tag.listen().changed())).collect();
     poll_fn(|cx| {
-        let is_over = listening.iter_mut().any(|one| one.as_mut().poll(cx).is_ready());
+        let is_over = listeners.iter_mut().any(|listener| listener.as_mut().poll(cx).is_ready());
         if is_over { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;

@@ -28,9 +28,9 @@ async fn kept_option(cache: Cache, source: Source) -> Result<u32, Status> {
 }
 
 #[tokio::test]
-async fn an_error_that_can_be_handed_on_can_be_kept() {
-    let (cache, source) = (cache(), Source::held());
-    source.let_all_through();
+async fn shareable_error_is_cached_for_cache_err() {
+    let (cache, source) = (cache(), Source::gated());
+    source.release_all();
     for _ in 0..3 {
         let error = kept_io(cache.clone(), source.clone(), 0).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
@@ -39,7 +39,7 @@ async fn an_error_that_can_be_handed_on_can_be_kept() {
     for _ in 0..3 {
         kept_io(cache.clone(), source.clone(), 1).await.unwrap_err();
     }
-    assert_eq!(source.runs(), 4, "what the condition does not mean is not kept");
+    assert_eq!(source.runs(), 4, "errors that the condition excludes are not cached");
     for _ in 0..3 {
         let error = kept_anyhow(cache.clone(), source.clone()).await.unwrap_err();
         assert_eq!(error.to_string(), "no rate");

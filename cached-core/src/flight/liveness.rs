@@ -11,49 +11,49 @@ use crate::sync::Instant;
 /// Waker between a leader's future and its task, which records wakes that no poll followed.
 ///
 /// A leader that waits for a slow reply is not woken, and so is not idle, however long the reply takes.
-pub(super) struct Liveness(Mutex<Beat>);
+pub(super) struct Liveness(Mutex<PollState>);
 
-struct Beat {
+struct PollState {
     waker: Option<Waker>,
     /// Time of the first wake since the last poll began.
-    woken: Option<Instant>,
-    polling: bool,
+    woken_at: Option<Instant>,
+    is_polling: bool,
 }
 
 impl Liveness {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Beat { waker: None, woken: Some(Instant::now()), polling: false }))
+        Self(Mutex::new(PollState { waker: None, woken_at: Some(Instant::now()), is_polling: false }))
     }
 
     /// Counts a new future as woken, because it waits for its first poll.
     pub(super) fn expect_poll(&self) {
-        self.beat().woken.get_or_insert_with(Instant::now);
+        self.state().woken_at.get_or_insert_with(Instant::now);
     }
 
     pub(super) fn begin_poll(&self, waker: &Waker) {
-        let mut beat = self.beat();
-        beat.woken = None;
-        beat.polling = true;
-        match &mut beat.waker {
+        let mut state = self.state();
+        state.woken_at = None;
+        state.is_polling = true;
+        match &mut state.waker {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
     }
 
     pub(super) fn end_poll(&self) {
-        self.beat().polling = false;
+        self.state().is_polling = false;
     }
 
     /// Returns how long the leader could have gone on and was not polled.
-    pub(super) fn idle(&self) -> Duration {
-        let beat = self.beat();
-        match beat.woken {
-            Some(woken) if !beat.polling => woken.elapsed(),
+    pub(super) fn idle_time(&self) -> Duration {
+        let state = self.state();
+        match state.woken_at {
+            Some(woken_at) if !state.is_polling => woken_at.elapsed(),
             _ => Duration::ZERO,
         }
     }
 
-    fn beat(&self) -> MutexGuard<'_, Beat> {
+    fn state(&self) -> MutexGuard<'_, PollState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -64,10 +64,10 @@ impl Wake for Liveness {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let mut beat = self.beat();
-        beat.woken.get_or_insert_with(Instant::now);
-        let waker = beat.waker.clone();
-        drop(beat);
+        let mut state = self.state();
+        state.woken_at.get_or_insert_with(Instant::now);
+        let waker = state.waker.clone();
+        drop(state);
         if let Some(waker) = waker {
             waker.wake();
         }

@@ -14,9 +14,10 @@ use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 use tokio::time::sleep;
 
 use crate::{
-    members::clock,
+    barriers::server_time_ms,
     support::{
-        AMPLE, MINUTE, Recorder, attach_with, builder, bytes, delete, get, line, now, proven, put, tier, up,
+        AMPLE, MINUTE, Recorder, attach_with, builder, bytes, delete, feed, get, now, put, tier,
+        wait_until_up, watermark,
     },
 };
 
@@ -27,16 +28,16 @@ const BOUND: Duration = Duration::from_secs(1);
 struct Served {
     count: AtomicU64,
     always: bool,
-    heard: Recorder,
+    recorder: Recorder,
 }
 
 impl ChangeListener for Served {
     fn changed(&self, key: &[u8]) {
-        self.heard.changed(key);
+        self.recorder.changed(key);
     }
 
     fn all_changed(&self) {
-        self.heard.all_changed();
+        self.recorder.all_changed();
     }
 
     fn restored(&self) {}
@@ -46,10 +47,15 @@ impl ChangeListener for Served {
     }
 }
 
-async fn serving(url: &str, always: bool, bound: Duration, grace: Duration) -> (RedisTier, Arc<Served>) {
+async fn attached_tier(
+    url: &str,
+    always: bool,
+    bound: Duration,
+    grace: Duration,
+) -> (RedisTier, Arc<Served>) {
     let (tier, served) = (tier(url), Arc::new(Served { always, ..Served::default() }));
     attach_with(&tier, served.clone(), bound, grace);
-    up(&tier).await;
+    wait_until_up(&tier).await;
     (tier, served)
 }
 
@@ -64,7 +70,7 @@ pub(crate) async fn commands_in(server: &RedisServer, time: Duration) -> u64 {
     calls.filter_map(|line| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok()).sum()
 }
 
-pub(crate) async fn quiet(server: &RedisServer) {
+pub(crate) async fn wait_until_quiet(server: &RedisServer) {
     eventually_async("nothing is asked any more", async || {
         commands_in(server, Duration::from_millis(2500)).await == 0
     })
@@ -77,19 +83,21 @@ fn registered_until(server: &RedisServer) -> u64 {
     member.split(':').next().unwrap().parse().unwrap()
 }
 
-async fn is_forgotten(server: &RedisServer) {
-    eventually_async("it is not registered any more", async || registered_until(server) < clock(server))
-        .await;
+async fn wait_until_expired(server: &RedisServer) {
+    eventually_async("it is not registered any more", async || {
+        registered_until(server) < server_time_ms(server)
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn a_process_that_is_asked_for_nothing_asks_nothing() {
+async fn unused_process_sends_almost_nothing() {
     let server = RedisServer::start();
     let mut tiers = Vec::new();
     for _ in 0..50 {
-        tiers.push(serving(&server.url(), false, BOUND, AMPLE).await);
+        tiers.push(attached_tier(&server.url(), false, BOUND, AMPLE).await);
     }
-    quiet(&server).await;
+    wait_until_quiet(&server).await;
     // Each connection is checked every 20 s.
     let time = Duration::from_secs(22);
     let count = commands_in(&server, time).await;
@@ -105,9 +113,9 @@ async fn hits_in_memory_cost_at_most_four_commands_a_second() {
         let server = RedisServer::start();
         let mut tiers = Vec::new();
         for _ in 0..processes {
-            tiers.push(serving(&server.url(), true, BOUND, AMPLE).await.0);
+            tiers.push(attached_tier(&server.url(), true, BOUND, AMPLE).await.0);
         }
-        let line = line(&tiers[0]).await;
+        let feed = feed(&tiers[0]).await;
         // Earlier operations cause additional commands for a while.
         eventually_async("nothing is asked beside heartbeats", async || {
             let time = Duration::from_secs(2);
@@ -118,7 +126,7 @@ async fn hits_in_memory_cost_at_most_four_commands_a_second() {
         let mut oldest = 0;
         let watch = async {
             while begin.elapsed() < Duration::from_secs(10) {
-                oldest = oldest.max(now().saturating_sub(proven(&line)));
+                oldest = oldest.max(now().saturating_sub(watermark(&feed)));
                 sleep(Duration::from_millis(5)).await;
             }
         };
@@ -134,41 +142,44 @@ async fn hits_in_memory_cost_at_most_four_commands_a_second() {
 
 /// A process registers before it gets a value that it may serve.
 #[tokio::test]
-async fn the_first_question_after_a_pause_waits_for_a_registration() {
+async fn first_read_after_a_pause_waits_for_a_registration() {
     let server = RedisServer::start();
-    let marks = Arc::new(Served::default());
+    let listener = Arc::new(Served::default());
     let tier = builder(&server.url()).connect_timeout(Duration::from_secs(1)).build().unwrap();
-    attach_with(&tier, marks, Duration::from_millis(200), Duration::from_millis(300));
-    up(&tier).await;
+    attach_with(&tier, listener, Duration::from_millis(200), Duration::from_millis(300));
+    wait_until_up(&tier).await;
     let until = || registered_until(&server);
-    is_forgotten(&server).await;
+    wait_until_expired(&server).await;
     assert!(!tier.health().registered);
     assert_eq!(get(&tier, "key").await, Ok(None));
-    assert!(until() >= clock(&server) + 500, "what was read may be served for the bound and the grace");
+    assert!(
+        until() >= server_time_ms(&server) + 500,
+        "what was read may be served for the bound and the grace"
+    );
 }
 
 #[tokio::test]
 async fn key_stays_tracked_through_a_heartbeat_pause() {
     let server = RedisServer::start();
-    let (tier, marks) = serving(&server.url(), false, BOUND, AMPLE).await;
+    let (tier, listener) = attached_tier(&server.url(), false, BOUND, AMPLE).await;
     let other = self::tier(&server.url());
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
-    let line = line(&tier).await;
-    quiet(&server).await;
+    let feed = feed(&tier).await;
+    wait_until_quiet(&server).await;
     let pause = now();
-    assert!(proven(&line) < pause);
+    assert!(watermark(&feed) < pause);
     put(&other, "key", vec![2], MINUTE).await.unwrap();
-    marks.heard.hears("key").await;
+    listener.recorder.wait_for_change("key").await;
     // A call that finds the watermark too old asks the server, and so do the calls after it.
     assert_eq!(bytes(&tier, "key").await, Some(vec![2]));
-    assert!(proven(&line) > pause, "the question has waited for a proof");
+    assert!(watermark(&feed) > pause, "the read has waited for a heartbeat");
 }
 
 /// A process gets no pushes for its own writes while it writes.
 #[tokio::test]
 async fn own_writes_after_a_pause_are_not_pushed_back() {
     let server = RedisServer::start();
-    let (tier, marks) = serving(&server.url(), true, BOUND, AMPLE).await;
+    let (tier, listener) = attached_tier(&server.url(), true, BOUND, AMPLE).await;
     // With `NOLOOP`, heartbeats cost more commands.
     eventually_async("everything is tracked", async || {
         commands_in(&server, Duration::from_secs(2)).await <= 12
@@ -176,24 +187,24 @@ async fn own_writes_after_a_pause_are_not_pushed_back() {
     .await;
     get(&tier, "key").await.unwrap();
     let begin = now();
-    let line = line(&tier).await;
-    eventually_async("there was a heartbeat", async || proven(&line) > begin).await;
-    marks.heard.take();
+    let feed = feed(&tier).await;
+    eventually_async("there was a heartbeat", async || watermark(&feed) > begin).await;
+    listener.recorder.take();
     for number in 0..5 {
         put(&tier, "key", vec![number], MINUTE).await.unwrap();
     }
     get(&tier, "another").await.unwrap();
-    assert_eq!(marks.heard.take(), Vec::<String>::new());
+    assert_eq!(listener.recorder.take(), Vec::<String>::new());
     server.cli(&["DEL", "key"]);
-    marks.heard.hears("key").await;
+    listener.recorder.wait_for_change("key").await;
 }
 
 #[tokio::test]
 async fn quiet_process_acknowledges_barriers_quickly() {
     let server = RedisServer::start();
-    let (tier, _) = serving(&server.url(), false, BOUND, MINUTE).await;
-    let (other, _) = serving(&server.url(), false, BOUND, MINUTE).await;
-    quiet(&server).await;
+    let (tier, _) = attached_tier(&server.url(), false, BOUND, MINUTE).await;
+    let (other, _) = attached_tier(&server.url(), false, BOUND, MINUTE).await;
+    wait_until_quiet(&server).await;
     assert!(tier.health().registered);
     let begin = Instant::now();
     delete(&other, "key").await.unwrap();
@@ -202,10 +213,10 @@ async fn quiet_process_acknowledges_barriers_quickly() {
 }
 
 #[tokio::test]
-async fn a_quiet_process_notices_at_once_that_its_connection_is_cut() {
+async fn quiet_process_detects_a_lost_connection_at_once() {
     let server = RedisServer::start();
-    let (tier, _) = serving(&server.url(), false, BOUND, AMPLE).await;
-    quiet(&server).await;
+    let (tier, _) = attached_tier(&server.url(), false, BOUND, AMPLE).await;
+    wait_until_quiet(&server).await;
     let begin = Instant::now();
     server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
     eventually_async("it is connected again", async || tier.health().reconnects == 1).await;
@@ -214,7 +225,7 @@ async fn a_quiet_process_notices_at_once_that_its_connection_is_cut() {
 
 /// The heartbeat that registers takes one round trip, and the read takes another one.
 #[tokio::test]
-async fn the_first_question_after_a_pause_has_its_budget_to_itself() {
+async fn first_read_after_a_pause_keeps_its_whole_budget() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port());
     let tier = builder(&proxy.url())
@@ -223,21 +234,21 @@ async fn the_first_question_after_a_pause_has_its_budget_to_itself() {
         .build()
         .unwrap();
     attach_with(&tier, Arc::new(Served::default()), Duration::from_millis(200), Duration::from_millis(300));
-    up(&tier).await;
+    wait_until_up(&tier).await;
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
-    is_forgotten(&server).await;
+    wait_until_expired(&server).await;
     proxy.set_mode(Mode::Delay(Duration::from_secs(1)));
     assert_eq!(bytes(&tier, "key").await, Some(vec![1]));
 }
 
 /// A replica answers reads, but accepts no registration.
 #[tokio::test]
-async fn a_server_that_refuses_is_read_for_as_long_as_it_does() {
+async fn refusing_server_is_still_read() {
     let server = RedisServer::start();
     let tier = builder(&server.url()).connect_timeout(Duration::from_secs(4)).build().unwrap();
     let (bound, grace) = (Duration::from_millis(200), Duration::from_millis(300));
     attach_with(&tier, Arc::new(Served::default()), bound, grace);
-    up(&tier).await;
+    wait_until_up(&tier).await;
     put(&tier, "key", vec![1], MINUTE).await.unwrap();
     server.cli(&["REPLICAOF", "127.0.0.1", "1"]);
     eventually_async("it is noticed", async || tier.state() == RedisState::Degraded).await;

@@ -12,11 +12,11 @@ use crate::parse::{
 };
 
 /// Generates the `CallSpec` of the function.
-pub(super) fn plan(input: &Input) -> TokenStream {
+pub(super) fn call_spec(input: &Input) -> TokenStream {
     let krate = &input.krate;
-    let shape = shape(input);
+    let policy = policy(input);
     quote! {
-        #krate::__private::CallSpec { site: &__CACHED_SITE, shape: || { #shape } }
+        #krate::__private::CallSpec { spec: &__CACHED_SITE, new_policy: || { #policy } }
     }
 }
 
@@ -33,95 +33,95 @@ pub(super) fn restore(input: &Input) -> TokenStream {
     }
 }
 
-#[allow(clippy::too_many_lines, reason = "one option after the other")]
-fn shape(input: &Input) -> TokenStream {
+#[allow(clippy::too_many_lines, reason = "it handles one option after the other")]
+fn policy(input: &Input) -> TokenStream {
     let krate = &input.krate;
     let options = &input.options;
     let output = &input.function.output;
-    let shape = local("__cached_shape");
+    let policy = local("__cached_shape");
     let (empty, sharing, heap) = (local("__cached_empty"), local("__cached_sharing"), local("__cached_heap"));
     let words = local("__cached_words");
 
     // The tokens of each option have the span of its value, to which type errors then point.
-    let policy = |name: &str, policy: &TokenStream, at: Span| {
+    let setter = |name: &str, arguments: &TokenStream, at: Span| {
         let at = Span::mixed_site().located_at(at);
         let name = Ident::new(name, at);
-        quote_spanned!(at=> let #shape = #shape.#name(#policy);)
+        quote_spanned!(at=> let #policy = #policy.#name(#arguments);)
     };
     let ttl = options.ttl.as_ref().map(|ttl| {
         let tokens = ttl.tokens(krate);
-        policy("ttl", &quote_spanned!(ttl.span()=> || #tokens), ttl.span())
+        setter("ttl", &quote_spanned!(ttl.span()=> || #tokens), ttl.span())
     });
-    let of = |name, expr: &Option<Expr>| {
-        expr.as_ref().map(|expr| policy(name, &expr.to_token_stream(), expr.span()))
+    let set_from_expr = |name, expr: &Option<Expr>| {
+        expr.as_ref().map(|expr| setter(name, &expr.to_token_stream(), expr.span()))
     };
-    let ttl_from = of("ttl_from", &options.ttl_from);
-    let cache_if = of("cache_if", &options.cache_if);
-    let tags_from = of("tags_from", &options.tags_from);
-    let jitter = options.jitter.as_ref().map(|jitter| quote!(let #shape = #shape.jitter(#jitter);));
+    let ttl_from = set_from_expr("ttl_from", &options.ttl_from);
+    let cache_if = set_from_expr("cache_if", &options.cache_if);
+    let tags_from = set_from_expr("tags_from", &options.tags_from);
+    let jitter = options.jitter.as_ref().map(|jitter| quote!(let #policy = #policy.jitter(#jitter);));
     let cache_none = options.cache_none.as_ref().map(|CacheNone { name, ttl }| {
         let ttl = ttl.map(|ttl| {
             let ttl = duration(krate, ttl);
-            quote!(let #shape = #shape.empty_ttl(#ttl);)
+            quote!(let #policy = #policy.empty_ttl(#ttl);)
         });
         quote_spanned! {name.span()=>
-            #krate::__private::value_of(&#shape).__cached_needs_option();
-            let #shape = #shape.cache_none();
+            #krate::__private::value_of(&#policy).__cached_needs_option();
+            let #policy = #policy.cache_none();
             #ttl
         }
     });
     let stale = options.stale.as_ref().map(|stale| {
         let tokens = stale.tokens(krate);
-        policy("stale", &quote_spanned!(stale.span()=> || #tokens), stale.span())
+        setter("stale", &quote_spanned!(stale.span()=> || #tokens), stale.span())
     });
     let refresh_ahead = options.refresh_ahead.as_ref().map(|refresh| {
         let part = &refresh.share;
-        quote!(let #shape = #shape.refresh_ahead(#part);)
+        quote!(let #policy = #policy.refresh_ahead(#part);)
     });
     let load_timeout = options.load_timeout.as_ref().map(|limit| {
         let time = duration(krate, limit.time);
         let too_late = local("__cached_too_late");
         quote_spanned! {limit.name.span()=>
             #krate::__private::Probe::<#output>::new().__cached_may_fail();
-            let #too_late = #krate::__private::error_of(&#shape).__cached_too_late();
-            let #shape = #shape.load_timeout(#time, #too_late);
+            let #too_late = #krate::__private::error_of(&#policy).__cached_too_late();
+            let #policy = #policy.load_timeout(#time, #too_late);
         }
     });
     let share_err = options.share_err.as_ref().map(|share_err| {
-        let copy = policy("share_err", &share_err.copy.to_token_stream(), share_err.copy.span());
+        let set_share_err = setter("share_err", &share_err.copy.to_token_stream(), share_err.copy.span());
         quote_spanned! {share_err.name.span()=>
             #krate::__private::Probe::<#output>::new().__cached_has_error();
-            #copy
+            #set_share_err
         }
     });
     let cache_err = options.cache_err.as_ref().map(|cache_err| {
         let ttl = cache_err.ttl.tokens(krate);
-        let (which, at) = match &cache_err.which {
-            Some(which) => (which.to_token_stream(), which.span()),
+        let (condition_tokens, at) = match &cache_err.condition {
+            Some(condition) => (condition.to_token_stream(), condition.span()),
             None => (quote!(|_| true), cache_err.name.span()),
         };
-        let policy = policy("cache_err", &quote!(#ttl, #which), at);
+        let set_cache_err = setter("cache_err", &quote!(#ttl, #condition_tokens), at);
         // With `share_err`, the error that its closure returns is kept.
         let keeps = options.share_err.is_none().then(|| {
             let at = Span::mixed_site().located_at(cache_err.name.span());
             quote_spanned! {at=>
-                (&#krate::__private::error_of(&#shape)).__cached_keeps_error();
+                (&#krate::__private::error_of(&#policy)).__cached_keeps_error();
             }
         });
         quote_spanned! {cache_err.name.span()=>
             #krate::__private::Probe::<#output>::new().__cached_needs_error();
             #keeps
-            #policy
+            #set_cache_err
         }
     });
     let values = if options.local.is_some() {
         quote! {
-            let #heap = #krate::__private::value_of(&#shape).__cached_heap();
-            let #shape = #shape.heap(#heap);
+            let #heap = #krate::__private::value_of(&#policy).__cached_heap();
+            let #policy = #policy.heap(#heap);
         }
     } else {
         let shared = Ident::new("__cached_shared", input.function.value_span());
-        quote!(let #shape = #shape.#shared();)
+        quote!(let #policy = #policy.#shared();)
     };
     let boxed = Ident::new("__cached_boxed", input.function.value_span());
     let arguments = absent_arguments(input);
@@ -132,11 +132,11 @@ fn shape(input: &Input) -> TokenStream {
             SureValue as _, Unshared as _, UnsharedError as _, WordsOfTarget as _, WordsOfText as _,
         };
         #arguments
-        let #shape = #krate::__private::Probe::<#output>::new().__cached_kind();
-        let #empty = #krate::__private::value_of(&#shape).__cached_empty();
-        let #sharing = #krate::__private::error_of(&#shape).__cached_sharing();
-        let #words = (&#krate::__private::error_of(&#shape)).__cached_words();
-        let #shape = #shape.empty_if(#empty).share_errors(#sharing, #words);
+        let #policy = #krate::__private::Probe::<#output>::new().__cached_kind();
+        let #empty = #krate::__private::value_of(&#policy).__cached_empty();
+        let #sharing = #krate::__private::error_of(&#policy).__cached_sharing();
+        let #words = (&#krate::__private::error_of(&#policy)).__cached_words();
+        let #policy = #policy.empty_if(#empty).share_errors(#sharing, #words);
         #ttl
         #ttl_from
         #stale
@@ -149,7 +149,7 @@ fn shape(input: &Input) -> TokenStream {
         #share_err
         #cache_err
         #values
-        #shape.#boxed()
+        #policy.#boxed()
     }
 }
 
@@ -160,13 +160,13 @@ fn absent_arguments(input: &Input) -> TokenStream {
     let options = &input.options;
     let ttls = options.ttl.iter().chain(&options.stale);
     let ttls = ttls.chain(options.cache_err.iter().map(|cache_err| &cache_err.ttl));
-    let which = options.cache_err.iter().filter_map(|cache_err| cache_err.which.as_ref());
+    let conditions = options.cache_err.iter().filter_map(|cache_err| cache_err.condition.as_ref());
     let exprs: Vec<_> = ttls
         .filter_map(Time::expr)
         .chain(&options.ttl_from)
         .chain(&options.cache_if)
         .chain(&options.tags_from)
-        .chain(which)
+        .chain(conditions)
         .chain(options.share_err.as_ref().map(|share_err| &share_err.copy))
         .collect();
     let is_named = |name: &Ident| exprs.iter().any(|expr| mentions(expr.to_token_stream(), name));

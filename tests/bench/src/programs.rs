@@ -1,7 +1,7 @@
 //! Small programs that use a cache as its documentation shows. The group `compile` builds them.
 
 /// Source of one program. In all parts, `{n}` stands for the number of a function.
-pub(crate) struct Contender {
+pub(crate) struct Program {
     pub(crate) name: &'static str,
     /// Lines of `Cargo.toml`; `{root}` stands for the path of this repository.
     pub(crate) dependencies: &'static str,
@@ -15,7 +15,7 @@ pub(crate) struct Contender {
 
 macro_rules! attribute {
     ($name:literal, $dependencies:literal, $prelude:literal, $function:literal, $call:literal) => {
-        Contender {
+        Program {
             name: $name,
             dependencies: $dependencies,
             prelude: $prelude,
@@ -28,7 +28,7 @@ macro_rules! attribute {
 
 macro_rules! by_hand {
     ($name:literal, $dependencies:literal, $first:literal) => {
-        Contender {
+        Program {
             name: $name,
             dependencies: $dependencies,
             prelude: "",
@@ -40,7 +40,7 @@ macro_rules! by_hand {
 }
 
 /// All programs. The first one has no cache.
-pub(crate) const CONTENDERS: &[Contender] = &[
+pub(crate) const PROGRAMS: &[Program] = &[
     attribute!(
         "no cache",
         "",
