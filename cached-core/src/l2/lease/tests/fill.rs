@@ -170,6 +170,22 @@ async fn fill_claims_value_tags_and_is_rejected_without_journal_position() {
 }
 
 #[tokio::test]
+async fn claimed_tags_depend_on_the_feed_of_their_claim() {
+    let (world, _) = recording();
+    let lease = world.lease(&[]).await;
+    let (position, tags) = (JournalPosition { journal_id: 1, offset: 0 }, [world.tag()]);
+    let claim = async || {
+        let claimed = claim_tags(&world.shared, &lease.validity, position, &tags, MINUTE).await;
+        claimed.unwrap().expect("no tag was invalidated")
+    };
+    assert!(claim().await.feed.is_same(&lease.validity.feed));
+    // After an outage, the claim comes over a new feed. Neither feed reports a change between the two reads.
+    world.tier.set_down(true);
+    world.tier.set_down(false);
+    assert!(!claim().await.feed.is_tracked());
+}
+
+#[tokio::test]
 async fn stub_replaces_a_large_value_that_is_not_stored() {
     let (world, log) = recording();
     let mut lease = world.lease(&[]).await;
@@ -248,7 +264,7 @@ async fn value_is_revalidated_when_its_tags_had_another_feed() {
         assert_eq!(round_trips, 2);
         match verdict {
             Verdict::Stored(validity) => {
-                assert!(!is_invalidated && validity.is_intact() && validity.feed.is_tracked())
+                assert!(!is_invalidated && validity.is_intact() && validity.feed.is_tracked());
             }
             Verdict::Rejected => assert!(is_invalidated),
             _ => panic!("it was stored or rejected"),
