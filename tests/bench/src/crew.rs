@@ -96,10 +96,11 @@ pub fn measure(options: &Options, arms: &[Hits], threads: &[usize], order: &[u32
     let cost = |round: usize, turn: usize, threads: usize| {
         threads as f64 / rates.iter().map(|rounds: &Vec<Vec<f64>>| rounds[round][turn]).sum::<f64>()
     };
-    let names =
-        turns_of_a_round().map(|(arm, count)| if max_threads == 1 { arm.name.clone() } else { arm_name(&arm.name, count) });
-    let costs = (0..rounds)
-        .map(|round| turns_of_a_round().enumerate().map(|(turn, (_, threads))| cost(round, turn, threads)).collect());
+    let names = turns_of_a_round()
+        .map(|(arm, count)| if max_threads == 1 { arm.name.clone() } else { arm_name(&arm.name, count) });
+    let costs = (0..rounds).map(|round| {
+        turns_of_a_round().enumerate().map(|(turn, (_, threads))| cost(round, turn, threads)).collect()
+    });
     Rounds::new(names.collect(), costs.collect())
 }
 

@@ -5,7 +5,6 @@
 
 mod arms;
 mod child;
-mod programs;
 mod crew;
 mod functions;
 pub mod groups;
@@ -15,6 +14,7 @@ pub mod options;
 pub mod page;
 mod peers;
 mod plot;
+mod programs;
 pub mod race;
 mod remote;
 pub mod report;

@@ -54,7 +54,13 @@ impl Report {
 
     /// Adds the table of a race in which the arms of one column may have different references.
     #[must_use]
-    pub fn race_with_columns(self, title: &str, unit: &str, rounds: &Rounds, columns: &[RatioColumn<'_>]) -> Self {
+    pub fn race_with_columns(
+        self,
+        title: &str,
+        unit: &str,
+        rounds: &Rounds,
+        columns: &[RatioColumn<'_>],
+    ) -> Self {
         self.table(title, &race_rows(unit, rounds, columns))
     }
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use crate::{
-    programs::{PROGRAMS, Program},
     options::Options,
+    programs::{PROGRAMS, Program},
     race::{Arm, cold_race, race},
     report::{Group, Report, number, ratio},
 };

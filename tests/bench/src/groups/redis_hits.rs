@@ -7,10 +7,10 @@ use crate::{
     plot::{Bars, Plot},
     race::{Arm, Rounds, race},
     remote::{
-        Bare, Cached, Codec, Hitbox, MultiTier, Ours, OursNoStore, Plain, PlainInMoka, Reader, cache, connect,
-        read_concurrently, items, runtime_for,
+        Bare, Cached, Codec, Hitbox, MultiTier, Ours, OursNoStore, Plain, PlainInMoka, Reader, cache,
+        connect, items, read_concurrently, runtime_for,
     },
-    report::{RatioColumn, Group, Report},
+    report::{Group, RatioColumn, Report},
     work::loads,
 };
 use redis_harness::RedisServer;

@@ -7,7 +7,10 @@ use redis_harness::RedisServer;
 use crate::{
     options::Options,
     race::{Arm, race},
-    remote::{Bare, Cached, Codec, Invalidator, MultiTier, Ours, Plain, cache, connect, read_concurrently, runtime_for},
+    remote::{
+        Bare, Cached, Codec, Invalidator, MultiTier, Ours, Plain, cache, connect, read_concurrently,
+        runtime_for,
+    },
     report::{Group, Report},
     work::loads,
 };

@@ -8,7 +8,10 @@ use crate::{
     options::Options,
     plot::{Bars, Plot},
     race::{Arm, Rounds, race},
-    remote::{Bare, Cached, Codec, Hitbox, MultiTier, Ours, Plain, Reader, cache, connect, read_concurrently, runtime_for},
+    remote::{
+        Bare, Cached, Codec, Hitbox, MultiTier, Ours, Plain, Reader, cache, connect, read_concurrently,
+        runtime_for,
+    },
     report::{Group, Report},
     work::loads,
 };

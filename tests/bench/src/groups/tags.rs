@@ -9,7 +9,7 @@ use crate::{
     plot::{Lines, Plot, Scale},
     race::{Arm, Rounds, race},
     remote::{OurTags, Patterns, SetOfKeys, Tagged, runtime_for},
-    report::{RatioColumn, Group, Report},
+    report::{Group, RatioColumn, Report},
 };
 
 pub const GROUP: Group =

@@ -23,7 +23,12 @@ fn run(options: &Options) -> Report {
         ThreadRace::new::<u64>(options, "(&str, u32) → u64, 1,000 keys, uniform", 1_000, Order::Uniform),
         // Each hit changes the count of an `Arc` that the threads share, a cost independent of the cache.
         ThreadRace::new::<Arc<String>>(options, "(&str, u32) → Arc, 1,000 keys, Zipf", 1_000, Order::Zipf),
-        ThreadRace::new::<Arc<String>>(options, "(&str, u32) → Arc, 100,000 keys, uniform", many, Order::Uniform),
+        ThreadRace::new::<Arc<String>>(
+            options,
+            "(&str, u32) → Arc, 100,000 keys, uniform",
+            many,
+            Order::Uniform,
+        ),
     ];
     let goal = [
         ["`ours, async`, `(&str, u32)` → `u64`, two threads to one", "goal", "measured"]
@@ -35,8 +40,11 @@ fn run(options: &Options) -> Report {
             ratio(races[0].speedup("ours, async", 2)),
         ],
     ];
-    let plot =
-        Plot::lines("threads", "Hits by several threads", races.iter().flat_map(ThreadRace::panels).collect());
+    let plot = Plot::lines(
+        "threads",
+        "Hits by several threads",
+        races.iter().flat_map(ThreadRace::panels).collect(),
+    );
     let report = races.iter().fold(Report::default().plot(plot), |report, race| race.tables(report));
     report.table("Goal", &goal)
 }

@@ -151,7 +151,7 @@ fn short(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{LINE, Scale, spread_labels, short, ticks};
+    use super::{LINE, Scale, short, spread_labels, ticks};
 
     #[test]
     fn ticks_are_round_and_within_the_range() {

@@ -76,8 +76,9 @@ impl Bursts {
             }
             "multi-tier-cache" => {
                 let (name, strategy) = (format!("slow:{key}"), CacheStrategy::Custom(TTL));
-                let value =
-                    self.tiers.get_or_compute_typed(&name, strategy, || async { Ok(slow(key, duration).await) });
+                let value = self
+                    .tiers
+                    .get_or_compute_typed(&name, strategy, || async { Ok(slow(key, duration).await) });
                 value.await.expect("it does not fail")
             }
             // These are the steps of the attribute of `cached` with this store.

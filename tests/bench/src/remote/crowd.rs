@@ -28,7 +28,7 @@ pub(crate) fn runtime_for(tasks: u32) -> &'static Runtime {
 /// Returns the time in which `tasks` tasks read all `keys`.
 ///
 /// Each task reads its share of the keys, one after the other.
-pub(crate) fn crowd<R: Reader>(reader: &R, tasks: u32, keys: std::ops::Range<u32>) -> Duration {
+pub(crate) fn read_concurrently<R: Reader>(reader: &R, tasks: u32, keys: std::ops::Range<u32>) -> Duration {
     runtime_for(tasks).block_on(async {
         let began = Instant::now();
         let crowd: Vec<_> = (0..tasks)
