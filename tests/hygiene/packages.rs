@@ -18,7 +18,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the root").to_owned()
 }
 
-/// Runs cargo without the network: all packages that it may ask for have been built for this test.
+/// Runs cargo without the network. A build of the workspace with all features has downloaded the packages that it asks
+/// for.
 fn cargo(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO")).current_dir(root()).args(args).output().expect("cargo runs");
     assert!(output.status.success(), "cargo {args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -88,7 +89,8 @@ fn numbers(version: &str) -> Vec<u32> {
 #[test]
 fn dependencies_need_no_newer_rust_than_the_packages_promise() {
     let graph = Graph::read();
-    let promised = numbers(text(graph.published().next().expect("packages are published"), "rust_version"));
+    let versions = graph.published().map(|it| numbers(text(it, "rust_version")));
+    let promised = versions.min().expect("packages are published");
     let built = graph.built_by_users();
     assert!(built.len() > 100, "{} packages are too few for all features", built.len());
     let newer: Vec<String> = built

@@ -1,7 +1,7 @@
 //! The cache: L1, L2, the flights between them, and the mode that turns tiers off.
 //!
 //! `Cache` is a handle to shared state, and offers the operations that concern the whole cache. The files of
-//! this room add groups of methods to it: `builder` and `close` (the life of a cache), `invalidation`,
+//! this module add groups of methods to it: `builder` and `close` (the life of a cache), `invalidation`,
 //! `counters`, `health`, `metrics`, and `reap` (frees the memory of invalidated entries).
 //!
 //! A hit takes one of two paths, `hit` and `lookup`. `hit` is the fast path of a plain call: the thread cache

@@ -55,7 +55,7 @@ impl FillRight {
         }
     }
 
-    /// Releases the lease of a load that stores nothing.
+    /// Releases the lease of a load that stores nothing in L2.
     pub(crate) fn end(self, ended: &Ended) {
         match ended {
             Ended::Value => self.fail(),
@@ -64,7 +64,7 @@ impl FillRight {
     }
 }
 
-/// Result of a load that stores nothing.
+/// Result of a load that stores nothing in L2.
 pub(crate) enum Ended {
     Value,
     /// An error, with its text for callers that wait in other processes.

@@ -6,7 +6,7 @@
 //! Memory is bounded: too many items collapse into one invalidation of the whole namespace.
 //!
 //! States of the sender: none, sending, or waiting to retry. At most one task has the turn. A sender checks
-//! in at least every [`CHECK_IN_INTERVAL`]; without a check-in for [`SENDER_TIMEOUT`], another task takes over
+//! in at least every [`CHECK_IN_INTERVAL`]; without a check-in for [`CHECK_IN_TIMEOUT`], another task takes over
 //! and the old one stops. When the tier comes back, a waiting sender is replaced at once, and a sending one
 //! retries without a pause.
 //!
@@ -21,8 +21,8 @@ use crate::{
     sync::{AtomicUsize, Instant, Mutex, MutexGuard, Ordering},
 };
 
-/// Time without a check-in after which a sender is presumed dead. See [`CHECK_IN_INTERVAL`].
-pub(crate) const SENDER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time without a check-in after which a sender, or a sweep, is presumed dead. See [`CHECK_IN_INTERVAL`].
+pub(crate) const CHECK_IN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Interval at which a sender checks in, even while it waits.
 pub(crate) const CHECK_IN_INTERVAL: Duration = Duration::from_secs(1);
@@ -189,7 +189,7 @@ impl Outbox {
     pub(crate) fn begin_sending(&self, job: impl FnOnce() -> Option<Job>) -> Option<u64> {
         let mut sender = self.sender();
         // A sender that does not check in is replaced: its runtime may be blocked.
-        if sender.last_check_in.is_some_and(|at| at.elapsed() < SENDER_TIMEOUT) {
+        if sender.last_check_in.is_some_and(|at| at.elapsed() < CHECK_IN_TIMEOUT) {
             return None;
         }
         let (turn, job) = (sender.turn + 1, job());

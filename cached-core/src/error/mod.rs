@@ -39,7 +39,7 @@ impl Error {
         Self(Kind::Key(why.into()))
     }
 
-    /// Creates an error for a value that cannot be encoded or decoded.
+    /// Creates an error for a value that cannot be encoded, decoded or stored.
     pub fn codec(why: impl Into<String>) -> Self {
         Self(Kind::Codec(why.into()))
     }
@@ -66,7 +66,7 @@ impl Error {
         matches!(self.0, Kind::Key(_))
     }
 
-    /// Returns whether a value could not be encoded or decoded.
+    /// Returns whether a value could not be encoded or decoded, or is too large to be stored.
     pub fn is_codec(&self) -> bool {
         matches!(self.0, Kind::Codec(_))
     }
@@ -100,9 +100,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Config(message) => write!(f, "the cache cannot be built: {message}"),
-            Kind::Key(why) => write!(f, "the cache key is invalid: {why}"),
-            Kind::Codec(why) => write!(f, "the value cannot be encoded or decoded: {why}"),
+            Kind::Config(message) => write!(f, "the configuration is invalid: {message}"),
+            Kind::Key(why) => write!(f, "no valid key, tag or pattern: {why}"),
+            Kind::Codec(why) => write!(f, "the value cannot be stored or read: {why}"),
             Kind::Tier(cause) => cause.fmt(f),
             Kind::NotPropagated(cause) => {
                 write!(f, "invalidated in this process, but not yet in the shared tier: {cause}")

@@ -155,7 +155,7 @@ impl Leader {
     /// `settle` gets whether the flight is current, that is, was not superseded. It returns whether followers
     /// may have the slot.
     fn end(mut self, slot: Arc<dyn ErasedValue>, settle: impl FnOnce(bool) -> bool) -> bool {
-        let _leaving = DeferredDrops::begin();
+        let _deferred = DeferredDrops::begin();
         let mut shard = self.flights.shard(&self.flight.key);
         let is_current = self.flight.is_in(&shard);
         let is_shared = settle(is_current);

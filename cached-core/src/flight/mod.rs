@@ -201,7 +201,7 @@ impl Flights {
     ///
     /// Once this returns, no value of a load of `key` that began before is stored.
     pub(crate) fn supersede<T>(&self, key: &Key, act: impl FnOnce() -> T) -> T {
-        let _leaving = DeferredDrops::begin();
+        let _deferred = DeferredDrops::begin();
         let mut shard = self.shard(key);
         let flight = shard.remove(key);
         let result = act();

@@ -311,10 +311,10 @@ fn join_recurses_when_the_wait_would_close_a_cycle() {
     let follow_in =
         |leader: usize, key: usize| run_inside(&leaders[leader], || flights.join(&keys[key], false));
     let Role::Follow(first) = follow_in(0, 1) else { panic!("nobody waits yet") };
-    let Role::Follow(second) = follow_in(1, 2) else { panic!("that is no circle yet") };
+    let Role::Follow(second) = follow_in(1, 2) else { panic!("that is no cycle yet") };
     assert!(matches!(follow_in(1, 0), Role::Recurse));
     assert!(matches!(follow_in(2, 0), Role::Recurse), "over two of them");
-    assert!(matches!(follow_in(0, 2), Role::Follow(_)), "the same way twice is no circle");
+    assert!(matches!(follow_in(0, 2), Role::Follow(_)), "the same way twice is no cycle");
     drop(second);
     assert!(matches!(follow_in(2, 1), Role::Follow(_)), "it waits no more");
     assert!(matches!(follow_in(2, 0), Role::Follow(_)));

@@ -47,7 +47,7 @@ use crate::{base::planted::planted, error::Error, spec::FunctionSpec};
 /// An owned identity with its hash.
 ///
 /// Functions may have the same template and not share entries. For the same parts, their keys differ in the
-/// hash alone, which includes the fingerprint of the function (`FunctionSpec::print`). This is enough:
+/// hash alone, which includes the fingerprint of the function (`FunctionSpec::fingerprint`). This is enough:
 /// without the fingerprint, equal parts have equal hashes.
 #[derive(Clone, Debug)]
 #[repr(C)]

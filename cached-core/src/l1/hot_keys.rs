@@ -97,7 +97,7 @@ pub(crate) enum LoadStart {
 #[derive(Default)]
 pub(crate) struct FunctionHotKeys {
     pool: Mutex<Weak<HotPool>>,
-    /// Counter shared with [`HotPool::threshold`]; 0 if there is no pool.
+    /// Threshold, shared with [`HotPool::threshold`]; 0 if there is no pool.
     threshold: Arc<AtomicU32>,
 }
 

@@ -8,8 +8,7 @@
 //! * The entries in the policy are those in the tier.
 //! * An entry that leaves is retired first, and removed from Moka afterwards. A thread that still finds it in
 //!   Moka sees that it is retired and does not serve it.
-//! * Changes of one key happen one after the other, under the lock of the key (one of
-//!   `KEY_LOCKS`).
+//! * Changes of one key happen one after the other, under the lock of the key (one of `key_locks`).
 //! * Lock order: a shard of `flight` (held by most callers), the lock of a key, `function_lists`, a list. The
 //!   lock of a key is never taken under the lock of a list.
 //! * The drop of a value and an observer are user code. They run under none of these locks: see `deferred_drops` and

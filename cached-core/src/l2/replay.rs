@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     base::race::within,
-    coherence::outbox::{CHECK_IN_INTERVAL, Outbox, OutboxItem},
+    coherence::outbox::{CHECK_IN_INTERVAL, OutboxItem},
     error::tier::TierError,
     flight::Flights,
     l2::{health::HealthReporter, shared::Shared},
@@ -200,6 +200,6 @@ fn settle(shared: &Shared, sent: &[(OutboxItem, u64)]) {
             OutboxItem::Key(key) => shared.epochs.end(key),
             OutboxItem::Matching(pattern) => shared.epochs.end_matching(pattern),
         }
-        Outbox::mark_sent(&shared.outbox, item, *number);
+        shared.outbox.mark_sent(item, *number);
     }
 }

@@ -257,16 +257,16 @@ impl Shared {
     /// because each renewal would notify all processes. But if the process dies, nothing is shared under the
     /// key until the lease ends. So the length is a multiple of the usual duration of the function's loads,
     /// if that is known.
-    pub(crate) fn lease_length(&self, coalesces_in_process: bool, function: &FunctionMetrics) -> Duration {
+    pub(crate) fn lease_length(&self, coalesces_locally: bool, function: &FunctionMetrics) -> Duration {
         const MAX_FACTOR: u32 = 30;
         const LOAD_FACTOR: u32 = 10;
 
-        if !coalesces_in_process {
+        if !coalesces_locally {
             return self.lease;
         }
         let longest = self.lease.saturating_mul(MAX_FACTOR);
-        let price = function.average_load_time();
-        price.map_or(longest, |price| price.saturating_mul(LOAD_FACTOR).clamp(self.lease, longest))
+        let load_time = function.average_load_time();
+        load_time.map_or(longest, |time| time.saturating_mul(LOAD_FACTOR).clamp(self.lease, longest))
     }
 
     /// Returns how long the tier is to hold the value; `None` if its life has ended.

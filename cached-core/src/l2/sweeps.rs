@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::{
     base::race::within,
-    coherence::outbox::{CHECK_IN_INTERVAL, SENDER_TIMEOUT},
+    coherence::outbox::{CHECK_IN_INTERVAL, CHECK_IN_TIMEOUT},
     error::tier::TierError,
     sync::{Instant, Mutex, MutexGuard},
     tier::Tier,
@@ -64,7 +64,7 @@ impl Sweeps {
                     turn.end(&outcome);
                     return outcome;
                 }
-                SweepStep::Wait => _ = within(SENDER_TIMEOUT, ended).await,
+                SweepStep::Wait => _ = within(CHECK_IN_TIMEOUT, ended).await,
             }
         }
     }
@@ -109,7 +109,7 @@ impl<'a> SweepCall<'a> {
             }
             _ if state
                 .last_check_in
-                .is_some_and(|last_check_in| last_check_in.elapsed() < SENDER_TIMEOUT) =>
+                .is_some_and(|last_check_in| last_check_in.elapsed() < CHECK_IN_TIMEOUT) =>
             {
                 return SweepStep::Wait;
             }
@@ -233,7 +233,8 @@ mod tests {
         tier.hold_deletes(true);
         let mut silent = Box::pin(sweeps.sweep(&tier, "a:*"));
         assert!(poll(silent.as_mut()).is_pending());
-        sweeps.patterns().get_mut("a:*").unwrap().last_check_in = Instant::now().checked_sub(SENDER_TIMEOUT);
+        sweeps.patterns().get_mut("a:*").unwrap().last_check_in =
+            Instant::now().checked_sub(CHECK_IN_TIMEOUT);
         tier.hold_deletes(false);
         assert_eq!(poll(pin!(sweeps.sweep(&tier, "a:*"))), Poll::Ready(Ok(())));
         assert_eq!(poll(silent.as_mut()), Poll::Ready(Ok(())));

@@ -76,7 +76,7 @@ metrics! {
     HITS: Counter "cached_aside_hits_total" ["function", "tier"] "Calls answered by a tier";
     STALE: Counter "cached_aside_stale_total" ["function"]
         "Calls answered by a tier with a value that was no longer fresh";
-    MISSES: Counter "cached_aside_misses_total" ["function"] "Calls that no tier could answer";
+    MISSES: Counter "cached_aside_misses_total" ["function"] "Calls that no tier answered";
     JOINED: Counter "cached_aside_joined_total" ["function"] "Calls answered by the load of another call";
     BYPASSED: Counter "cached_aside_bypassed_total" ["function"] "Calls that bypassed the cache";
     LOADS: Counter "cached_aside_loads_total" ["function"] "Runs of the function's body";
@@ -85,7 +85,7 @@ metrics! {
     LOAD_FAILURES: Counter "cached_aside_load_failures_total" ["function", "outcome"] {"error", "panic"}
         "Loads that returned an error, or panicked";
     LOAD_TIMEOUTS: Counter "cached_aside_load_timeouts_total" ["function"]
-        "Loads that exceeded their timeout and ended in an error";
+        "Loads, and waits for loads, that exceeded `load_timeout` and ended in an error";
     FILLS: Counter "cached_aside_fills_total" ["function", "outcome"] {"kept", "rejected"}
         "Loaded values that were stored in the in-process tier, or were overtaken by an invalidation";
     SHARED_FILLS: Counter "cached_aside_shared_fills_total" ["function", "outcome"] {"stored", "rejected", "error"}

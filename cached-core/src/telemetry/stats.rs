@@ -96,7 +96,7 @@ counters! {
     HitL2 => hits_l2,
     /// Calls answered with a value that was no longer fresh.
     Stale => stale_served,
-    /// Calls that no tier could answer.
+    /// Calls that no tier answered.
     Miss => misses,
     /// Calls answered by the load of another call.
     Joined => joined,
@@ -135,7 +135,7 @@ counters! {
     Unshared => kept_unshared,
     /// Reads that the shared tier failed to answer.
     SharedReadError => shared_read_errors,
-    /// Reads and fills that skipped the shared tier, known to be unreachable.
+    /// Reads that skipped the shared tier, known to be unreachable.
     SharedSkipped => shared_skipped,
     /// Values in the shared tier that could not be read; each counts as a miss.
     ///

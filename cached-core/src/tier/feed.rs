@@ -49,8 +49,8 @@ pub struct ChangeFeed {
 }
 
 impl ChangeFeed {
-    fn new(proven: Nanos, is_tracked: bool) -> Arc<Self> {
-        Arc::new(Self::single(proven, is_tracked))
+    fn new(watermark: Nanos, is_tracked: bool) -> Arc<Self> {
+        Arc::new(Self::single(watermark, is_tracked))
     }
 
     fn single(watermark: Nanos, is_tracked: bool) -> Self {

@@ -38,7 +38,7 @@ fn policy(input: &Input) -> TokenStream {
     let krate = &input.krate;
     let options = &input.options;
     let output = &input.function.output;
-    let policy = local("__cached_shape");
+    let policy = local("__cached_policy");
     let (empty, sharing, heap) = (local("__cached_empty"), local("__cached_sharing"), local("__cached_heap"));
     let words = local("__cached_words");
 

@@ -205,8 +205,8 @@ impl RedisTierBuilder {
     ///
     /// ```
     /// # fn main() -> Result<(), cached_core::Error> {
-    /// # let print = [7; 32];
-    /// let tier = cached_redis::RedisTier::builder("rediss://cache.internal:6379").certificate_pin(print).build()?;
+    /// # let fingerprint = [7; 32];
+    /// let tier = cached_redis::RedisTier::builder("rediss://cache.internal:6379").certificate_pin(fingerprint).build()?;
     /// # Ok(()) }
     /// ```
     #[cfg(feature = "tls")]

@@ -448,7 +448,7 @@ async fn confirm_ends_once_the_blocking_member_leaves() {
     let until = server_time_ms(&server) + 60_000;
     server.cli(&["HSET", "ns:%members", "gone", &format!("{until}:0")]);
     let gone = tokio::time::timeout(Duration::from_millis(50), tier.confirm()).await;
-    assert!(gone.is_err(), "nobody has said it");
+    assert!(gone.is_err(), "the member has not acknowledged the barrier");
     let tier = Arc::new(tier);
     let waiting = tokio::spawn({
         let tier = tier.clone();

@@ -201,7 +201,11 @@ async fn slow_server_opens_breaker_and_fast_one_closes_it() {
     proxy.set_mode(Mode::Pass);
     wait_until_closed(&tier).await;
     assert!(tier.ready());
-    assert_eq!(recorder.restored.load(Ordering::SeqCst), restored + 1, "what could not be told is told now");
+    assert_eq!(
+        recorder.restored.load(Ordering::SeqCst),
+        restored + 1,
+        "undelivered invalidations may be sent now"
+    );
     assert!(get(&tier, "key").await.is_ok());
     assert_eq!(proxy.connections(), 1);
 }

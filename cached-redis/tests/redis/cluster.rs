@@ -542,7 +542,7 @@ async fn reset_cluster_with_lower_epochs_is_accepted() {
     for _ in 0..4 {
         cluster.move_slot(slot, (cluster.owner_of(slot) + 1) % 3);
     }
-    eventually_async("the tier has heard of it", async || {
+    eventually_async("the tier follows the moved slot", async || {
         put(&tier, "ns:k", b"v".to_vec(), MINUTE).await.is_ok()
     })
     .await;
@@ -555,7 +555,7 @@ async fn reset_cluster_with_lower_epochs_is_accepted() {
             .find_map(|line| line.strip_prefix("errorstat_MOVED:count=")?.trim().parse::<u64>().ok())
             .unwrap_or(0)
     };
-    eventually_async("nobody is sent on any more", async || {
+    eventually_async("no request is redirected any more", async || {
         let _ = put(&tier, "ns:k", b"w".to_vec(), MINUTE).await;
         let before: u64 = (0..3).map(redirections).sum();
         let all = keys("ns:new", 20);

@@ -16,8 +16,8 @@ use crate::support::{
 /// Duration of a lease that expires within a test.
 const SHORT: Duration = Duration::from_millis(20);
 
-fn short_lease_request(key: &str, token: LeaseToken, take: LeaseMode) -> LeaseRequest<'_> {
-    LeaseRequest { key, token, lease: SHORT, mode: take }
+fn short_lease_request(key: &str, token: LeaseToken, mode: LeaseMode) -> LeaseRequest<'_> {
+    LeaseRequest { key, token, lease: SHORT, mode }
 }
 
 fn assert_held_elsewhere(grant: LeaseReply) {

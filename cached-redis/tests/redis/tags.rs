@@ -189,7 +189,7 @@ async fn full_server_invalidates_a_tag() {
     assert_eq!(read_generations(&tier, &["a"]).await, [None]);
     server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
     assert_eq!(claim_tags(&tier, &["a"], since).await, None);
-    assert_eq!(claim_tags(&tier, &["b"], since).await, None, "nobody knows any more");
+    assert_eq!(claim_tags(&tier, &["b"], since).await, None, "the journal reaches back no longer");
 }
 
 /// Adds many tags to the journal, as if each had been invalidated `ago` microseconds ago.

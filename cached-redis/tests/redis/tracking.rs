@@ -48,7 +48,7 @@ async fn flushed_database_is_a_change_of_all_keys() {
     for (count, command) in [["FLUSHALL"], ["FLUSHDB"]].iter().enumerate() {
         put(&tier, "key", vec![1], MINUTE).await.unwrap();
         server.cli(command);
-        eventually_async("the change is told", async || recorder.all.load(Ordering::SeqCst) == count + 1)
+        eventually_async("the change is reported", async || recorder.all.load(Ordering::SeqCst) == count + 1)
             .await;
     }
 }
@@ -82,7 +82,7 @@ async fn server_evictions_caused_by_own_writes_are_reported_as_changes() {
     put(&tier, "first", vec![7; 10_000], MINUTE).await.unwrap();
     server.cli(&["CONFIG", "SET", "maxmemory", &limit.to_string()]);
     evict(&tier, &server, "a").await;
-    eventually_async("the change is told", async || recorder.all.load(Ordering::SeqCst) == 1).await;
+    eventually_async("the change is reported", async || recorder.all.load(Ordering::SeqCst) == 1).await;
 
     // From here on, each change is pushed.
     let feed = feed(&tier).await;
@@ -116,7 +116,7 @@ async fn own_changes_are_pushed_while_server_may_forget_tracked_keys() {
         (0..10_000).for_each(|number| _ = command.arg(format!("{part}:{number}")));
         command.exec_async(&mut other).await.unwrap();
     }
-    eventually_async("the change is told", async || recorder.all.load(Ordering::SeqCst) == 1).await;
+    eventually_async("the change is reported", async || recorder.all.load(Ordering::SeqCst) == 1).await;
 
     let feed = feed(&tier).await;
     let begin = now();
@@ -454,7 +454,7 @@ async fn dropped_pushes_are_detected() {
     assert!(!tier.health().tracking);
 
     proxy.set_mode(Mode::Pass);
-    eventually_async("it hears again", async || tier.state() == RedisState::Up).await;
+    eventually_async("the state is up again", async || tier.state() == RedisState::Up).await;
     let feed = feed(&tier).await;
     assert_eq!(debug_field(&feed, "is_tracked"), "true");
     eventually_async("the watermark advances again", async || watermark(&feed) > 0).await;

@@ -66,7 +66,8 @@ pub(crate) struct Lease {
     journal: Option<(JournalPosition, Arc<Epoch>)>,
     /// Time until which the generations of the tags are kept at least.
     tags_kept_until: Nanos,
-    renewer: Option<AbortHandle>,
+    /// Task that renews the lease, or releases it when the cache is closed.
+    task: Option<AbortHandle>,
     is_over: bool,
     /// Set when the release of the lease has been announced.
     pending_release: Option<PendingRelease>,
@@ -147,7 +148,7 @@ impl Lease {
             is_progressing,
         };
         let task = runtime.spawn(renewer.run());
-        self.renewer = Some(task.abort_handle());
+        self.task = Some(task.abort_handle());
     }
 
     /// Releases the lease if the cache is closed before the load ends. Used for leases that are not renewed.
@@ -159,7 +160,7 @@ impl Lease {
             let _ = closing.wait_for(|is_closing| *is_closing).await;
             let _ = shared.tier.release(&name, token, false).await;
         });
-        self.renewer = Some(task.abort_handle());
+        self.task = Some(task.abort_handle());
     }
 
     /// Stores the value, if the lease is still the current one.
@@ -389,8 +390,8 @@ impl Lease {
 
     /// Marks the lease as over and stops its renewal. Returns whether it was held.
     fn mark_over(&mut self) -> bool {
-        if let Some(renewer) = self.renewer.take() {
-            renewer.abort();
+        if let Some(task) = self.task.take() {
+            task.abort();
         }
         !mem::replace(&mut self.is_over, true)
     }
@@ -560,7 +561,7 @@ impl<'a> LeaseAttempt<'a> {
             validity,
             journal,
             tags_kept_until,
-            renewer: None,
+            task: None,
             is_over: false,
             pending_release: None,
         }
