@@ -7,6 +7,7 @@ mod close;
 mod edges;
 mod events;
 mod faulty_tier;
+mod followers;
 mod invalidation;
 mod keep_warm;
 mod leases;

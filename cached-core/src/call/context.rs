@@ -267,6 +267,14 @@ impl<R> CallContext<R> {
         self.cache.local_validity(&self.entry_key)
     }
 
+    /// Ends a flight with an entry of L1, if its validity still holds.
+    ///
+    /// The flight of a lookup depends on no epochs, so a caller may have joined after an invalidation of the
+    /// entry. Then the followers start over.
+    pub(crate) fn land_entry(leader: Leader, entry: &Entry) {
+        leader.land_if_valid(entry.validity.clone(), entry.slot.clone(), |_| ());
+    }
+
     /// Ends a flight with a value of L2, and stores it in L1 if its validity still holds.
     pub(crate) fn land_found(&self, leader: Leader, found: FoundValue) {
         let FoundValue { slot, validity, revision, .. } = found;

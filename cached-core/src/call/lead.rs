@@ -114,7 +114,7 @@ impl<R> CallContext<R> {
         let is_in_l1 = self.cache.l1().has(&self.entry_key.key);
         let suspect = match if is_in_l1 { self.lookup_l1() } else { Local::Nothing } {
             Local::Hit(entry, reply) => {
-                leader.land(entry.slot.clone(), || ());
+                Self::land_entry(leader, &entry);
                 return Ok(reply);
             }
             Local::Due(entry) | Local::Suspect(entry) => Some(entry),
@@ -143,7 +143,7 @@ impl<R> CallContext<R> {
                 return Ok(reply);
             }
             Ok(SharedAnswer::Entry(entry, reply)) => {
-                leader.land(entry.slot.clone(), || ());
+                Self::land_entry(leader, &entry);
                 return Ok(reply);
             }
             Ok(SharedAnswer::Failed(loaded)) => {

@@ -215,7 +215,7 @@ impl<R> CallContext<R> {
                 reply
             }
             Ok(SharedAnswer::Entry(entry, reply)) => {
-                leader.land(entry.slot.clone(), || ());
+                Self::land_entry(leader, &entry);
                 reply
             }
             Ok(SharedAnswer::Failed(loaded)) => {
