@@ -1,0 +1,210 @@
+//! Publication of a loaded value: to L2, L1 and the followers.
+//!
+//! The fill right of the load decides where the value goes:
+//!
+//! * `Everywhere`: L2 stores the value if the lease is still there (the fence). If it does, L1 stores it too.
+//!   While the verdict of L2 is late or unknown, L1 keeps the value under the validity from before the load.
+//! * `IfUnchanged`: L2 is asked whether anything changed during the load. If nothing did, L1 stores the
+//!   value.
+//! * `Stub`: L2 is asked whether its stub is still the same. If so, L1 stores the value.
+//! * `LocalOnly`: L1 stores the value at once.
+//!
+//! If L2 is involved, the flight lands in the background, and the caller of the load does not wait for it.
+//! Until then, callers follow the flight. They get the value when it has landed, or start over if it is
+//! rejected.
+//!
+//! Invariant: an invalidation during the load keeps the value out of L1, because it ends an epoch of the load
+//! or supersedes the flight. The flight checks both under its shard lock, so that no invalidation falls
+//! between the check and the fill.
+//!
+//! This file chooses the way of a result, and these files have the ways:
+//!
+//! * `leased`: a value of a load that holds the lease.
+//! * `unleased`: a value of any other load.
+//! * `publication`: the value with its flight, and the ends of the flight.
+//! * `value_tags`: the tags that only the value determines.
+//!
+//! `l2::lease` has the protocol with the tier, `flight::leader` has the landing.
+
+mod leased;
+mod publication;
+mod unleased;
+mod value_tags;
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::runtime::Handle;
+
+use self::{publication::Publication, value_tags::ValueTags};
+use crate::{
+    cache::{
+        Cache, Mode,
+        invalidation::{Invalidation, InvalidationTarget},
+    },
+    call::{
+        context::CallContext,
+        fill_right::{Ended, FillRight},
+    },
+    coherence::{tag_log::LogPosition, validity::Validity},
+    error::shared::SharedLoadError,
+    flight::Leader,
+    l2::shared::{Fill, Life},
+    value::erased::ErasedValue,
+};
+
+/// Largest number of jobs in the background. Beyond it, values are neither stored in L2 nor checked there,
+/// because L2 cannot keep up.
+const MAX_BACKGROUND_JOBS: usize = 4096;
+
+/// Result of a load: a value, or an error that can be shared.
+pub(super) struct Loaded {
+    pub(super) slot: Arc<dyn ErasedValue>,
+    /// Time for which the result may be stored; `None` if it must not be.
+    pub(super) ttl: Option<Duration>,
+    pub(super) is_error: bool,
+    /// The load was to replace an older value.
+    pub(super) had_fallback: bool,
+    /// Position in the log of invalidated tags, at the start of the load.
+    pub(super) log_position: LogPosition,
+}
+
+/// Remaining work of a publication. No caller waits for it if there is a runtime to run it.
+pub(super) type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Publishes the result of a load, which ends its flight.
+///
+/// The remaining work runs in the background. Without a runtime, it is returned instead.
+pub(super) fn publish<R>(
+    context: Box<CallContext<R>>,
+    leader: Leader,
+    fill_right: FillRight,
+    loaded: Loaded,
+) -> Option<Rest> {
+    let Loaded { slot, ttl, is_error, had_fallback, log_position } = loaded;
+    let ended = if is_error { Ended::Error(context.shared_error(&*slot, &fill_right)) } else { Ended::Value };
+    let hasher = &*context.cache.shared().hasher;
+    let tags = if ttl.is_some() { context.policy.value_tags(&*slot, hasher) } else { None };
+    let encoder = if is_error { None } else { context.policy.encoder(&slot) };
+    let stale = context.policy.stale();
+    let is_renewed = context.policy.has_early_renewal() || context.spec.warm_keys() > 0;
+    let CallContext { cache, spec, entry_key, terms, .. } = *context;
+    let shared = cache.shared().clone();
+    let uses_l2 = terms.shared && cache.mode() == Mode::On;
+    let value_tags = ValueTags::new(&shared, tags.as_deref().unwrap_or_default(), log_position, &fill_right);
+    // The call asked for a new load, so the value in L2 is older.
+    let is_newer = !terms.read && !is_error && uses_l2;
+    let publication = Publication { cache, spec, entry_key, leader, slot, value_tags, is_newer };
+
+    let (Some(ttl), Some(_)) = (ttl, tags) else {
+        // Not to be stored. That includes a value with unknown tags, which could not be invalidated.
+        let invalidates_tiers = !is_error && (had_fallback || !terms.read || terms.max_age.is_some());
+        return deliver_only(publication, fill_right, ended, invalidates_tiers);
+    };
+    if publication.entry_key.is_shared && !terms.shared && publication.cache.mode() == Mode::On {
+        // L2 was not asked, so it would report no change of the entry, and a follower may have joined after
+        // an invalidation.
+        fill_right.end(&ended);
+        publication.reject();
+        return None;
+    }
+    if let FillRight::LocalOnly(validity) = fill_right {
+        publication.publish_without_l2(validity);
+        return None;
+    }
+    let is_overloaded = shared.background.len() > MAX_BACKGROUND_JOBS;
+    // L2 holds a value longer by the length of a lease, so that it does not expire under the lease of its
+    // renewal.
+    let function = publication.cache.function(&publication.spec);
+    let lease = shared.lease_length(publication.spec.coalesces_locally(), function);
+    let spare = if is_renewed { lease } else { Duration::ZERO };
+    let life = Life { start: shared.clock.now(), ttl, stale, spare };
+    let fill = encoder.map(|encoder| Fill { encoder, created_ms: shared.clock.wall_ms(), life });
+    publication.leader.begin_landing();
+    run_in_background(&publication.cache.clone(), async move {
+        match (fill_right, fill) {
+            (FillRight::Everywhere(lease), Some(fill)) if !is_overloaded => {
+                Box::pin(publication.publish_with_lease(lease, fill)).await;
+            }
+            (FillRight::Everywhere(lease), Some(_)) => publication.publish_without_fill(lease),
+            (fill_right, Some(_)) if is_overloaded => {
+                fill_right.fail();
+                publication.reject();
+            }
+            (FillRight::Stub(stub), Some(fill)) => {
+                Box::pin(publication.publish_with_stub(stub, fill.life.usable_for())).await;
+            }
+            (fill_right, Some(_)) => {
+                Box::pin(publication.publish_without_lease(fill_right.validity().clone())).await;
+            }
+            // An error is for this process only, so its validity does not depend on a lease.
+            (fill_right, None) => {
+                let own_epoch = shared.own_epoch(&publication.entry_key.shared_key.text);
+                let validity = Validity {
+                    epoch: own_epoch,
+                    feed: shared.local_feed.clone(),
+                    ..fill_right.validity().clone()
+                };
+                // Callers that wait in other processes are notified that no value will come.
+                fill_right.end(&ended);
+                publication.store_in_l1(validity, 0);
+            }
+        }
+    })
+}
+
+/// Delivers the result to the followers only, and releases the lease.
+///
+/// If `invalidates_tiers` is set, values in the tiers are older than the result, and are invalidated.
+fn deliver_only(
+    publication: Publication,
+    mut fill_right: FillRight,
+    ended: Ended,
+    invalidates_tiers: bool,
+) -> Option<Rest> {
+    fill_right.announce_release();
+    let (cache, target) = (
+        publication.cache.clone(),
+        InvalidationTarget::Entry(publication.spec, Box::new(publication.entry_key.clone())),
+    );
+    let is_error = matches!(ended, Ended::Error(_));
+    let finish = move |fill_right: FillRight| {
+        fill_right.end(&ended);
+        if invalidates_tiers {
+            // A newer value that is not stored must not leave an older one behind.
+            Invalidation::new(cache, Ok(target)).spawn();
+        }
+    };
+    let may_query = !is_error
+        && fill_right.validity().feed.is_tracked()
+        && !matches!(fill_right, FillRight::LocalOnly(_));
+    let publication = if may_query { publication.land_unfollowed() } else { publication.land() };
+    let Some(publication) = publication else {
+        finish(fill_right);
+        return None;
+    };
+    publication.leader.begin_landing();
+    run_in_background(&publication.cache.clone(), async move {
+        publication.deliver_unless_changed(fill_right.validity()).await;
+        finish(fill_right);
+    })
+}
+
+impl<R> CallContext<R> {
+    /// Returns the text of an error for other processes, if callers there can have waited for this load.
+    fn shared_error(&self, slot: &dyn ErasedValue, fill_right: &FillRight) -> Option<SharedLoadError> {
+        let is_awaited = matches!(fill_right, FillRight::Everywhere(_)) && !self.spec.coalesces_locally();
+        if is_awaited { self.policy.shared_error(slot) } else { None }
+    }
+}
+
+/// Runs `rest` in the background. Without a runtime, returns it instead.
+fn run_in_background(cache: &Cache, rest: impl Future<Output = ()> + Send + 'static) -> Option<Rest> {
+    let job = cache.shared().background.begin();
+    let rest: Rest = Box::pin(async move {
+        let _job = job;
+        rest.await;
+    });
+    let Ok(runtime) = Handle::try_current() else { return Some(rest) };
+    runtime.spawn(rest);
+    None
+}

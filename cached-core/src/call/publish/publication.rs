@@ -1,0 +1,70 @@
+//! A loaded value with its flight, and the ends of that flight.
+//!
+//! The value is stored in L1, delivered to the followers, or rejected. Each of these consumes the
+//! publication, so a flight ends once. `leased` and `unleased` decide between them.
+//!
+//! Invariant: L1 stores a value only through `flight::leader`, which checks the validity under the shard
+//! lock.
+
+use std::sync::Arc;
+
+use crate::{
+    cache::Cache, call::publish::value_tags::ValueTags, coherence::validity::Validity, flight::Leader,
+    key::entry_key::EntryKey, spec::FunctionSpec, telemetry::stats::Count, value::erased::ErasedValue,
+};
+
+/// A loaded value, with its flight and all that is needed to store it.
+pub(super) struct Publication {
+    pub(super) cache: Cache,
+    pub(super) spec: FunctionSpec,
+    pub(super) entry_key: EntryKey,
+    pub(super) leader: Leader,
+    pub(super) slot: Arc<dyn ErasedValue>,
+    pub(super) value_tags: ValueTags,
+    /// The value is newer than the one in L2, which must be removed if this one is not stored there.
+    pub(super) is_newer: bool,
+}
+
+impl Publication {
+    /// Stores the value in L1 under `validity`, and ends the flight.
+    ///
+    /// The value is not stored if an invalidation has ended `validity` or superseded the flight.
+    pub(super) fn store_in_l1(self, validity: Validity, revision: u64) {
+        let Self { cache, spec, entry_key, leader, slot, .. } = self;
+        let fill = |validity| cache.l1().insert(&spec, &entry_key.key, slot.clone(), validity, revision);
+        let stored = leader.land_if_valid(validity, slot.clone(), fill);
+        cache.l1().report_evictions();
+        cache.report(if stored { Count::Fill } else { Count::RejectedFill }, &spec, entry_key.key.as_ref());
+    }
+
+    /// Stores the value in L1 only, because L2 cannot hold it.
+    pub(super) fn store_unshared(self, validity: Validity, revision: u64) {
+        self.cache.report(Count::Unshared, &self.spec, self.entry_key.key.as_ref());
+        self.store_in_l1(validity, revision);
+    }
+
+    /// Rejects the value: only the caller of the load gets it, and followers start over.
+    pub(super) fn reject(self) {
+        self.cache.report(Count::RejectedFill, &self.spec, self.entry_key.key.as_ref());
+        self.leader.reject(self.slot);
+    }
+
+    /// Delivers the value to the followers, and does not store it. Returns `None`.
+    pub(super) fn land(self) -> Option<Self> {
+        self.leader.land(self.slot, || ());
+        None
+    }
+
+    /// Ends the flight if it has no followers. Otherwise returns the publication, which is still to be
+    /// delivered.
+    pub(super) fn land_unfollowed(self) -> Option<Self> {
+        let Self { leader, slot, .. } = self;
+        let leader = leader.land_unfollowed(&slot)?;
+        Some(Self { leader, slot, ..self })
+    }
+
+    /// Returns the entry that must be removed from L2 if this value is not stored there.
+    pub(super) fn outdated_entry_key(&self) -> Option<EntryKey> {
+        self.is_newer.then(|| self.entry_key.clone())
+    }
+}

@@ -1,0 +1,120 @@
+//! The publication of a value that was loaded without a lease: to L1 only.
+//!
+//! No fence protects such a value. So L2 is asked after the load whether anything changed meanwhile, unless
+//! it takes no part in the call.
+//!
+//! Invariant: L1 stores the value only if nothing changed since before the load, as far as that can be known.
+//! In an outage, the proof that was reached before bounds the time. `l2::lease` has the comparison with a
+//! stub.
+
+use std::time::Duration;
+
+use crate::{
+    base::planted::planted,
+    call::publish::publication::Publication,
+    coherence::validity::Validity,
+    error::tier::TierError,
+    l2::{
+        lease::{claim_tags, revalidate},
+        lookup::Stub,
+    },
+    tier::{Lookup, Tier},
+};
+
+/// Reply of L2 to the question whether anything changed during the load.
+enum ChangeCheck {
+    /// Nothing was invalidated until the reply.
+    Unchanged,
+    /// Something was invalidated.
+    Changed,
+    /// The tier does not report changes over the feed of the load, or took too long.
+    Unknown,
+    /// The tier cannot be queried.
+    Outage,
+}
+
+impl Publication {
+    /// Publishes the value of a load without L2: to L1, unless one of its tags was invalidated.
+    pub(super) fn publish_without_l2(self, validity: Validity) {
+        let (cache, outdated) = (self.cache.clone(), self.outdated_entry_key());
+        match self.value_tags.added_to(validity, cache.shared(), self.entry_key.is_shared) {
+            Some(validity) => self.store_in_l1(validity, 0),
+            None => self.reject(),
+        }
+        cache.enqueue_removal(outdated);
+    }
+
+    /// Publishes the value of a load without a lease: to L1, if nothing changed during the load.
+    ///
+    /// In an outage, the value is kept under the proof that was reached before.
+    pub(super) async fn publish_without_lease(self, validity: Validity) {
+        if planted!("kept-beside-unasked") {
+            return self.store_in_l1(validity, 0);
+        }
+        if !self.value_tags.tags.is_empty() {
+            // L2 was not asked for these tags, and so has not reported their invalidation.
+            return self.reject();
+        }
+        match self.check_for_changes(&validity).await {
+            ChangeCheck::Unchanged => self.store_in_l1(validity, 0),
+            ChangeCheck::Outage => {
+                let validity = validity.detached(self.cache.clock().now());
+                self.store_in_l1(validity, 0);
+            }
+            ChangeCheck::Changed | ChangeCheck::Unknown => self.reject(),
+        }
+    }
+
+    /// Publishes a value that L2 cannot hold: to L1, if the stub in L2 is still the same.
+    ///
+    /// The stub has a revision of its own. If that is the revision from before the load, the key was not
+    /// invalidated since, even if a notification would not have arrived.
+    pub(super) async fn publish_with_stub(self, stub: Stub, keep: Duration) {
+        let Stub { mut validity, revision, journal } = stub;
+        let shared = self.cache.shared();
+        if !self.value_tags.tags.is_empty() {
+            let Some((journal_position, _)) = journal else { return self.reject() };
+            match claim_tags(shared, &validity, journal_position, &self.value_tags.tags, keep).await {
+                Ok(Some(claimed)) => validity = claimed,
+                // Only the tier knows whether these tags were invalidated.
+                Ok(None) | Err(_) => return self.reject(),
+            }
+            self.leader.bind(&validity);
+        }
+        match revalidate(shared, &self.entry_key.shared_key.text, &validity, revision).await {
+            Ok(Some(validity)) => self.store_unshared(validity, revision),
+            Ok(None) => self.reject(),
+            Err(_) => {
+                let validity = validity.detached(self.cache.clock().now());
+                self.store_in_l1(validity, 0);
+            }
+        }
+    }
+
+    /// Delivers the value to the followers, unless one may have joined after an invalidation.
+    pub(super) async fn deliver_unless_changed(self, validity: &Validity) {
+        match self.check_for_changes(validity).await {
+            ChangeCheck::Changed => self.leader.reject(self.slot),
+            ChangeCheck::Unchanged | ChangeCheck::Unknown | ChangeCheck::Outage => _ = self.land(),
+        }
+    }
+
+    /// Asks L2 whether any name of `validity` was invalidated.
+    ///
+    /// Over one connection, the notification of a change arrives before the reply to a later query. Each name
+    /// may have a connection of its own, so the query includes the key and all tags.
+    async fn check_for_changes(&self, validity: &Validity) -> ChangeCheck {
+        let lookup = Lookup::if_none_match(&self.entry_key.shared_key.text, 0);
+        let reply = self.cache.shared().tier.lookup(&[lookup], &validity.tag_keys()).await;
+        if !validity.is_intact() {
+            return ChangeCheck::Changed;
+        }
+        match reply {
+            Ok(reply) if validity.feed.is_tracked() && reply.feed.covers(&validity.feed) => {
+                ChangeCheck::Unchanged
+            }
+            Ok(_) | Err(TierError::Timeout) => ChangeCheck::Unknown,
+            Err(_) => ChangeCheck::Outage,
+        }
+    }
+}
