@@ -10,20 +10,46 @@
 //!   reported. The cache takes the epochs of the names before it asks, so a change that overtakes the answer
 //!   is not lost.
 //!
-//! Next: `feed` has the watermark, `catch_panic` catches panics, `budget` limits the time of an operation. The
-//! cache uses a tier through `l2`. `testing::fake` is an implementation in memory.
+//! The trait is in this file. These files have the arguments and the answers of its operations:
+//!
+//! * `attachment`: the cache that a tier serves, and the listener for changes.
+//! * `lookup`, `record`: reads, and the state of a key.
+//! * `lease`, `tags`: the right of a load, and the generations of its tags.
+//! * `fill`: values to store.
+//! * `budget`: the time of an operation.
+//! * `feed`: the change feed, with its watermark.
+//! * `health`, `cause`: the state of a tier, for operators.
+//!
+//! `catch_panic` catches the panics of a tier, and `no_tier` is the tier of a cache without one. The cache
+//! uses a tier through `l2`. `testing::fake` is an implementation in memory.
 
+mod attachment;
 pub(crate) mod budget;
 pub(crate) mod catch_panic;
 pub(crate) mod cause;
 pub(crate) mod feed;
+mod fill;
 pub(crate) mod health;
+mod lease;
+mod lookup;
 pub(crate) mod no_tier;
+mod record;
+mod tags;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
+pub use self::{
+    attachment::{Attachment, ChangeListener},
+    fill::{Filled, TierFill},
+    lease::{LeaseMode, LeaseReply, LeaseRequest, LeaseToken, Leased},
+    lookup::{Found, LARGE_VALUE, Lookup},
+    record::{Note, Record, Revision, Stored},
+    tags::{JournalPosition, TagRequest, TagsClaimed},
+};
 use crate::{
     error::tier::TierError,
     tier::{
@@ -194,355 +220,4 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     ///
     /// `ttl` applies from the creation of the counter, and later additions do not extend it.
     async fn incr(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, TierError>;
-}
-
-/// Properties of the cache that is built on a tier.
-#[derive(Clone, Debug)]
-pub struct Attachment {
-    /// Listener for changes.
-    pub listener: Arc<dyn ChangeListener>,
-    /// Prefix of all keys of the cache, followed by a `:`.
-    ///
-    /// Keys that begin with `namespace:%` are no values.
-    pub namespace: String,
-    /// Name of the journal of invalidated tags.
-    ///
-    /// If the tier can, it reports a change of this name when a tag is invalidated after a
-    /// [journal position](Leased::position) was handed out.
-    pub journal: String,
-    /// Staleness bound: greatest age of the [watermark](ChangeFeed::advance) at which a value is served from
-    /// memory.
-    pub bound: Duration,
-    /// Outage grace: further time for which a value is served while the tier cannot be reached.
-    pub grace: Duration,
-    /// Greatest number of bytes in a value that the cache stores.
-    ///
-    /// A larger string was written by another program, and need not be read.
-    pub max_bytes: usize,
-}
-
-/// Receiver of the changes of the keys and tags that a tier watches. All methods return at once.
-pub trait ChangeListener: Send + Sync + fmt::Debug + 'static {
-    /// Reports that the record under `key` has changed, or may have.
-    fn changed(&self, key: &[u8]);
-
-    /// Reports that the record under any key may have changed.
-    fn all_changed(&self);
-
-    /// Reports that the tier can be reached again.
-    fn restored(&self);
-
-    /// Reports that the state of the tier, or its cause, may have changed.
-    ///
-    /// The listener reads the new state from [`health`](Tier::health). During this call, the tier holds no
-    /// lock that its own methods need.
-    fn status_changed(&self) {}
-
-    /// Returns the number of values served from memory so far.
-    ///
-    /// It is `None` while callers wait, or if the number is unknown. As long as the number does not change,
-    /// nothing depends on the [watermark](ChangeFeed::advance). The tier may then stop advancing it, and the
-    /// next call asks the tier first.
-    fn served(&self) -> Option<u64> {
-        None
-    }
-}
-
-/// Size in bytes above which a value is large.
-///
-/// A tier may transfer large values separately, so that small ones do not wait behind them.
-pub const LARGE_VALUE: usize = 256 * 1024;
-
-/// Look-up of one key.
-///
-/// `Debug` does not show the key, as it holds the arguments of a call.
-#[derive(Clone, Copy)]
-pub struct Lookup<'a> {
-    /// Key to read.
-    pub key: &'a str,
-    /// Revision of a value that the caller already has.
-    ///
-    /// If it is still the stored one, the bytes are not sent.
-    pub known_revision: Option<Revision>,
-    /// Estimated size of the value in bytes, if other values of its function were [large](LARGE_VALUE);
-    /// otherwise 0.
-    pub size: usize,
-}
-
-impl<'a> Lookup<'a> {
-    /// Creates a look-up for a caller that has no value of this key.
-    #[must_use]
-    pub fn new(key: &'a str) -> Self {
-        Self { key, known_revision: None, size: 0 }
-    }
-
-    /// Creates a look-up for a caller that has the value with this revision.
-    #[must_use]
-    pub fn if_none_match(key: &'a str, revision: Revision) -> Self {
-        Self { known_revision: Some(revision), ..Self::new(key) }
-    }
-
-    /// Returns whether a [large](LARGE_VALUE) value is expected in the answer.
-    #[must_use]
-    pub fn is_large(&self) -> bool {
-        self.known_revision.is_none() && self.size > LARGE_VALUE
-    }
-}
-
-impl fmt::Debug for Lookup<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lookup")
-            .field("known_revision", &self.known_revision.is_some())
-            .field("size", &self.size)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Answer of a tier to look-ups.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// One record for each key, in the order of the look-ups.
-    pub records: Vec<Record>,
-    /// One generation for each tag, in order; `None` for a tag that has none.
-    pub generations: Vec<Option<u64>>,
-    /// Change feed that reports later changes of these keys and tags.
-    pub feed: Arc<ChangeFeed>,
-}
-
-/// State of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record {
-    /// The key holds nothing.
-    Absent,
-    /// The key holds a value. There may also be a lease to replace it.
-    Value(Stored),
-    /// The value is the one that the caller [has](Lookup::known_revision).
-    Unchanged,
-    /// There is another value than the known one, or none. The caller looks it up again.
-    Changed,
-    /// There is no value, but a load is under way.
-    Leased {
-        /// Remaining time of the lease, unless it is renewed.
-        left: Duration,
-        /// True if the load before this one had [nothing to share](Self::Failed).
-        is_retry: bool,
-    },
-    /// There is no value: a load has ended with nothing to share.
-    Failed,
-    /// There is no value: a load has ended in an error.
-    Error(Note),
-}
-
-/// Text of a load's error, as opaque bytes under the key. Empty if the error has no text.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Note(pub Vec<u8>);
-
-impl fmt::Debug for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Note").field("len", &self.0.len()).finish_non_exhaustive()
-    }
-}
-
-/// A value under a key.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Stored {
-    /// Bytes of the [fill](Tier::fill).
-    pub bytes: Vec<u8>,
-    /// Remaining time until the tier expires the value; `None` if it does not expire.
-    pub remaining: Option<Duration>,
-    /// Revision, which identifies the fill among all fills of this key. Zero for bytes that no fill wrote.
-    pub revision: Revision,
-}
-
-/// Revision of a stored value: identifies the fill that wrote it, as an `ETag` does.
-pub type Revision = u64;
-
-impl fmt::Debug for Stored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stored")
-            .field("len", &self.bytes.len())
-            .field("remaining", &self.remaining)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Token of a load, which its lease carries. It is drawn anew for each load, and cannot be guessed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LeaseToken(pub [u8; 16]);
-
-impl LeaseToken {
-    /// Returns the [`Revision`] of the value that this load fills: never zero.
-    pub fn revision(&self) -> Revision {
-        self.0.first_chunk().copied().map_or(1, u64::from_le_bytes).max(1)
-    }
-}
-
-/// Hides the token, since it authorizes a fill.
-impl fmt::Debug for LeaseToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LeaseToken(..)")
-    }
-}
-
-/// Request of a load for a lease.
-///
-/// `Debug` does not show the key, as it holds the arguments of a call.
-#[derive(Clone, Copy)]
-pub struct LeaseRequest<'a> {
-    /// Key to load.
-    pub key: &'a str,
-    /// Token of the load.
-    pub token: LeaseToken,
-    /// Duration of the lease, unless it is renewed.
-    pub lease: Duration,
-    /// Condition under which the lease is granted.
-    pub mode: LeaseMode,
-}
-
-impl fmt::Debug for LeaseRequest<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LeaseRequest")
-            .field("token", &self.token)
-            .field("lease", &self.lease)
-            .field("mode", &self.mode)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Condition under which a lease is granted. An existing value stays, and is served, until the fill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseMode {
-    /// There is neither a value nor another lease.
-    IfAbsent,
-    /// There is no other lease, and no value except the one with this revision.
-    IfRevision(Revision),
-    /// No condition. A lease of another load is replaced, and that load's fill is rejected.
-    Always,
-}
-
-/// Tags of a load that begins.
-///
-/// `Debug` shows only their number, as their keys hold the arguments of a call.
-#[derive(Clone, Copy)]
-pub struct TagRequest<'a> {
-    /// Keys of the tags.
-    pub keys: &'a [String],
-    /// Shortest time for which their generations are kept.
-    pub keep: Duration,
-    /// True if further tags become known from the value, so that the [journal position](Leased::position) is
-    /// needed.
-    pub needs_position: bool,
-}
-
-impl fmt::Debug for TagRequest<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TagRequest")
-            .field("keys", &self.keys.len())
-            .field("keep", &self.keep)
-            .field("needs_position", &self.needs_position)
-            .finish()
-    }
-}
-
-/// Answer to requests for leases and for generations of tags.
-#[derive(Clone, Debug)]
-pub struct Leased {
-    /// One reply for each request, in order.
-    pub replies: Vec<LeaseReply>,
-    /// One generation for each tag, in order.
-    pub generations: Vec<u64>,
-    /// Position of the journal of invalidated tags at the time of the request, if it was asked for.
-    pub position: Option<JournalPosition>,
-    /// Change feed that reports later changes of these keys and tags.
-    pub feed: Arc<ChangeFeed>,
-}
-
-/// Position in the journal of invalidated tags.
-///
-/// Positions of two journals cannot be compared: a tier that loses its journal starts another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JournalPosition {
-    /// Identifies the journal: a random number that no earlier journal had.
-    pub journal_id: u64,
-    /// Number of tags that had been invalidated.
-    pub offset: u64,
-}
-
-/// Answer to a claim of tags that were not known before the load.
-#[derive(Clone, Debug)]
-pub struct TagsClaimed {
-    /// One generation for each tag, in order; `None` if one of the tags may have been invalidated.
-    pub generations: Option<Vec<u64>>,
-    /// Change feed that reports later changes of these tags.
-    pub feed: Arc<ChangeFeed>,
-}
-
-/// Reply to a request for a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseReply {
-    /// The caller holds the lease.
-    Granted,
-    /// Another load holds the lease, which ends after this time unless it is renewed.
-    HeldElsewhere(Duration),
-    /// There is a value that the caller has not seen.
-    ValueChanged,
-}
-
-/// A value to store in a tier.
-#[derive(Clone, PartialEq, Eq)]
-pub struct TierFill {
-    /// Key of the value.
-    pub key: String,
-    /// Token of the load that returned the value.
-    pub token: LeaseToken,
-    /// The value.
-    pub bytes: Vec<u8>,
-    /// Time for which the tier keeps the value; not zero.
-    pub ttl: Duration,
-    /// Tags of the value that may lose their generations before the value expires.
-    ///
-    /// A generation that still exists is kept for as long as the value. A missing one is not created.
-    pub tags: Vec<String>,
-}
-
-impl fmt::Debug for TierFill {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TierFill")
-            .field("len", &self.bytes.len())
-            .field("ttl", &self.ttl)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Outcome of fills.
-#[derive(Clone, Debug)]
-pub struct Filled {
-    /// One flag for each fill, in order: true if the value was stored.
-    pub stored: Vec<bool>,
-    /// Change feed that reports later changes of the stored keys.
-    pub feed: Arc<ChangeFeed>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// An application's own tier may log its requests, so `Debug` must not show arguments of calls.
-    #[test]
-    fn debug_output_of_requests_shows_no_keys() {
-        let (key, keys) = ("ns:user:ada@example.org", ["ns:%tag:ada@example.org".to_owned()]);
-        let (token, lease) = (LeaseToken([7; 16]), Duration::from_secs(10));
-        let outputs = [
-            format!("{:?}", Lookup::if_none_match(key, 7)),
-            format!("{:?}", LeaseRequest { key, token, lease, mode: LeaseMode::IfAbsent }),
-            format!("{:?}", TagRequest { keys: &keys, keep: lease, needs_position: false }),
-            format!("{:?}", Stored { bytes: key.into(), remaining: None, revision: 7 }),
-            format!(
-                "{:?}",
-                TierFill { key: key.to_owned(), token, bytes: key.into(), ttl: lease, tags: keys.to_vec() }
-            ),
-        ];
-        assert!(outputs.iter().all(|text| !text.contains("ada")), "{outputs:?}");
-        assert!(outputs[1].contains("10s") && outputs[2].contains("keys: 1"), "{outputs:?}");
-    }
 }
