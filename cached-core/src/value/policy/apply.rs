@@ -1,0 +1,185 @@
+//! Policies at work: the implementation of [`ValuePolicy`].
+//!
+//! The copy of an error, its text and `tags_from` are code of the user. A panic in that code after a load must
+//! not take the result from the caller, so it is caught here.
+
+use std::{
+    any::{Any, type_name},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    base::clock::Nanos,
+    error::{Error, load_timeout::LoadTimeout, shared::SharedLoadError},
+    key::KeyHasher,
+    spec::{FunctionSpec, Owner},
+    value::{
+        codec::Format,
+        envelope::schema_fingerprint,
+        erased::{ErasedValue, Freshness, Value},
+        policy::{Dates, Encoded, Encoder, LoadContext, LoadedValue, Sharing, TypedPolicy, ValuePolicy},
+    },
+};
+
+impl<V, E, R> TypedPolicy<V, E, R>
+where
+    V: Clone + Send + Sync + 'static,
+{
+    /// Restores a result from a value; `None` if the slot does not hold a `V`.
+    ///
+    /// This is the path of a hit, where the policies do not matter.
+    #[inline]
+    pub fn restore_value(&self, slot: &dyn ErasedValue) -> Option<R> {
+        let Value { value, .. } = (slot as &dyn Any).downcast_ref::<Value<V>>()?;
+        Some((self.join)(Ok(value.clone())))
+    }
+}
+
+impl<V, E, R> ValuePolicy<R> for TypedPolicy<V, E, R>
+where
+    V: Clone + Send + Sync + 'static,
+    E: 'static,
+{
+    fn restore(&self, slot: &dyn ErasedValue) -> Option<R> {
+        self.restore_value(slot).or_else(|| {
+            let error = self.sharing.as_ref()?.restore_error(slot)?;
+            Some((self.join)(Err(error)))
+        })
+    }
+
+    fn split_result(&self, result: R, context: &LoadContext) -> LoadedValue<R> {
+        match (self.split)(result) {
+            Ok(value) => {
+                let ttl = self.ttl_of(&value, context);
+                let (now, remaining, stale) = (context.now, ttl.unwrap_or_default(), self.stale_period());
+                let dates = Dates { now, age: Duration::ZERO, remaining, stale };
+                let freshness = self.freshness_at(dates, size_of::<V>() + (self.heap_bytes)(&value));
+                let result = (self.join)(Ok(value.clone()));
+                LoadedValue { result, slot: Some(Arc::new(Value { freshness, value })), ttl, is_error: false }
+            }
+            Err(error) => {
+                let cache_err = self.cache_err.filter(|_| context.ttl.is_none_or(|ttl| !ttl.is_zero()));
+                let ttl = cache_err.and_then(|(ttl, which)| which(&error).then_some(ttl));
+                let freshness =
+                    Freshness::new(context.now, Duration::ZERO, ttl.unwrap_or_default(), size_of::<E>());
+                // This is the user's code: a panic in it must not take the error from the caller.
+                let erase = |sharing: &Sharing<E>| {
+                    catch_unwind(AssertUnwindSafe(|| sharing.erase(&error, freshness))).ok()
+                };
+                let slot = self.sharing.as_ref().and_then(erase);
+                LoadedValue { result: (self.join)(Err(error)), slot, ttl, is_error: true }
+            }
+        }
+    }
+
+    fn encoder(&self, slot: &Arc<dyn ErasedValue>) -> Option<Encoder> {
+        let (encode, _) = self.codec?;
+        let slot = slot.clone();
+        let is_empty = self.is_empty;
+        Some(Box::new(move |format, is_checked, out| {
+            let any: &dyn Any = &*slot;
+            let Value { value, .. } = any.downcast_ref::<Value<V>>().ok_or_else(not_shared)?;
+            let codec = encode(format, value, is_checked, out)?;
+            Ok(Encoded { codec, is_empty: is_empty.is_some_and(|is_empty| is_empty(value)) })
+        }))
+    }
+
+    fn decode(
+        &self,
+        payload: &[u8],
+        is_empty: bool,
+        format: &Format,
+        dates: Dates,
+    ) -> Result<Arc<dyn ErasedValue>, Error> {
+        let (_, decode) = self.codec.as_ref().ok_or_else(not_shared)?;
+        let value = decode(format, payload)?;
+        // A custom codec may write `Some(())` and `None` alike: a miss is better than a wrong value.
+        if self.is_empty(&value) != is_empty {
+            return Err(Error::codec("the codec writes a value and its absence alike"));
+        }
+        let freshness = self.freshness_at(dates, size_of::<V>() + (self.heap_bytes)(&value));
+        Ok(Arc::new(Value { freshness, value }))
+    }
+
+    fn stub_freshness(&self, dates: Dates) -> Freshness {
+        self.freshness_at(dates, 0)
+    }
+
+    fn schema(&self, spec: &FunctionSpec) -> u64 {
+        let names = match spec.owned_by() {
+            Owner::Anyone => &[type_name::<V>()][..],
+            Owner::Function(path) => &[path, type_name::<V>()],
+            Owner::Schema(name) => &[name],
+        };
+        schema_fingerprint(names, spec.schema_version())
+    }
+
+    fn has_value_tags(&self) -> bool {
+        self.tags_from.is_some()
+    }
+
+    fn value_tags(&self, slot: &dyn ErasedValue, hasher: &dyn KeyHasher) -> Option<Vec<String>> {
+        let Some(tags_from) = self.tags_from else { return Some(Vec::new()) };
+        // The slot of an error holds no value to derive tags from.
+        let Some(Value { value, .. }) = (slot as &dyn Any).downcast_ref::<Value<V>>() else {
+            return Some(Vec::new());
+        };
+        // This is the user's code, which may panic.
+        let tags = catch_unwind(AssertUnwindSafe(|| tags_from(value))).ok()?;
+        tags.iter().map(|tag| tag.name(hasher).ok()).collect()
+    }
+
+    fn ttl_hint(&self) -> Option<Duration> {
+        self.ttl_from.is_none().then(|| (self.ttl)().max(self.empty_ttl.unwrap_or_default()))
+    }
+
+    fn stale(&self) -> Duration {
+        self.stale_period()
+    }
+
+    fn has_early_renewal(&self) -> bool {
+        self.stale.is_some() || self.refresh_ahead.is_some()
+    }
+
+    fn is_value(&self, slot: &dyn ErasedValue) -> bool {
+        (slot as &dyn Any).is::<Value<V>>()
+    }
+
+    fn is_error_result(&self, result: R) -> bool {
+        (self.split)(result).is_err()
+    }
+
+    fn shared_error(&self, slot: &dyn ErasedValue) -> Option<SharedLoadError> {
+        let words = self.words?;
+        let describe = || self.sharing.as_ref()?.text_of(slot, words);
+        // This is the user's code, which may panic.
+        catch_unwind(AssertUnwindSafe(describe)).ok()?
+    }
+
+    fn can_rebuild_errors(&self) -> bool {
+        self.words.is_some()
+    }
+
+    fn rebuild_error(&self, error: SharedLoadError, now: Nanos) -> Option<LoadedValue<R>> {
+        let words = self.words?;
+        let freshness = Freshness::new(now, Duration::ZERO, Duration::ZERO, size_of::<E>());
+        let own_error = (words.from_text)(error.clone());
+        let slot = self.sharing.as_ref()?.erase_rebuilt(&own_error, error, freshness);
+        Some(LoadedValue { result: (self.join)(Err(own_error)), slot: Some(slot), ttl: None, is_error: true })
+    }
+
+    fn load_timeout(&self) -> Option<Duration> {
+        self.load_timeout.map(|(limit, _)| limit)
+    }
+
+    fn timeout_result(&self) -> Option<R> {
+        let (limit, error) = self.load_timeout?;
+        Some((self.join)(Err(error(LoadTimeout { limit }))))
+    }
+}
+
+fn not_shared() -> Error {
+    Error::codec("values of this type are not shared")
+}
