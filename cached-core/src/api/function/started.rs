@@ -1,0 +1,132 @@
+//! The start of a call: the key, the look into L1, and the parts that only a miss needs.
+//!
+//! Generated code calls these methods in a chain. They take closures, so that a hit does not pay for the parts
+//! of a miss.
+
+use std::{future::Future, sync::Arc};
+
+use crate::{
+    api::function::{Call, Intent, Missed, Stage, SyncCall},
+    cache::{Absent, Cache},
+    call::{CallSpec, hit, keep_warm::Recipe, load::Load},
+    error::Error,
+    key::Parts,
+    l1::entry::Entry,
+    l2::tags::Tags,
+    value::erased::ErasedValue,
+};
+
+/// A call with its key written.
+///
+/// From here on, its arguments may go into the load.
+pub struct Started<R>(Stage<R, Box<Missed<R>>>);
+
+impl<R> Started<R> {
+    /// Writes the key, and for a plain call looks into L1.
+    ///
+    /// `restore` converts a slot to the return value. Each function has a closure type of its own for it, and
+    /// thereby a copy of this code of its own.
+    #[allow(
+        clippy::inline_always,
+        reason = "the compiler then folds the constant fields of the `FunctionSpec`"
+    )]
+    #[inline(always)]
+    pub fn new(
+        intent: Intent,
+        call_spec: CallSpec<R>,
+        cache: &Cache,
+        parts: &impl Parts,
+        restore: impl Fn(&dyn ErasedValue) -> Option<R>,
+    ) -> Self {
+        let absent = match intent {
+            Intent::Plain => match hit(cache, call_spec.spec, parts, |entry| restore(&*entry.slot)) {
+                Ok(value) => return Self(Stage::Hit(value)),
+                Err(absent) => absent,
+            },
+            Intent::Companion => Absent(false),
+        };
+        Self(Stage::Miss(Missed::new(intent, call_spec, cache, parts, absent)))
+    }
+
+    /// Starts a call like [`new`](Self::new), and counts a hit as a use.
+    ///
+    /// For functions with `keep_warm`.
+    #[allow(
+        clippy::inline_always,
+        reason = "the compiler then folds the constant fields of the `FunctionSpec`"
+    )]
+    #[inline(always)]
+    pub fn counted(
+        intent: Intent,
+        call_spec: CallSpec<R>,
+        cache: &Cache,
+        parts: &impl Parts,
+        restore: impl Fn(&dyn ErasedValue) -> Option<R>,
+    ) -> Self {
+        let take =
+            |entry: &Arc<Entry>| Some((restore(&*entry.slot)?, entry.add_heat().then(|| entry.clone())));
+        let absent = match intent {
+            Intent::Plain => match hit(cache, call_spec.spec, parts, take) {
+                Ok((value, None)) => return Self(Stage::Hit(value)),
+                Ok((value, Some(entry))) => {
+                    let missed = Missed::new(intent, call_spec, cache, parts, Absent(false));
+                    return Self(Stage::Hot(value, Box::new((*missed, entry))));
+                }
+                Err(absent) => absent,
+            },
+            Intent::Companion => Absent(false),
+        };
+        Self(Stage::Miss(Missed::new(intent, call_spec, cache, parts, absent)))
+    }
+
+    /// Adds the tags of the call. A hit does not compute them.
+    #[inline]
+    #[must_use]
+    pub fn tags(mut self, write: impl FnOnce(&mut Tags<'_>) -> Result<(), Error>) -> Self {
+        if let Stage::Miss(missed) = &mut self.0 {
+            missed.prepared.add_tags(write);
+        }
+        self
+    }
+
+    /// Adds the recipe to load the value again without a call.
+    ///
+    /// It is made for a hit that may make its key one of the most used.
+    #[inline]
+    #[must_use]
+    pub fn recipe(self, recipe: impl FnOnce() -> Recipe<R>) -> Self
+    where
+        R: Send + 'static,
+    {
+        Self(match self.0 {
+            Stage::Hot(value, hot) => {
+                let (missed, entry) = *hot;
+                missed.prepared.keep_warm(&entry, missed.call_spec.new_policy, recipe());
+                Stage::Hit(value)
+            }
+            Stage::Miss(mut missed) if matches!(missed.intent, Intent::Companion) => {
+                missed.prepared.add_renewer(missed.call_spec.new_policy, recipe);
+                Stage::Miss(missed)
+            }
+            stage => stage,
+        })
+    }
+
+    /// Adds the load for a miss. A hit does not create it, and pays nothing for it.
+    #[inline]
+    pub fn load<F: Future<Output = R>>(self, load: impl FnOnce() -> Load<R, F>) -> Call<R, F> {
+        Call(match self.0 {
+            Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
+            Stage::Miss(missed) => Stage::Miss((missed, Box::new(load()))),
+        })
+    }
+
+    /// Adds the body of a function that is not async, for a miss.
+    #[inline]
+    pub fn body<F: FnOnce() -> R>(self, body: F) -> SyncCall<R, F> {
+        SyncCall(match self.0 {
+            Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
+            Stage::Miss(missed) => Stage::Miss((missed, body)),
+        })
+    }
+}
