@@ -1,0 +1,49 @@
+//! Invalidations in this process: no entry from before is served any more, and no load from before is kept.
+
+use crate::{
+    base::planted::planted,
+    cache::{Cache, invalidation::InvalidationTarget},
+    l2::shared::own_epoch_name,
+};
+
+impl Cache {
+    /// Invalidates the targets in this process.
+    ///
+    /// From now on, none of their entries is served, and no load under way is kept.
+    pub(super) fn invalidate_local(&self, targets: &[InvalidationTarget]) {
+        if planted!("own-entry-kept") {
+            return;
+        }
+        let epochs = &self.shared().epochs;
+        for target in targets {
+            match target {
+                InvalidationTarget::Entry(_, entry_key) => {
+                    // The epochs end first: an entry that is read from L1 after that is not valid. Loads of
+                    // other functions may depend on these epochs as well.
+                    epochs.end(&entry_key.shared_key.text);
+                    epochs.end(&own_epoch_name(&entry_key.shared_key.text));
+                    self.flights().supersede(&entry_key.key, || self.l1().remove(&entry_key.key));
+                }
+                InvalidationTarget::Tag(key) => {
+                    self.shared().tag_log.record(key);
+                    epochs.end_tag(key);
+                }
+                InvalidationTarget::Counter(name) => self.local_counters().remove(name),
+                InvalidationTarget::Matching(pattern) => {
+                    epochs.end_matching(pattern);
+                    self.local_counters().remove_matching(pattern);
+                    if *pattern == self.shared().all_names_pattern() {
+                        // No entry is valid any more, so L1 can be freed without checking each of them.
+                        self.clear_local();
+                    }
+                }
+            }
+        }
+        if targets
+            .iter()
+            .any(|target| matches!(target, InvalidationTarget::Tag(_) | InvalidationTarget::Matching(_)))
+        {
+            self.reap();
+        }
+    }
+}
