@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::{
     base::{background::Background, clock::Clock, program},
-    cache::{Cache, CacheParts, Mode},
+    cache::{Cache, Mode, assemble::CacheParts},
     coherence::{epoch::Epochs, outbox::Outbox, tag_log::TagLog},
     error::Error,
     key::{Blake3, KeyHasher},

@@ -1,4 +1,4 @@
-//! The orderly end of a cache.
+//! The orderly end of a cache: the flush of values that are being stored, and the close.
 
 use std::{
     future::pending,
@@ -7,8 +7,11 @@ use std::{
 
 use crate::{base::race::within, cache::Cache, tier::Tier};
 
+/// Limit of a flush without an explicit one.
+const DEFAULT_FLUSH_LIMIT: Duration = Duration::from_secs(30);
+
 /// Limit of a close without an explicit one.
-const DEFAULT_LIMIT: Duration = Duration::from_secs(10);
+const DEFAULT_CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Interval between checks for loads under way.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -17,9 +20,26 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 const STEP_LIMIT: Duration = Duration::from_secs(1);
 
 impl Cache {
+    /// Waits until the values loaded so far have reached the shared tier, or have failed to.
+    ///
+    /// The wait is limited to 30 seconds. Values are stored in the background, so call this before a program
+    /// exits, or call [`close`](Self::close), which also waits for loads.
+    pub async fn flush(&self) {
+        self.flush_within(DEFAULT_FLUSH_LIMIT).await;
+    }
+
+    /// Waits like [`flush`](Self::flush), but for at most `limit`. Returns whether everything was handed
+    /// over.
+    ///
+    /// Values cannot be handed over while the shared tier hangs, or if they were loaded on a runtime that is
+    /// not driven any more.
+    pub async fn flush_within(&self, limit: Duration) -> bool {
+        self.0.shared.background.flush(limit).await
+    }
+
     /// Closes the cache like [`close_within`](Self::close_within), with a limit of ten seconds.
     pub async fn close(&self) -> bool {
-        self.close_within(DEFAULT_LIMIT).await
+        self.close_within(DEFAULT_CLOSE_LIMIT).await
     }
 
     /// Closes the cache: await this before the program exits, when no further calls begin.
@@ -27,7 +47,7 @@ impl Cache {
     /// The close takes these steps:
     ///
     /// 1. It waits until the loads under way are over and their values have reached the shared tier, for
-    ///    at most `patience`.
+    ///    at most `limit`.
     /// 2. It turns the cache off, for every handle and for ever: functions run as if they had no
     ///    attribute.
     /// 3. It releases the leases of loads that still go on, so that processes which wait for them go on at
