@@ -1,0 +1,241 @@
+//! The store of the in-process tier: typed values in Moka, bounded by their bytes.
+//!
+//! Moka holds the entries, and the [policy](crate::l1::eviction::Policy) of this crate selects those that
+//! leave. A function with an entry cap has a second policy, for its own entries.
+//!
+//! Invariants:
+//!
+//! * The entries in the policy are those in the tier.
+//! * An entry that leaves is retired first, and removed from Moka afterwards. A thread that still finds it in
+//!   Moka sees that it is retired and does not serve it.
+//! * Changes of one key happen one after the other, under the lock of the key (one of `key_locks`).
+//! * Lock order: a shard of `flight` (held by most callers), the lock of a key, `function_lists`, a list. The
+//!   lock of a key is never taken under the lock of a list.
+//! * The drop of a value and an observer are user code. They run under none of these locks: see
+//!   `deferred_drops` and [`report_evictions`](L1::report_evictions).
+//!
+//! The policy is in `eviction`, the state of an entry in `entry`, and the shorter path of a hit in
+//! `thread_cache`. The fence in `flight` decides between fills and invalidations.
+//!
+//! * `removal`: the entries that leave.
+//! * `evictions`: observers of those that the policy selects.
+//! * `list`: a policy under a lock.
+//! * `weight`: the bytes that an entry counts for.
+
+mod evictions;
+mod list;
+mod removal;
+#[cfg(test)]
+mod tests;
+mod weight;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, atomic::AtomicU64},
+};
+
+use self::{
+    list::{BoundedList, Listed},
+    weight::entry_weight,
+};
+use crate::{
+    base::clock::Nanos,
+    coherence::validity::Validity,
+    key::{Key, KeyHasher, KeyRef},
+    l1::{
+        deferred_drops::DeferredDrops,
+        entry::{Entry, EntryParts, MemoryBudget},
+        hot_keys::HotKeys,
+        map::Map,
+    },
+    spec::FunctionSpec,
+    telemetry::{event::SharedObservers, functions::FunctionRegistry},
+    tier::Revision,
+    value::erased::ErasedValue,
+};
+
+/// Least number of bytes for which threads are asked to purge: each has to scan its whole thread cache.
+const MIN_PURGE_BYTES: u64 = 1 << 20;
+
+/// Number of locks under which the changes of one key happen one after the other.
+const KEY_LOCKS: usize = 64;
+
+/// The in-process tier of one cache.
+pub(crate) struct L1 {
+    map: Map,
+    memory: Arc<MemoryBudget>,
+    list: BoundedList<Arc<Entry>>,
+    /// List of each function with an entry cap, by its template.
+    function_lists: RwLock<HashMap<&'static str, Arc<BoundedList<Listed>>, foldhash::fast::RandomState>>,
+    hot_keys: HotKeys,
+    key_locks: [Mutex<()>; KEY_LOCKS],
+    /// Evicted entries that observers have not been notified of.
+    unreported_evictions: Mutex<Vec<Arc<Entry>>>,
+    /// Bytes that have left since threads were last asked to purge their caches.
+    bytes_since_purge: AtomicU64,
+    /// Value of `bytes_since_purge` above which threads are asked to purge.
+    purge_threshold: u64,
+    functions: Arc<FunctionRegistry>,
+    observers: SharedObservers,
+    hasher: Arc<dyn KeyHasher>,
+}
+
+impl L1 {
+    pub(crate) fn new(
+        max_bytes: u64,
+        observers: &SharedObservers,
+        hasher: &Arc<dyn KeyHasher>,
+        functions: &Arc<FunctionRegistry>,
+    ) -> Self {
+        Self {
+            map: Map::new(),
+            memory: MemoryBudget::new(max_bytes),
+            list: BoundedList::new(max_bytes),
+            function_lists: RwLock::default(),
+            hot_keys: HotKeys::default(),
+            key_locks: [const { Mutex::new(()) }; KEY_LOCKS],
+            unreported_evictions: Mutex::default(),
+            bytes_since_purge: AtomicU64::new(0),
+            purge_threshold: (max_bytes / 16).max(MIN_PURGE_BYTES),
+            functions: functions.clone(),
+            observers: observers.clone(),
+            hasher: hasher.clone(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn memory(&self) -> &Arc<MemoryBudget> {
+        &self.memory
+    }
+
+    pub(crate) fn hot_keys(&self) -> &HotKeys {
+        &self.hot_keys
+    }
+
+    /// Returns the number of entries and their bytes.
+    pub(crate) fn usage(&self) -> (u64, u64) {
+        let list = self.list.lock();
+        (list.len() as u64, list.weight())
+    }
+
+    /// Returns the entry under `key`, unless it is too old to be served: then it is removed.
+    pub(crate) fn get(&self, spec: &FunctionSpec, key: KeyRef<'_>, now: Nanos) -> Option<Arc<Entry>> {
+        let mut entry = self.map.get(key)?;
+        if entry.is_retired() {
+            entry = self.get_under_lock(key)?;
+        }
+        if !entry.slot.freshness().is_usable(now) {
+            self.remove_entry(&entry);
+            return None;
+        }
+        entry.touch(spec.own_max_entries().is_some());
+        Some(entry)
+    }
+
+    /// Returns whether there is an entry under `key`: see [`Map::has`].
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.map.has(key.as_ref())
+    }
+
+    /// Looks again, under the lock of the key: a new entry may be about to replace the retired one.
+    #[cold]
+    fn get_under_lock(&self, key: KeyRef<'_>) -> Option<Arc<Entry>> {
+        let _deferred = DeferredDrops::begin();
+        let _key_lock = self.lock_key(key.hash());
+        self.map.get(key).filter(|entry| !entry.is_retired())
+    }
+
+    /// Stores a value under `key`, and evicts entries that do not fit any more.
+    ///
+    /// Observers learn of the evictions from [`report_evictions`](Self::report_evictions), which the caller
+    /// calls later, when it holds no lock.
+    pub(crate) fn insert(
+        &self,
+        spec: &FunctionSpec,
+        key: &Key,
+        slot: Arc<dyn ErasedValue>,
+        validity: Validity,
+        revision: Revision,
+    ) {
+        let _deferred = DeferredDrops::begin();
+        let function = self.functions.metrics_of(spec).clone();
+        let weight = entry_weight(key, &validity, slot.freshness().weight);
+        let key_lock = self.lock_key(key.hash());
+        let before = if self.has(key) { self.map.get(key.as_ref()) } else { None };
+        if let Some(before) = &before {
+            before.mark_removed();
+        }
+        let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(&before.slot, &slot));
+        let heat = (spec.warm_keys() > 0).then(|| {
+            let before = before.as_ref().and_then(|before| before.heat().cloned());
+            self.hot_keys.of(spec.template()).heat_for(key, before, is_new.then(|| slot.freshness()))
+        });
+        // The same value with a new validity keeps its backoff.
+        let backoff_until = before.as_ref().filter(|_| !is_new).map_or(0, |before| before.backoff_until());
+        let function_list = spec.own_max_entries().map(|cap| self.function_list(spec.template(), cap));
+        let entry = Arc::new(Entry::new(EntryParts {
+            key: key.clone(),
+            memory: self.memory.clone(),
+            slot,
+            validity,
+            revision,
+            backoff_until,
+            function,
+            heat,
+            weight,
+        }));
+        match &before {
+            // Both are in the same lists, where `put` replaces the earlier entry.
+            Some(before) if before.function_ticket().is_some() == function_list.is_some() => {
+                self.retire_in_place(before);
+            }
+            Some(before) => self.retire(before),
+            None => {}
+        }
+        let old_ticket = before.as_ref().and_then(|before| before.ticket());
+        let (ticket, _before) = self.list.put(old_ticket, key.hash(), weight, entry.clone());
+        entry.set_ticket(ticket);
+        if let Some(function_list) = &function_list {
+            let old_function_ticket = before.as_ref().and_then(|before| before.function_ticket());
+            let (ticket, _before) =
+                function_list.put(old_function_ticket, key.hash(), 1, Listed(entry.clone()));
+            entry.set_function_ticket(ticket);
+        }
+        self.map.insert(key.clone(), entry.clone());
+        if entry.is_retired() {
+            // Meanwhile, the tier was cleared, or another thread evicted this entry.
+            self.retire(&entry);
+            entry.mark_removed();
+            self.map.remove(key.as_ref());
+        }
+        drop(key_lock);
+        self.list.evict_excess(|entry| self.evict(entry));
+        if let Some(function_list) = function_list {
+            function_list.evict_excess(|entry| self.evict(entry));
+        }
+    }
+
+    fn function_list(&self, template: &'static str, cap: u64) -> Arc<BoundedList<Listed>> {
+        let known = self.function_lists.read().unwrap_or_else(PoisonError::into_inner).get(template).cloned();
+        known.unwrap_or_else(|| {
+            let mut function_lists = self.function_lists.write().unwrap_or_else(PoisonError::into_inner);
+            function_lists.entry(template).or_insert_with(|| Arc::new(BoundedList::new(cap))).clone()
+        })
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "any bits of the hash select a lock")]
+    fn lock_key(&self, hash: u64) -> MutexGuard<'_, ()> {
+        lock(&self.key_locks[(hash >> 32) as usize % KEY_LOCKS])
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for L1 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("L1").field("entries", &self.list.lock().len()).finish_non_exhaustive()
+    }
+}

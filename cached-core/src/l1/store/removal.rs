@@ -1,0 +1,87 @@
+//! Removals: of one key, of all entries, of invalidated entries, and of those that the policy has evicted.
+//!
+//! Each entry is retired first, and removed from Moka afterwards. The removal of an entry leaves a newer one
+//! of its key.
+
+use std::sync::{Arc, PoisonError, atomic::Ordering};
+
+use crate::{
+    key::Key,
+    l1::{deferred_drops::DeferredDrops, entry::Entry, store::L1, thread_cache},
+};
+
+impl L1 {
+    pub(crate) fn remove(&self, key: &Key) {
+        let _deferred = DeferredDrops::begin();
+        let key_lock = self.lock_key(key.hash());
+        let before = self.map.get(key.as_ref());
+        if let Some(before) = &before {
+            self.retire(before);
+            before.mark_removed();
+            self.map.remove(key.as_ref());
+        }
+        drop(key_lock);
+    }
+
+    pub(crate) fn clear(&self) {
+        let mut list = self.list.lock();
+        let all: Vec<_> = list.clear().inspect(|entry| entry.retire()).collect();
+        drop(list);
+        // One by one: Moka's `invalidate_all` compares timestamps, and would drop entries stored meanwhile.
+        for entry in &all {
+            self.remove_entry(entry);
+        }
+        thread_cache::request_purge();
+    }
+
+    /// Scans `count` places of the list from `from` on, and removes entries of which an epoch has ended.
+    ///
+    /// Returns the place to continue at; `None` at the end.
+    pub(crate) fn remove_invalidated(&self, from: usize, count: usize) -> Option<usize> {
+        let (some, next) = self.list.lock().scan(from, count);
+        for entry in some.iter().filter(|entry| !entry.validity.is_intact()) {
+            self.remove_entry(entry);
+        }
+        next
+    }
+
+    /// Retires an entry and removes it from Moka. A newer entry of its key, from another thread, stays.
+    pub(super) fn remove_entry(&self, entry: &Arc<Entry>) {
+        let _deferred = DeferredDrops::begin();
+        self.retire(entry);
+        let key = entry.key();
+        let _key_lock = self.lock_key(key.hash());
+        if !entry.mark_removed() {
+            self.map.remove(key.as_ref());
+        }
+    }
+
+    /// Retires an entry, so that no hit serves it, and removes it from its lists.
+    pub(super) fn retire(&self, entry: &Arc<Entry>) {
+        self.retire_in_place(entry);
+        let from_list = entry.ticket().and_then(|ticket| self.list.lock().remove(ticket));
+        let from_function_list = entry.function_ticket().and_then(|ticket| {
+            let function_lists = self.function_lists.read().unwrap_or_else(PoisonError::into_inner);
+            function_lists.get(entry.function.name())?.lock().remove(ticket)
+        });
+        drop((from_list, from_function_list));
+    }
+
+    /// Retires an entry that stays in its lists, and asks threads to purge if enough bytes have left.
+    pub(super) fn retire_in_place(&self, entry: &Entry) {
+        entry.retire();
+        let weight = entry.weight.into();
+        if self.bytes_since_purge.fetch_add(weight, Ordering::Relaxed) + weight > self.purge_threshold {
+            self.bytes_since_purge.store(0, Ordering::Relaxed);
+            thread_cache::request_purge();
+        }
+    }
+}
+
+impl Drop for L1 {
+    /// Retires all entries and asks threads to purge them, so that thread caches do not keep them.
+    fn drop(&mut self) {
+        self.list.lock().clear().for_each(|entry| entry.retire());
+        thread_cache::request_purge();
+    }
+}

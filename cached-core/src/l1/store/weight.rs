@@ -1,0 +1,41 @@
+//! The bytes that an entry counts for.
+//!
+//! Entries share the epochs of their tags. So the bytes of such an epoch count for its first entries only.
+
+use std::sync::Arc;
+
+use crate::{
+    coherence::{epoch::Epoch, validity::Validity},
+    key::Key,
+};
+
+/// Bytes that Moka, the policy, the validity and the epoch of its name add to each entry.
+///
+/// Measured with a million entries (docs/performance.md).
+const ENTRY_OVERHEAD: usize = 850;
+
+/// Bytes that a tag adds to each entry that has it.
+pub(super) const TAG_BYTES: usize = 16;
+
+/// Bytes that a tag adds once, to its first entries: its epoch, and the place in the table of epochs.
+pub(super) const TAG_EPOCH_BYTES: usize = 180;
+
+/// Greatest number of references to the epoch of a tag that counts as new.
+///
+/// A load holds several references while its value is stored.
+const NEW_TAG_REFERENCES: usize = 4;
+
+/// Returns the bytes of an entry with a value of `value_weight` bytes.
+pub(super) fn entry_weight(key: &Key, validity: &Validity, value_weight: usize) -> u32 {
+    let name_bytes =
+        validity.epoch.name().len() + validity.tags.iter().map(|(tag, _)| tag_weight(tag)).sum::<usize>();
+    u32::try_from(key.len() + name_bytes + value_weight + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
+}
+
+fn tag_weight(tag: &Arc<Epoch>) -> usize {
+    if Arc::strong_count(tag) > NEW_TAG_REFERENCES {
+        TAG_BYTES
+    } else {
+        TAG_BYTES + TAG_EPOCH_BYTES + tag.name().len()
+    }
+}
