@@ -1,3 +1,5 @@
+//! Tests: each flight has one leader, an overtaken load stores nothing, and no follower waits for ever.
+
 use std::{
     collections::VecDeque,
     future::{pending, poll_fn},

@@ -1,3 +1,5 @@
+//! Tests: a key depends on its template and on all parts, and names and digests do not change.
+
 use std::fmt;
 
 use serde::{Serializer, ser::SerializeTuple};

@@ -1,3 +1,5 @@
+//! Tests: equal bytes are equal values, the bytes do not change, and a value without a form is refused.
+
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},

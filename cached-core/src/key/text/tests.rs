@@ -1,3 +1,5 @@
+//! Tests: different values have different texts, and no text holds a delimiter or a wildcard.
+
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet},

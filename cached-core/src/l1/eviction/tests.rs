@@ -1,3 +1,5 @@
+//! Tests: the policy keeps used entries within its capacity, and its memory and its turns are bounded.
+
 use std::{collections::HashMap, sync::Arc};
 
 use super::{MAX_TURNS, Policy, QueueKind, Resident, Ticket, Uses};

@@ -1,3 +1,5 @@
+//! Tests: a thread finds exactly the entries that it holds, keeps the used ones, and drops retired ones.
+
 use std::{collections::BTreeMap, thread, time::Duration};
 
 use super::{

@@ -1,3 +1,5 @@
+//! Tests: a lease is renewed while its load progresses, and released when it cannot store a value.
+
 mod fill;
 
 use super::{renewer::TAG_RENEWAL_INTERVAL, *};

@@ -1,3 +1,5 @@
+//! Tests: every format reads the value that was written, or refuses the bytes or the value.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

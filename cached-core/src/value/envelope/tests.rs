@@ -1,3 +1,5 @@
+//! Tests: an envelope opens unchanged, damaged bytes are refused, and forged ones exceed no limit.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 

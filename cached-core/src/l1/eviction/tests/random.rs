@@ -1,3 +1,5 @@
+//! Random steps, after which the policy holds the entries of a reference map within its capacity.
+
 use proptest::prelude::*;
 
 use super::*;

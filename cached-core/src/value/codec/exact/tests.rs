@@ -1,3 +1,5 @@
+//! Tests: every kind of value round-trips, the bytes do not change, and other bytes are refused.
+
 #![allow(clippy::option_option, clippy::zero_sized_map_values, reason = "such types exist")]
 
 use std::collections::{BTreeMap, HashMap};
