@@ -80,6 +80,12 @@ async fn unstored(cache: &Cache, source: &Source, id: u32) -> usize {
     source.load().await
 }
 
+#[cached("unkept-list:{n}", ttl = "1h", cache_if = |_| false, cache = cache, skip(cache, source),
+    tags_from = |ids| ids.iter().map(|id| tag!("item:{}", id)).collect())]
+async fn unstored_list(cache: &Cache, source: &Source, n: usize) -> Vec<usize> {
+    vec![n, source.load().await * 100]
+}
+
 #[cached("shared", ttl = "1h", tags = ["s:{id}"], cache = cache, skip(cache, source))]
 async fn tagged(cache: &Cache, source: &Source, id: u32) -> usize {
     let _ = id;
@@ -706,6 +712,40 @@ async fn follower_of_unstored_load_starts_over_when_overtaken() {
             assert_eq!(follower.await.unwrap(), if is_overtaken { 2 } else { 1 });
         }
         assert!(is_overtaken || source.runs() == 1, "they share the value that is not kept");
+    }
+}
+
+/// The load does not know its tag yet when another process, its own process, or the only process invalidates
+/// the tag.
+#[tokio::test]
+async fn follower_of_unstored_load_starts_over_when_a_value_tag_is_invalidated() {
+    for (origin, id) in
+        [("another", 100), ("itself", 100), ("alone", 100), ("another", 1), ("itself", 1), ("alone", 1)]
+    {
+        let (pair, source) = (Pair::new(), Source::gated());
+        let alone = Cache::builder().clock(pair.clock.clock()).build().unwrap();
+        let (cache, other) = match origin {
+            "another" => (&pair.a, &pair.b),
+            "itself" => (&pair.a, &pair.a),
+            _ => (&alone, &alone),
+        };
+        let call = || {
+            let (cache, source) = (cache.clone(), source.clone());
+            spawn(async move { unstored_list(&cache, &source, 7).await })
+        };
+        let leading = call();
+        wait_until(|| source.runs() == 1).await;
+        source.write();
+        other.invalidate_tag("item:{}", &[&id]).await.unwrap();
+        let followers = [call(), call(), call()];
+        wait_until(|| cache.stats().waiting == 3).await;
+        source.release(9);
+        assert_eq!(leading.await.unwrap(), [7, 100], "{origin}: the call began before the invalidation");
+        let is_overtaken = id == 100;
+        for follower in followers {
+            assert_eq!(follower.await.unwrap(), [7, if is_overtaken { 200 } else { 100 }], "{origin}");
+        }
+        assert_eq!(source.runs(), if is_overtaken { 2 } else { 1 }, "{origin}: followers share the value");
     }
 }
 

@@ -3,10 +3,13 @@
 //! The right is decided before the load begins, and carries the validity from that time. `publish` uses it
 //! up.
 
+use std::sync::Arc;
+
 use crate::{
-    coherence::validity::Validity,
+    coherence::{epoch::Epoch, validity::Validity},
     error::shared::SharedLoadError,
     l2::{lease::Lease, lookup::Stub},
+    tier::JournalPosition,
 };
 
 /// Right of a load to store its value.
@@ -29,6 +32,17 @@ impl FillRight {
             Self::Everywhere(lease) => &lease.validity,
             Self::Stub(stub) => &stub.validity,
             Self::IfUnchanged(validity) | Self::LocalOnly(validity) => validity,
+        }
+    }
+
+    /// Returns the position of the journal before the load, and the journal's epoch.
+    ///
+    /// `None` if the right has none, or the value adds no tags.
+    pub(crate) fn journal(&self) -> Option<&(JournalPosition, Arc<Epoch>)> {
+        match self {
+            Self::Everywhere(lease) => lease.journal(),
+            Self::Stub(stub) => stub.journal.as_ref(),
+            Self::IfUnchanged(_) | Self::LocalOnly(_) => None,
         }
     }
 }

@@ -134,6 +134,11 @@ impl Leader {
         })
     }
 
+    /// Returns whether the flight has followers now.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.flight.state().followers > 0
+    }
+
     /// Ends the flight like [`land`](Self::land) if it has no followers. Otherwise the flight goes on.
     pub(crate) fn land_unfollowed(self, slot: &Arc<dyn ErasedValue>) -> Option<Self> {
         let mut shard = self.flights.shard(&self.flight.key);

@@ -21,11 +21,15 @@
 //!
 //! * `leased`: a value of a load that holds the lease.
 //! * `unleased`: a value of any other load.
+//! * `deliver`: a result that is not stored.
+//! * `change_check`: the question to L2 whether anything changed during the load.
 //! * `publication`: the value with its flight, and the ends of the flight.
 //! * `value_tags`: the tags that only the value determines.
 //!
 //! `l2::lease` has the protocol with the tier, `flight::leader` has the landing.
 
+mod change_check;
+mod deliver;
 mod leased;
 mod publication;
 mod unleased;
@@ -35,12 +39,9 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
-use self::{publication::Publication, value_tags::ValueTags};
+use self::{deliver::deliver_only, publication::Publication, value_tags::ValueTags};
 use crate::{
-    cache::{
-        Cache, Mode,
-        invalidation::{Invalidation, InvalidationTarget},
-    },
+    cache::{Cache, Mode},
     call::{
         context::CallContext,
         fill_right::{Ended, FillRight},
@@ -83,24 +84,31 @@ pub(super) fn publish<R>(
     let Loaded { slot, ttl, is_error, had_fallback, log_position } = loaded;
     let ended = if is_error { Ended::Error(context.shared_error(&*slot, &fill_right)) } else { Ended::Value };
     let hasher = &*context.cache.shared().hasher;
-    let tags = if ttl.is_some() { context.policy.value_tags(&*slot, hasher) } else { None };
+    // The tags of a value that is not stored matter only to followers.
+    let needs_tags = ttl.is_some() || (!is_error && leader.is_followed());
+    let tags = if needs_tags || !context.policy.has_value_tags() {
+        context.policy.value_tags(&*slot, hasher)
+    } else {
+        None
+    };
     let encoder = if is_error { None } else { context.policy.encoder(&slot) };
     let stale = context.policy.stale();
     let is_renewed = context.policy.has_early_renewal() || context.spec.warm_keys() > 0;
     let CallContext { cache, spec, entry_key, terms, .. } = *context;
     let shared = cache.shared().clone();
     let uses_l2 = terms.shared && cache.mode() == Mode::On;
-    let value_tags = ValueTags::new(&shared, tags.as_deref().unwrap_or_default(), log_position, &fill_right);
+    let value_tags = ValueTags::new(&shared, tags.as_deref(), log_position, &fill_right);
     // The call asked for a new load, so the value in L2 is older.
     let is_newer = !terms.read && !is_error && uses_l2;
-    let publication = Publication { cache, spec, entry_key, leader, slot, value_tags, is_newer };
+    let skips_l2 = entry_key.is_shared && !terms.shared && cache.mode() == Mode::On;
+    let publication = Publication { cache, spec, entry_key, leader, slot, value_tags, is_newer, skips_l2 };
 
     let (Some(ttl), Some(_)) = (ttl, tags) else {
         // Not to be stored. That includes a value with unknown tags, which could not be invalidated.
         let invalidates_tiers = !is_error && (had_fallback || !terms.read || terms.max_age.is_some());
         return deliver_only(publication, fill_right, ended, invalidates_tiers);
     };
-    if publication.entry_key.is_shared && !terms.shared && publication.cache.mode() == Mode::On {
+    if publication.skips_l2 {
         // L2 was not asked, so it would report no change of the entry, and a follower may have joined after
         // an invalidation.
         fill_right.end(&ended);
@@ -149,43 +157,6 @@ pub(super) fn publish<R>(
                 publication.store_in_l1(validity, 0);
             }
         }
-    })
-}
-
-/// Delivers the result to the followers only, and releases the lease.
-///
-/// If `invalidates_tiers` is set, values in the tiers are older than the result, and are invalidated.
-fn deliver_only(
-    publication: Publication,
-    mut fill_right: FillRight,
-    ended: Ended,
-    invalidates_tiers: bool,
-) -> Option<Rest> {
-    fill_right.announce_release();
-    let (cache, target) = (
-        publication.cache.clone(),
-        InvalidationTarget::Entry(publication.spec, Box::new(publication.entry_key.clone())),
-    );
-    let is_error = matches!(ended, Ended::Error(_));
-    let finish = move |fill_right: FillRight| {
-        fill_right.end(&ended);
-        if invalidates_tiers {
-            // A newer value that is not stored must not leave an older one behind.
-            Invalidation::new(cache, Ok(target)).spawn();
-        }
-    };
-    let may_query = !is_error
-        && fill_right.validity().feed.is_tracked()
-        && !matches!(fill_right, FillRight::LocalOnly(_));
-    let publication = if may_query { publication.land_unfollowed() } else { publication.land() };
-    let Some(publication) = publication else {
-        finish(fill_right);
-        return None;
-    };
-    publication.leader.begin_landing();
-    run_in_background(&publication.cache.clone(), async move {
-        publication.deliver_unless_changed(fill_right.validity()).await;
-        finish(fill_right);
     })
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Publication {
     pub(super) value_tags: ValueTags,
     /// The value is newer than the one in L2, which must be removed if this one is not stored there.
     pub(super) is_newer: bool,
+    /// The call did not ask L2, although L2 takes part in other calls of this key.
+    pub(super) skips_l2: bool,
 }
 
 impl Publication {

@@ -11,27 +11,13 @@ use std::time::Duration;
 
 use crate::{
     base::planted::planted,
-    call::publish::publication::Publication,
+    call::publish::{change_check::ChangeCheck, publication::Publication},
     coherence::validity::Validity,
-    error::tier::TierError,
     l2::{
         lease::{claim_tags, revalidate},
         lookup::Stub,
     },
-    tier::{Lookup, Tier},
 };
-
-/// Reply of L2 to the question whether anything changed during the load.
-enum ChangeCheck {
-    /// Nothing was invalidated until the reply.
-    Unchanged,
-    /// Something was invalidated.
-    Changed,
-    /// The tier does not report changes over the feed of the load, or took too long.
-    Unknown,
-    /// The tier cannot be queried.
-    Outage,
-}
 
 impl Publication {
     /// Publishes the value of a load without L2: to L1, unless one of its tags was invalidated.
@@ -61,7 +47,7 @@ impl Publication {
                 let validity = validity.detached(self.cache.clock().now());
                 self.store_in_l1(validity, 0);
             }
-            ChangeCheck::Changed | ChangeCheck::Unknown => self.reject(),
+            ChangeCheck::Changed | ChangeCheck::Unreported | ChangeCheck::Unknown => self.reject(),
         }
     }
 
@@ -88,33 +74,6 @@ impl Publication {
                 let validity = validity.detached(self.cache.clock().now());
                 self.store_in_l1(validity, 0);
             }
-        }
-    }
-
-    /// Delivers the value to the followers, unless one may have joined after an invalidation.
-    pub(super) async fn deliver_unless_changed(self, validity: &Validity) {
-        match self.check_for_changes(validity).await {
-            ChangeCheck::Changed => self.leader.reject(self.slot),
-            ChangeCheck::Unchanged | ChangeCheck::Unknown | ChangeCheck::Outage => _ = self.land(),
-        }
-    }
-
-    /// Asks L2 whether any name of `validity` was invalidated.
-    ///
-    /// Over one connection, the notification of a change arrives before the reply to a later query. Each name
-    /// may have a connection of its own, so the query includes the key and all tags.
-    async fn check_for_changes(&self, validity: &Validity) -> ChangeCheck {
-        let lookup = Lookup::if_none_match(&self.entry_key.shared_key.text, 0);
-        let reply = self.cache.shared().tier.lookup(&[lookup], &validity.tag_keys()).await;
-        if !validity.is_intact() {
-            return ChangeCheck::Changed;
-        }
-        match reply {
-            Ok(reply) if validity.feed.is_tracked() && reply.feed.covers(&validity.feed) => {
-                ChangeCheck::Unchanged
-            }
-            Ok(_) | Err(TierError::Timeout) => ChangeCheck::Unknown,
-            Err(_) => ChangeCheck::Outage,
         }
     }
 }

@@ -18,7 +18,10 @@ use crate::{
 
 /// Tags that were derived from the value, and so are known only after the load.
 pub(super) struct ValueTags {
+    /// Tags of the value; empty if it has none, or if they are unknown.
     pub(super) tags: Vec<String>,
+    /// Set if the tags could not be derived. Then the invalidation of any tag may concern the value.
+    are_unknown: bool,
     /// Position in the log of invalidated tags, at the start of the load.
     log_position: LogPosition,
     /// Time at which the validity of the load was taken, before the load began.
@@ -32,33 +35,36 @@ pub(super) struct ValueTags {
 impl ValueTags {
     pub(super) fn new(
         shared: &Shared,
-        tags: &[String],
+        tags: Option<&[String]>,
         log_position: LogPosition,
         fill_right: &FillRight,
     ) -> Self {
-        let tags = tags.iter().map(|tag| shared.tag_key(tag)).collect();
-        let journal_epoch = match fill_right {
-            FillRight::Everywhere(lease) => lease.journal_epoch(),
-            FillRight::Stub(stub) => stub.journal.as_ref().map(|(_, journal_epoch)| journal_epoch.clone()),
-            FillRight::IfUnchanged(_) | FillRight::LocalOnly(_) => None,
-        };
-        Self { tags, log_position, checked_at: fill_right.validity().checked_at, journal_epoch }
+        let are_unknown = tags.is_none();
+        let tags = tags.unwrap_or_default().iter().map(|tag| shared.tag_key(tag)).collect();
+        let journal_epoch = fill_right.journal().map(|(_, journal_epoch)| journal_epoch.clone());
+        Self { tags, are_unknown, log_position, checked_at: fill_right.validity().checked_at, journal_epoch }
     }
 
     /// Returns whether one of these tags may have been invalidated during the load.
     pub(super) fn may_be_outdated(&self) -> bool {
-        !self.tags.is_empty() && self.journal_epoch.as_ref().is_some_and(|any| !any.is_alive())
+        (self.are_unknown || !self.tags.is_empty())
+            && self.journal_epoch.as_ref().is_some_and(|any| !any.is_alive())
     }
 
     /// Adds these tags to a validity for this process only.
     ///
-    /// Returns `None` if this process has invalidated one of them during the load.
+    /// Returns `None` if this process has invalidated one of them during the load. If the tags are unknown,
+    /// returns `None` if any tag is known to have been invalidated.
     pub(super) fn added_to(
         &self,
         validity: Validity,
         shared: &Arc<Shared>,
         is_shared: bool,
     ) -> Option<Validity> {
+        if self.are_unknown {
+            let is_outdated = self.may_be_outdated() || shared.tag_log.has_grown_since(self.log_position);
+            return (!is_outdated).then_some(validity);
+        }
         if self.tags.is_empty() {
             return Some(validity);
         }

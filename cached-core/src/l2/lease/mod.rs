@@ -91,11 +91,16 @@ impl Lease {
         &self.name.text
     }
 
-    /// Returns the epoch of the journal.
+    /// Returns the position of the journal when the lease was taken, and the journal's epoch.
     ///
-    /// It has ended if an invalidation of any tag was reported to this process since before the load.
-    pub(crate) fn journal_epoch(&self) -> Option<Arc<Epoch>> {
-        self.journal.as_ref().map(|(_, epoch)| epoch.clone())
+    /// The epoch has ended if an invalidation of any tag was reported to this process since before the load.
+    pub(crate) fn journal(&self) -> Option<&(JournalPosition, Arc<Epoch>)> {
+        self.journal.as_ref()
+    }
+
+    /// Returns whether the tier still has the lease: then its key was not invalidated since it was taken.
+    pub(crate) async fn is_in_place(&self) -> Result<bool, TierError> {
+        self.shared.tier.renew(&self.name.text, self.token, self.shared.lease).await
     }
 
     pub(crate) fn revision(&self) -> u64 {

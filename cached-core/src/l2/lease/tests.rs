@@ -106,7 +106,7 @@ async fn lease_is_renewed_only_while_its_load_progresses() {
     let world = World::new(LONG);
     let lease = world.lease(&[]).await;
     assert_eq!(
-        (lease.name(), lease.revision(), lease.journal_epoch().is_none()),
+        (lease.name(), lease.revision(), lease.journal().is_none()),
         (KEY, lease.token.revision(), true)
     );
     let mut renewer = world.renewer(&lease, true);
