@@ -34,13 +34,13 @@ use crate::{
     availability::backoff::Backoff,
     connect::{query::Protocol, settings::Settings, stage::Stage},
     node::{
-        establish::{Connected, connect},
-        heartbeat::{End, Heartbeat, Member, Times},
+        establish::connect,
+        heartbeat::{End, Heartbeat, Member},
         link::{Link, LinkState},
         session::Session,
     },
     protocol::failure::Verdict,
-    tracking::{acks::BarrierAcks, push::PushRouter, self_test::Echo},
+    tracking::push::PushRouter,
 };
 
 /// Age at which a RESP2 fallback connection tries RESP3 for the first time. The pause doubles up to
@@ -248,33 +248,18 @@ impl Supervisor {
     async fn connect(&self, protocol: Protocol) -> Result<Heartbeat, TierCause> {
         let stage = Stage::new();
         let attempt = async {
-            let Connected { connection, listener, tracking, untracked, is_resp2_fallback, slots } =
-                connect(&self.settings, &self.router, protocol, &stage).await?;
-            let mut heartbeat = Heartbeat {
-                settings: Arc::clone(&self.settings),
-                link: Arc::clone(&self.link),
-                router: Arc::clone(&self.router),
-                member: Arc::clone(&self.member),
-                session: self.link.new_session(connection, untracked),
-                listener,
-                may_use_noloop: tracking.is_noloop(),
-                tracking,
-                echo: Echo::default(),
-                times: Times::new(Instant::now()),
-                last_tracking_attempt: Instant::now(),
-                barrier_acks: BarrierAcks::default(),
-                is_barrier_unreadable: false,
-                is_unregistered: false,
-                is_first: true,
-                slots,
-                registry_number: None,
-                is_resp2_fallback,
-                refusal: None,
-            };
+            let connected = connect(&self.settings, &self.router, protocol, &stage).await?;
+            let mut heartbeat = Heartbeat::new(
+                Arc::clone(&self.settings),
+                Arc::clone(&self.link),
+                Arc::clone(&self.router),
+                Arc::clone(&self.member),
+                connected,
+            );
             // The heartbeat is needed because the system accepts connections even for a process that stands
             // still. A peer that hung up on the RESP3 greeting, and hangs up again, does not even support
             // RESP2.
-            let lost_cause = if is_resp2_fallback { TierCause::HungUp } else { TierCause::Lost };
+            let lost_cause = if heartbeat.is_resp2_fallback { TierCause::HungUp } else { TierCause::Lost };
             heartbeat.beat().await.map_err(|_| lost_cause)?;
             Ok(heartbeat)
         };

@@ -62,16 +62,6 @@ impl Batch {
         self.add_next(command, None);
     }
 
-    /// Adds all commands of another batch.
-    pub(crate) fn append(&mut self, other: Self) {
-        if let Some(command) = other.single {
-            self.add(command);
-        }
-        for (command, script) in other.pipeline.cmd_iter().zip(other.scripts) {
-            self.add_next(command.clone(), script);
-        }
-    }
-
     fn add_next(&mut self, command: Cmd, script: Option<&'static Script>) {
         if let Some(first) = self.single.take() {
             self.pipeline.add_command(first);

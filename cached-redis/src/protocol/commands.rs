@@ -56,3 +56,15 @@ pub(crate) fn parse_generation(bytes: Option<Vec<u8>>) -> Option<u64> {
     let is_ours = text.len() == GENERATION_DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit());
     is_ours.then(|| u64::from_str_radix(&text, 16).ok()).flatten()
 }
+
+/// Returns the command that reads a number, and one byte more, so that longer content shows.
+pub(crate) fn number_command(key: &str) -> redis::Cmd {
+    const DIGITS: usize = 20;
+
+    redis::cmd("GETRANGE").arg(key).arg(0).arg(DIGITS).clone()
+}
+
+/// Parses a number. Other content was not written by this crate, and counts as 0.
+pub(crate) fn parse_number(bytes: Option<Vec<u8>>) -> u64 {
+    bytes.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok()).unwrap_or(0)
+}

@@ -28,9 +28,10 @@ use tokio::{
 
 use crate::{
     connect::settings::millis,
-    node::heartbeat::{REGISTRY_LIFETIME, number_command, parse_number},
+    node::heartbeat::REGISTRY_LIFETIME,
     protocol::{
         batch::{Batch, Replies},
+        commands::{number_command, parse_number},
         scripts::{LEAST_HANDLED, RAISE_BARRIER},
     },
     tier::RedisTier,
