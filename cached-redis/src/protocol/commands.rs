@@ -68,3 +68,22 @@ pub(crate) fn number_command(key: &str) -> redis::Cmd {
 pub(crate) fn parse_number(bytes: Option<Vec<u8>>) -> u64 {
     bytes.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generation_is_sixteen_hexadecimal_digits() {
+        let read = |text: &str| parse_generation(Some(text.as_bytes().to_vec()));
+        assert_eq!(read("00000000000000ff"), Some(255));
+        assert_eq!(read("ffffffffffffffff"), Some(u64::MAX));
+        for text in
+            ["", "ff", "+0000000000000ff", "00000000000000fg", "000000000000000ff", "\u{fc}0000000000000f"]
+        {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert_eq!(parse_generation(Some(vec![0xff; 16])), None);
+        assert_eq!(parse_generation(None), None);
+    }
+}

@@ -38,12 +38,12 @@ use crate::{
         },
         record::{self, TRAILER, Trailer},
     },
-    tier::{RedisTier, read_generations},
+    tier::{RedisTier, tags::read_generations},
     tracking::attachment::AttachedCache,
 };
 
 /// Size of a large value about which nothing else is known.
-pub(crate) const UNKNOWN_SIZE: usize = usize::MAX;
+pub(super) const UNKNOWN_SIZE: usize = usize::MAX;
 
 /// Minimum lifetime of a staged value that no script has stored. It is at least `STAGED_TTL_BUDGETS` write
 /// budgets, too.
@@ -178,10 +178,10 @@ impl<F: Future> Beside<F> {
 }
 
 /// A large value that was staged under a key of its own.
-pub(crate) struct StagedValue {
-    pub(crate) key: String,
+pub(super) struct StagedValue {
+    pub(super) key: String,
     /// Length in bytes, with room for a trailer.
-    pub(crate) length: usize,
+    pub(super) length: usize,
 }
 
 impl RedisTier {
@@ -194,7 +194,7 @@ impl RedisTier {
     /// Looks up keys where some values are expected to be large.
     ///
     /// A value that does not arrive in time counts as one that this process cannot read.
-    pub(crate) async fn lookup_large(
+    pub(super) async fn lookup_large(
         &self,
         lookups: &[Lookup<'_>],
         tags: &[String],
@@ -409,7 +409,7 @@ impl RedisTier {
     /// Stages the large values of these fills. Returns the staged values, and how long it took.
     ///
     /// The caller runs the scripts that store the values after this.
-    pub(crate) async fn stage_large(
+    pub(super) async fn stage_large(
         &self,
         fills: &mut [TierFill],
         budget: Budget,

@@ -16,7 +16,7 @@ impl RedisTier {
     /// Visits all keys, removes those that match, and returns their number.
     ///
     /// Each step has the budget of a write. Tags and the keys of the tier itself are kept.
-    pub(crate) async fn sweep(&self, pattern: &str) -> Result<u64, TierError> {
+    pub(super) async fn sweep(&self, pattern: &str) -> Result<u64, TierError> {
         if planted!("pattern-not-swept") {
             return Ok(0);
         }

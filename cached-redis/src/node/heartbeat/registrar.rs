@@ -1,8 +1,8 @@
 //! The registrar: decides whether this process registers over a connection, and acknowledges barriers.
 //!
-//! It does no I/O: `replies` feeds it with replies, and `duties` asks it for decisions. Two invariants hold. A
-//! process that cannot read the barrier number does not register, since the others would wait for it. Barrier
-//! numbers of one registry are never acknowledged in another.
+//! It does no I/O: `replies` feeds it with replies, and `duties` asks it for decisions. Two invariants hold.
+//! A process that cannot read the barrier number does not register, since the others would wait for it.
+//! Barrier numbers of one registry are never acknowledged in another.
 
 use std::time::{Duration, Instant};
 
@@ -81,9 +81,9 @@ impl Registrar {
 
     /// Returns whether this process registers.
     ///
-    /// It does not over an untracked connection while the breaker is open (`may_serve_unpushed`). Then earlier
-    /// entries are served for the outage grace, and no pushes report their changes, so a barrier that was read
-    /// is not handled. The registration expires as it does without a connection.
+    /// It does not over an untracked connection while the breaker is open (`may_serve_unpushed`). Then
+    /// earlier entries are served for the outage grace, and no pushes report their changes, so a barrier that
+    /// was read is not handled. The registration expires as it does without a connection.
     pub(super) fn may_register(&self, is_deregistered: bool, may_serve_unpushed: bool) -> bool {
         !self.is_barrier_unreadable && !is_deregistered && !may_serve_unpushed
     }
