@@ -3,18 +3,21 @@
 use async_trait::async_trait;
 use redis::{RedisResult, Value};
 
-use super::{
-    MapReporter,
-    map::{SlotMap, SlotSet},
-    slots::slot_of_registry,
-};
 use crate::{
+    cluster::{
+        map::{SlotMap, SlotSet},
+        reporter::MapReporter,
+        slots::slot_of_registry,
+    },
     connect::connection::Connection,
     protocol::{
         batch::{Batch, Replies},
         scripts::TOPOLOGY,
     },
-    tracking::{attachment::Registry, cluster_view::OwnedSlots},
+    tracking::{
+        attachment::Registry,
+        cluster_view::{ClusterView, OwnedSlots},
+    },
 };
 
 /// The slots of one server.
@@ -23,7 +26,7 @@ use crate::{
 /// in another way, it pushes nothing. So each heartbeat checks whether the map of the cluster has changed. If
 /// the server has lost a slot, all entries read over its connection must be validated again.
 #[derive(Debug)]
-pub(super) struct ServerSlots {
+struct ServerSlots {
     reporter: MapReporter,
     /// Digest of the map that `held` is from; `None` if the map must be read again.
     digest: Option<String>,
@@ -34,8 +37,14 @@ pub(super) struct ServerSlots {
     registry: Option<Registry>,
 }
 
+impl ClusterView for MapReporter {
+    fn owned_slots(&self) -> Box<dyn OwnedSlots> {
+        Box::new(ServerSlots::new(self))
+    }
+}
+
 impl ServerSlots {
-    pub(super) fn new(reporter: &MapReporter) -> Self {
+    fn new(reporter: &MapReporter) -> Self {
         Self { reporter: reporter.clone(), digest: None, epoch: 0, held: SlotSet::default(), registry: None }
     }
 
