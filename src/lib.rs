@@ -29,6 +29,7 @@
 //! | [`warm`](fn@warm) | a list of keys loaded at start |
 //! | [`Cache::keyspace`], [`Cache::incr`] | the cache without the attribute |
 //! | [`testing`] | a clock that you move, a tier that you can make fail |
+//! | [`tier`] | the contract of a shared tier, for writers of tiers |
 //!
 //! # Features
 //!

@@ -22,7 +22,7 @@ mod spec;
 mod sync;
 mod telemetry;
 pub mod testing;
-mod tier;
+pub mod tier;
 mod value;
 mod warm;
 
@@ -54,14 +54,8 @@ pub use telemetry::{
     stats::{FunctionStats, Stats},
 };
 pub use tier::{
-    Attachment, ChangeListener, Filled, Found, JournalPosition, LARGE_VALUE, LeaseMode, LeaseReply,
-    LeaseRequest, LeaseToken, Leased, Lookup, Note, Record, Revision, Stored, TagRequest, TagsClaimed, Tier,
-    TierFill,
-    budget::Budget,
     cause::{CertificateFault, TierCause},
-    feed::ChangeFeed,
     health::{TierHealth, TierState},
-    no_tier::NoTier,
 };
 pub use value::codec::{Codec, Format, Target, erased_serde};
 pub use warm::{

@@ -1,6 +1,6 @@
 //! The Redis tier of cached-aside.
 //!
-//! [`RedisTier`] is a [`Tier`](cached_core::Tier) that isolates the application from failures of Redis.
+//! [`RedisTier`] is a [`Tier`](cached_core::tier::Tier) that isolates the application from failures of Redis.
 //! Building it does no I/O, every operation has a time budget, and while Redis cannot be reached every
 //! operation fails at once. A background task connects, checks the connection with a heartbeat and replaces a
 //! broken one. While Redis hangs or is slow, it is not queried before a load, so no caller pays for it.

@@ -5,7 +5,10 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use cached_core::{Attachment, Budget, ChangeFeed, TierCause, TierError};
+use cached_core::{
+    TierCause, TierError,
+    tier::{Attachment, Budget, ChangeFeed},
+};
 use redis::RedisResult;
 use tokio::sync::watch;
 

@@ -7,8 +7,9 @@ use std::sync::{
 use std::time::Duration;
 
 use cached_aside::{
-    Budget, Cache, CacheControl, CacheOutcome, Layer, Reply, cached,
+    Cache, CacheControl, CacheOutcome, Layer, Reply, cached,
     testing::{FakeTier, ManualClock},
+    tier::Budget,
 };
 use redis_harness::PATIENCE;
 use tokio::{spawn, task::JoinHandle, time::timeout};

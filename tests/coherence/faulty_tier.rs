@@ -10,8 +10,12 @@ use std::{
 
 use async_trait::async_trait;
 use cached_aside::{
-    Attachment, Budget, ChangeFeed, Filled, Found, JournalPosition, LARGE_VALUE, LeaseRequest, LeaseToken,
-    Leased, Lookup, Record, TagRequest, TagsClaimed, Tier, TierError, TierFill, testing::FakeTier,
+    TierError,
+    testing::FakeTier,
+    tier::{
+        Attachment, Budget, ChangeFeed, Filled, Found, JournalPosition, LARGE_VALUE, LeaseRequest,
+        LeaseToken, Leased, Lookup, Record, TagRequest, TagsClaimed, Tier, TierFill,
+    },
 };
 
 /// Faults of a `FaultyTier`.

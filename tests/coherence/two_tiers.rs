@@ -9,10 +9,12 @@ use std::{
 };
 
 use cached_aside::{
-    Cache, CacheBuilder, CacheControl, CacheOutcome, Filled, Found, JournalPosition, Layer, LeaseRequest,
-    LeaseToken, Leased, Lookup, Mode, Reason, Tag, TagRequest, TagsClaimed, Tier, TierError, TierFill,
-    cached, tag,
+    Cache, CacheBuilder, CacheControl, CacheOutcome, Layer, Mode, Reason, Tag, TierError, cached, tag,
     testing::{CountedLoad, FakeTier, ManualClock},
+    tier::{
+        Filled, Found, JournalPosition, LeaseRequest, LeaseToken, Leased, Lookup, TagRequest, TagsClaimed,
+        Tier, TierFill,
+    },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 

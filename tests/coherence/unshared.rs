@@ -7,8 +7,9 @@ use std::{
 };
 
 use cached_aside::{
-    Cache, CacheControl, EventKind, LARGE_VALUE, cached, tag,
+    Cache, CacheControl, EventKind, cached, tag,
     testing::{FakeTier, ManualClock},
+    tier::LARGE_VALUE,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::spawn;

@@ -4,8 +4,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use cached_aside::{
-    Attachment, Cache, ChangeListener, Filled, Found, Health, JournalPosition, LeaseRequest, LeaseToken,
-    Leased, Lookup, Mode, TagRequest, TagsClaimed, Tier, TierError, TierFill, TierHealth, TierState, cached,
+    Cache, Health, Mode, TierError, TierHealth, TierState, cached,
+    tier::{
+        Attachment, ChangeListener, Filled, Found, JournalPosition, LeaseRequest, LeaseToken, Leased, Lookup,
+        TagRequest, TagsClaimed, Tier, TierFill,
+    },
 };
 use tokio::task::spawn;
 

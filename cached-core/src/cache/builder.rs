@@ -131,7 +131,7 @@ impl CacheBuilder {
     /// Limits the size of a value in the shared tier, in bytes, before and after compression.
     ///
     /// A larger value is not stored there, and a larger string found there is not read.
-    /// [Large](crate::LARGE_VALUE) values may be transferred separately from small ones.
+    /// [Large](crate::tier::LARGE_VALUE) values may be transferred separately from small ones.
     pub fn max_value_bytes(self, bytes: usize) -> Self {
         Self { max_value_bytes: bytes, ..self }
     }

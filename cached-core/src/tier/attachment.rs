@@ -20,9 +20,9 @@ pub struct Attachment {
     /// Name of the journal of invalidated tags.
     ///
     /// If the tier can, it reports a change of this name when a tag is invalidated after a
-    /// [journal position](crate::Leased::position) was handed out.
+    /// [journal position](crate::tier::Leased::position) was handed out.
     pub journal: String,
-    /// Staleness bound: greatest age of the [watermark](crate::ChangeFeed::advance) at which a value is
+    /// Staleness bound: greatest age of the [watermark](crate::tier::ChangeFeed::advance) at which a value is
     /// served from memory.
     pub bound: Duration,
     /// Outage grace: further time for which a value is served while the tier cannot be reached.
@@ -46,14 +46,14 @@ pub trait ChangeListener: Send + Sync + fmt::Debug + 'static {
 
     /// Reports that the state of the tier, or its cause, may have changed.
     ///
-    /// The listener reads the new state from [`health`](crate::Tier::health). During this call, the tier
+    /// The listener reads the new state from [`health`](crate::tier::Tier::health). During this call, the tier
     /// holds no lock that its own methods need.
     fn status_changed(&self) {}
 
     /// Returns the number of values served from memory so far.
     ///
     /// It is `None` while callers wait, or if the number is unknown. As long as the number does not change,
-    /// nothing depends on the [watermark](crate::ChangeFeed::advance). The tier may then stop advancing it,
+    /// nothing depends on the [watermark](crate::tier::ChangeFeed::advance). The tier may then stop advancing it,
     /// and the next call asks the tier first.
     fn served(&self) -> Option<u64> {
         None

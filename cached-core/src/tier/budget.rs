@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::clock::Nanos;
 
-/// Time that an operation of a [`Tier`](crate::Tier) may take, as far as the caller decides.
+/// Time that an operation of a [`Tier`](crate::tier::Tier) may take, as far as the caller decides.
 ///
 /// The cost of a load decides how long it pays to wait for a value that another process may already have
 /// loaded.

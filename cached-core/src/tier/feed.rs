@@ -27,10 +27,10 @@ use crate::{
     sync::{AtomicBool, AtomicU64, Ordering, lazy},
 };
 
-/// Change feed of one or several connections of a [`Tier`](crate::Tier), with a watermark.
+/// Change feed of one or several connections of a [`Tier`](crate::tier::Tier), with a watermark.
 ///
 /// A tier that watches the keys read over a connection calls [`advance`](Self::advance) whenever it knows that it
-/// has delivered all changes up to some time to its [`ChangeListener`](crate::ChangeListener). When the
+/// has delivered all changes up to some time to its [`ChangeListener`](crate::tier::ChangeListener). When the
 /// connection is lost, the watermark stays where it is. Once it is older than the staleness bound, entries
 /// that were read over the connection are checked with the tier before they are served.
 #[derive(Debug)]
@@ -160,7 +160,7 @@ impl ChangeFeed {
     /// Sets whether entries may be served for the outage grace after this feed was lost.
     ///
     /// The default is `true`. A tier that could not register with the other processes sets it to `false`, so
-    /// that the promise of [`confirm`](crate::Tier::confirm) holds.
+    /// that the promise of [`confirm`](crate::tier::Tier::confirm) holds.
     pub fn allow_grace(&self, is_allowed: bool) {
         if !self.is_fixed {
             self.has_grace.store(is_allowed, Ordering::Release);

@@ -1,7 +1,7 @@
-//! The contract of a shared tier (L2): its operations, records and notifications.
+//! The contract of a shared tier, for writers of tiers.
 //!
-//! A cache calls a tier through the trait `Tier`, and a tier reports changes through `ChangeListener`. Two
-//! mechanisms make the contract safe against races:
+//! A cache calls its tier through the trait [`Tier`], and the tier reports changes through a
+//! [`ChangeListener`]. Two mechanisms make the contract safe against races:
 //!
 //! * The fence. A load takes a lease with a random token before it runs, and its fill stores only if that
 //!   token is still under the key. So an invalidation, which removes the key, also rejects the fills of loads
@@ -10,18 +10,183 @@
 //!   reported. The cache takes the epochs of the names before it asks, so a change that overtakes the answer
 //!   is not lost.
 //!
-//! The trait is in this file. These files have the arguments and the answers of its operations:
+//! `RedisTier` is the tier of this project, and `testing::FakeTier` one in memory that a test can make fail.
+//! An own tier is passed to [`CacheBuilder::tier`](crate::CacheBuilder::tier).
 //!
-//! * `attachment`: the cache that a tier serves, and the listener for changes.
-//! * `lookup`, `record`: reads, and the state of a key.
-//! * `lease`, `tags`: the right of a load, and the generations of its tags.
-//! * `fill`: values to store.
-//! * `budget`: the time of an operation.
-//! * `feed`: the change feed, with its watermark.
-//! * `health`, `cause`: the state of a tier, for operators.
+//! # Examples
 //!
-//! `catch_panic` catches the panics of a tier, and `no_tier` is the tier of a cache without one. The cache
-//! uses a tier through `l2`. `testing::fake` is an implementation in memory.
+//! A tier in the memory of one program, which several caches share. It has no tags and reports no changes, so
+//! each cache asks it again after the staleness bound.
+//!
+//! ```
+//! use std::{
+//!     collections::HashMap,
+//!     sync::{Arc, Mutex},
+//!     time::{Duration, Instant},
+//! };
+//!
+//! use async_trait::async_trait;
+//! use cached_core::{Cache, TierError, tier::*};
+//!
+//! /// The lease and the value under a key, each with its end.
+//! #[derive(Debug, Default)]
+//! struct Content {
+//!     lease: Option<(LeaseToken, Instant)>,
+//!     value: Option<(Vec<u8>, Revision, Instant)>,
+//! }
+//!
+//! impl Content {
+//!     /// Drops what has expired.
+//!     fn expire(&mut self) {
+//!         let now = Instant::now();
+//!         self.lease = self.lease.take().filter(|(_, end)| *end > now);
+//!         self.value = self.value.take().filter(|(.., end)| *end > now);
+//!     }
+//!
+//!     fn has_lease(&self, token: LeaseToken) -> bool {
+//!         self.lease.is_some_and(|(held, _)| held == token)
+//!     }
+//! }
+//!
+//! #[derive(Clone, Debug, Default)]
+//! struct MapTier(Arc<Mutex<HashMap<String, Content>>>);
+//!
+//! impl MapTier {
+//!     fn with<T>(&self, key: &str, run: impl FnOnce(&mut Content) -> T) -> T {
+//!         let mut contents = self.0.lock().unwrap();
+//!         let content = contents.entry(key.to_owned()).or_default();
+//!         content.expire();
+//!         run(content)
+//!     }
+//! }
+//!
+//! #[async_trait]
+//! impl Tier for MapTier {
+//!     async fn lookup(&self, lookups: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
+//!         let record = |lookup: &Lookup<'_>| {
+//!             self.with(lookup.key, |content| match (&content.value, &content.lease) {
+//!                 (Some((bytes, revision, end)), _) => Record::Value(Stored {
+//!                     bytes: bytes.clone(),
+//!                     remaining: Some(end.saturating_duration_since(Instant::now())),
+//!                     revision: *revision,
+//!                 }),
+//!                 (None, Some((_, end))) => Record::Leased {
+//!                     left: end.saturating_duration_since(Instant::now()),
+//!                     is_retry: false,
+//!                 },
+//!                 (None, None) => Record::Absent,
+//!             })
+//!         };
+//!         let records = lookups.iter().map(record).collect();
+//!         Ok(Found { records, generations: vec![None; tags.len()], feed: ChangeFeed::none() })
+//!     }
+//!
+//!     async fn lease(&self, requests: &[LeaseRequest<'_>], tags: TagRequest<'_>) -> Result<Leased, TierError> {
+//!         if !tags.keys.is_empty() || tags.needs_position {
+//!             return Err(TierError::Refused("no tags".to_owned()));
+//!         }
+//!         let reply = |request: &LeaseRequest<'_>| {
+//!             self.with(request.key, |content| {
+//!                 let is_forced = request.mode == LeaseMode::Always;
+//!                 if let (Some((_, end)), false) = (content.lease, is_forced) {
+//!                     return LeaseReply::HeldElsewhere(end.saturating_duration_since(Instant::now()));
+//!                 }
+//!                 let stored = content.value.as_ref().map(|(_, revision, _)| *revision);
+//!                 let is_known = match (stored, request.mode) {
+//!                     (Some(stored), LeaseMode::IfRevision(revision)) => stored == revision,
+//!                     (stored, _) => stored.is_none(),
+//!                 };
+//!                 if !is_known && !is_forced {
+//!                     return LeaseReply::ValueChanged;
+//!                 }
+//!                 content.lease = Some((request.token, Instant::now() + request.lease));
+//!                 LeaseReply::Granted
+//!             })
+//!         };
+//!         let replies = requests.iter().map(reply).collect();
+//!         Ok(Leased { replies, generations: Vec::new(), position: None, feed: ChangeFeed::none() })
+//!     }
+//!
+//!     async fn fill(&self, fills: Vec<TierFill>) -> Result<Filled, TierError> {
+//!         let store = |fill: TierFill| {
+//!             self.with(&fill.key, |content| {
+//!                 // The fence: an invalidation has removed the lease, and the value is not stored.
+//!                 let may_store = content.has_lease(fill.token);
+//!                 if may_store {
+//!                     let end = Instant::now() + fill.ttl;
+//!                     *content = Content { lease: None, value: Some((fill.bytes, fill.token.revision(), end)) };
+//!                 }
+//!                 may_store
+//!             })
+//!         };
+//!         Ok(Filled { stored: fills.into_iter().map(store).collect(), feed: ChangeFeed::none() })
+//!     }
+//!
+//!     async fn renew(&self, key: &str, token: LeaseToken, lease: Duration) -> Result<bool, TierError> {
+//!         Ok(self.with(key, |content| {
+//!             let is_held = content.has_lease(token);
+//!             if is_held {
+//!                 content.lease = Some((token, Instant::now() + lease));
+//!             }
+//!             is_held
+//!         }))
+//!     }
+//!
+//!     async fn release(&self, key: &str, token: LeaseToken, _is_failed: bool) -> Result<bool, TierError> {
+//!         Ok(self.with(key, |content| content.has_lease(token) && content.lease.take().is_some()))
+//!     }
+//!
+//!     async fn delete(&self, keys: &[String], _tags: &[String]) -> Result<(), TierError> {
+//!         let mut contents = self.0.lock().unwrap();
+//!         for key in keys {
+//!             contents.remove(key);
+//!         }
+//!         Ok(())
+//!     }
+//!
+//!     async fn exists(&self, key: &str) -> Result<bool, TierError> {
+//!         Ok(self.with(key, |content| content.value.is_some()))
+//!     }
+//!
+//!     // The rest of what this tier does not offer.
+//!     async fn claim_tags(&self, _: &[String], _: Duration, _: JournalPosition) -> Result<TagsClaimed, TierError> {
+//!         Err(TierError::Refused("no tags".to_owned()))
+//!     }
+//!
+//!     async fn delete_matching(&self, _: &str) -> Result<u64, TierError> {
+//!         Err(TierError::Refused("no patterns".to_owned()))
+//!     }
+//!
+//!     async fn incr(&self, _: &str, _: i64, _: Option<Duration>) -> Result<i64, TierError> {
+//!         Err(TierError::Refused("no counters".to_owned()))
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_core::Error> {
+//! let tier = MapTier::default();
+//! let one = Cache::builder().namespace("app").tier(tier.clone()).build()?;
+//! let other = Cache::builder().namespace("app").tier(tier).build()?;
+//!
+//! let squares = one.keyspace("square", Duration::from_secs(60))?;
+//! let value = squares.get_or_load(&7_u64, || async { Ok::<_, String>(49_u64) }).await.unwrap();
+//! assert_eq!(value, 49);
+//! one.flush().await;
+//! assert_eq!(other.keyspace("square", Duration::from_secs(60))?.get(&7_u64).await, Some(49_u64));
+//! # Ok(()) }
+//! ```
+
+// The trait is in this file. These files have the arguments and the answers of its operations:
+//
+// * `attachment`: the cache that a tier serves, and the listener for changes.
+// * `lookup`, `record`: reads, and the state of a key.
+// * `lease`, `tags`: the right of a load, and the generations of its tags.
+// * `fill`: values to store.
+// * `budget`: the time of an operation.
+// * `feed`: the change feed, with its watermark.
+// * `health`, `cause`: the state of a tier, for operators.
+//
+// `catch_panic` catches the panics of a tier, and `no_tier` is the tier of a cache without one. The cache
+// uses a tier through `l2`.
 
 mod attachment;
 pub(crate) mod budget;
@@ -44,18 +209,19 @@ use async_trait::async_trait;
 
 pub use self::{
     attachment::{Attachment, ChangeListener},
+    budget::Budget,
+    feed::ChangeFeed,
     fill::{Filled, TierFill},
     lease::{LeaseMode, LeaseReply, LeaseRequest, LeaseToken, Leased},
     lookup::{Found, LARGE_VALUE, Lookup},
+    no_tier::NoTier,
     record::{Note, Record, Revision, Stored},
     tags::{JournalPosition, TagRequest, TagsClaimed},
 };
 use crate::{
     error::tier::TierError,
     tier::{
-        budget::Budget,
         cause::TierCause,
-        feed::ChangeFeed,
         health::{TierHealth, TierState},
     },
 };

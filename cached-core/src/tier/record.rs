@@ -14,7 +14,7 @@ pub enum Record {
     Absent,
     /// The key holds a value. There may also be a lease to replace it.
     Value(Stored),
-    /// The value is the one that the caller [has](crate::Lookup::known_revision).
+    /// The value is the one that the caller [has](crate::tier::Lookup::known_revision).
     Unchanged,
     /// There is another value than the known one, or none. The caller looks it up again.
     Changed,
@@ -34,7 +34,7 @@ pub enum Record {
 /// A value under a key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Bytes of the [fill](crate::Tier::fill).
+    /// Bytes of the [fill](crate::tier::Tier::fill).
     pub bytes: Vec<u8>,
     /// Remaining time until the tier expires the value; `None` if it does not expire.
     pub remaining: Option<Duration>,

@@ -19,7 +19,7 @@ pub struct TagRequest<'a> {
     /// Shortest time for which their generations are kept.
     pub keep: Duration,
     /// True if further tags become known from the value, so that the
-    /// [journal position](crate::Leased::position) is needed.
+    /// [journal position](crate::tier::Leased::position) is needed.
     pub needs_position: bool,
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cached_core::{Attachment, Error, TierCause, TierError};
+use cached_core::{Error, TierCause, TierError, tier::Attachment};
 use tokio::sync::watch;
 
 use crate::{

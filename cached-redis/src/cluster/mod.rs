@@ -41,7 +41,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Attachment, Error, TierCause, TierError};
+use cached_core::{Error, TierCause, TierError, tier::Attachment};
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use crate::{

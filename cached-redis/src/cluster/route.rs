@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{ChangeFeed, TierError};
+use cached_core::{TierError, tier::ChangeFeed};
 use futures_util::future::join_all;
 use redis::{ServerErrorKind, Value};
 

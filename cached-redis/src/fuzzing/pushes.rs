@@ -6,7 +6,7 @@ use std::{
 };
 
 use arbitrary::{Result, Unstructured};
-use cached_core::{Attachment, ChangeListener};
+use cached_core::tier::{Attachment, ChangeListener};
 use redis::{PushInfo, PushKind, Value};
 
 use super::value::{any_push_kind, any_value};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
-use cached_core::{Note, Record, Revision, Stored};
+use cached_core::tier::{Note, Record, Revision, Stored};
 
 use crate::protocol::record::{MAGIC, TRAILER, Trailer, append_trailer, compare, parse, parse_with_pttl};
 

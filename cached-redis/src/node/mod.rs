@@ -37,7 +37,10 @@ use std::{
     time::Instant,
 };
 
-use cached_core::{Attachment, ChangeFeed, TierCause, TierError};
+use cached_core::{
+    TierCause, TierError,
+    tier::{Attachment, ChangeFeed},
+};
 use tokio::time::timeout;
 
 use crate::{

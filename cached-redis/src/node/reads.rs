@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{ChangeFeed, TierError};
+use cached_core::{TierError, tier::ChangeFeed};
 use redis::{Pipeline, Value};
 use tokio::runtime::{Handle, Id};
 

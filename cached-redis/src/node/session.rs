@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use cached_core::{ChangeFeed, TierCause};
+use cached_core::{TierCause, tier::ChangeFeed};
 
 use crate::{connect::connection::Connection, protocol::server_clock::ServerClock};
 

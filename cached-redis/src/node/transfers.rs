@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::Budget;
+use cached_core::tier::Budget;
 
 /// Assumed minimum throughput of a connection, in bytes per second.
 const MIN_RATE: usize = 16 << 20;

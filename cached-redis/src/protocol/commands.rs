@@ -1,6 +1,6 @@
 //! Commands about one key, and their replies.
 
-use cached_core::LARGE_VALUE;
+use cached_core::tier::LARGE_VALUE;
 
 use crate::protocol::record::TRAILER;
 

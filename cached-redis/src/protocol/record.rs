@@ -18,7 +18,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use cached_core::{Note, Record, Revision, Stored};
+use cached_core::tier::{Note, Record, Revision, Stored};
 
 /// Length of a trailer, in bytes.
 pub(crate) const TRAILER: usize = 48;

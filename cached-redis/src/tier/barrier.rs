@@ -19,7 +19,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Budget, ChangeFeed, TierError, planted};
+use cached_core::{
+    TierError, planted,
+    tier::{Budget, ChangeFeed},
+};
 use tokio::{
     runtime::Handle,
     sync::{Notify, oneshot},

@@ -85,7 +85,7 @@ impl RedisTierBuilder {
     /// [`Slow`](cached_core::TierCause::Slow). A lease that exceeds the time may still be taken, and then
     /// lasts as long as if its holder had died. In the URL it is `?read_timeout=200ms`, which overrides this.
     ///
-    /// For a [large](cached_core::LARGE_VALUE) value, the time is extended by the transfer time of its size
+    /// For a [large](cached_core::tier::LARGE_VALUE) value, the time is extended by the transfer time of its size
     /// at 16 MiB per second, and by 2 s at most.
     ///
     /// Operations that come before the outcome of the very first connection attempt wait for it, for at most

@@ -5,7 +5,10 @@
 
 use std::{iter, time::Duration};
 
-use cached_core::{Budget, ChangeFeed, Filled, LARGE_VALUE, TierError, TierFill, planted};
+use cached_core::{
+    TierError, planted,
+    tier::{Budget, ChangeFeed, Filled, LARGE_VALUE, TierFill},
+};
 use redis::RedisResult;
 
 use crate::{

@@ -24,7 +24,8 @@ use std::{
 };
 
 use cached_core::{
-    Budget, Found, LARGE_VALUE, LeaseToken, Lookup, Record, Revision, Stored, TierError, TierFill,
+    TierError,
+    tier::{Budget, Found, LARGE_VALUE, LeaseToken, Lookup, Record, Revision, Stored, TierFill},
 };
 use redis::RedisResult;
 
@@ -296,8 +297,10 @@ impl RedisTier {
         lookups: &[Lookup<'_>],
         tags: &[String],
         operation_budget: OperationBudget,
-    ) -> Result<((Vec<Record>, Vec<(usize, Head)>, Vec<Option<u64>>), Arc<cached_core::ChangeFeed>), TierError>
-    {
+    ) -> Result<
+        ((Vec<Record>, Vec<(usize, Head)>, Vec<Option<u64>>), Arc<cached_core::tier::ChangeFeed>),
+        TierError,
+    > {
         let mut batch = Batch::new();
         for tag in tags {
             batch.add(generation_command(tag));

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use cached_core::{
-    Budget, ChangeFeed, JournalPosition, LeaseMode, LeaseReply, LeaseRequest, Leased, TagRequest, TierError,
+    TierError,
+    tier::{Budget, ChangeFeed, JournalPosition, LeaseMode, LeaseReply, LeaseRequest, Leased, TagRequest},
 };
 use redis::RedisResult;
 

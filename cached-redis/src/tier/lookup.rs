@@ -10,7 +10,10 @@
 
 use std::sync::Arc;
 
-use cached_core::{Budget, ChangeFeed, Found, Lookup, Record, TierError};
+use cached_core::{
+    TierError,
+    tier::{Budget, ChangeFeed, Found, Lookup, Record},
+};
 use redis::RedisResult;
 
 use crate::{

@@ -30,8 +30,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cached_core::{
-    Attachment, Budget, ChangeFeed, Filled, Found, JournalPosition, LeaseRequest, LeaseToken, Leased, Lookup,
-    Note, Record, TagRequest, TagsClaimed, Tier, TierCause, TierError, TierFill, TierHealth, TierState,
+    TierCause, TierError, TierHealth, TierState,
+    tier::{
+        Attachment, Budget, ChangeFeed, Filled, Found, JournalPosition, LeaseRequest, LeaseToken, Leased,
+        Lookup, Note, Record, TagRequest, TagsClaimed, Tier, TierFill,
+    },
 };
 use redis::RedisResult;
 
@@ -52,7 +55,7 @@ const NOTE_TTL: Duration = Duration::from_secs(5);
 /// A shared tier in Redis.
 ///
 /// The tier holds one connection. It is made in the background from the first operation on, and replaced when
-/// it breaks. A second one carries [large](cached_core::LARGE_VALUE) values, from the first of them on, so
+/// it breaks. A second one carries [large](cached_core::tier::LARGE_VALUE) values, from the first of them on, so
 /// that nothing small waits behind one. While there is no connection, every operation fails at once with
 /// [`TierError::Unavailable`]. Only operations during the very first attempt wait for it, so that the first
 /// call of a program can already hit. They wait for at most

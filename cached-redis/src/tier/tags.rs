@@ -6,7 +6,10 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use cached_core::{ChangeFeed, JournalPosition, TagsClaimed, TierError, planted};
+use cached_core::{
+    TierError, planted,
+    tier::{ChangeFeed, JournalPosition, TagsClaimed},
+};
 use redis::RedisResult;
 
 use crate::{

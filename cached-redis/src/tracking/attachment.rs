@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cached_core::Attachment;
+use cached_core::tier::Attachment;
 
 use crate::{
     connect::settings::{MAX_DURATION, MAX_HEARTBEAT_INTERVAL},

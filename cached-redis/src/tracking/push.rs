@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{Attachment, planted};
+use cached_core::{planted, tier::Attachment};
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
@@ -202,7 +202,7 @@ impl PushRouter {
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
-    use cached_core::ChangeListener;
+    use cached_core::tier::ChangeListener;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cached_core::{JournalPosition, LARGE_VALUE, LeaseMode, LeaseReply, TagRequest, Tier};
+use cached_core::tier::{JournalPosition, LARGE_VALUE, LeaseMode, LeaseReply, TagRequest, Tier};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{RedisServer, eventually_async};
 

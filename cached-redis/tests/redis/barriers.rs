@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{ChangeListener, Tier, TierError};
+use cached_core::{
+    TierError,
+    tier::{ChangeListener, Tier},
+};
 use cached_redis::RedisTier;
 use redis_harness::{RedisServer, eventually, eventually_async};
 use tokio::runtime::Runtime;

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Budget, LeaseMode, Lookup, Record, Tier, TierError};
+use cached_core::{
+    TierError,
+    tier::{Budget, LeaseMode, Lookup, Record, Tier},
+};
 use cached_redis::{RedisHealth, RedisState, RedisTier, RedisTierBuilder};
 use redis_harness::{Mode, Proxy, Pulse, RedisServer, eventually_async};
 use tokio::task::JoinSet;

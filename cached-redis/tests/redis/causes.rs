@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{Cache, Tier, TierCause, TierHealth, TierState, testing::ManualClock};
+use cached_core::{Cache, TierCause, TierHealth, TierState, testing::ManualClock, tier::Tier};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 

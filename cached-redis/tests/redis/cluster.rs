@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{LeaseMode, LeaseReply, Lookup, Record, TagRequest, Tier, TierError};
+use cached_core::{
+    TierError,
+    tier::{LeaseMode, LeaseReply, Lookup, Record, TagRequest, Tier},
+};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{Proxy, RedisCluster, RedisServer, eventually, eventually_async};
 use tokio::time::sleep;

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{LeaseMode, Record, Tier, TierError};
+use cached_core::{
+    TierError,
+    tier::{LeaseMode, Record, Tier},
+};
 use cached_redis::{RedisHealth, RedisState, RedisTier};
 use redis_harness::{Mode, Proxy, Pulse, RedisServer, eventually_async};
 use tokio::{

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{Tier, TierCause};
+use cached_core::{TierCause, tier::Tier};
 use cached_redis::{Credentials, CredentialsError, RedisTier};
 use redis_harness::{RedisServer, eventually_async};
 

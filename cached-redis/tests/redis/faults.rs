@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use cached_core::{LeaseMode, Tier, TierError};
+use cached_core::{
+    TierError,
+    tier::{LeaseMode, Tier},
+};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 
 use crate::support::{

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cached_core::{Tier, TierCause, TierError};
+use cached_core::{TierCause, TierError, tier::Tier};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer};
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{ChangeListener, Tier};
+use cached_core::tier::{ChangeListener, Tier};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 use tokio::time::sleep;

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{Budget, Cache, Keyspace, LARGE_VALUE, LeaseMode, Lookup, Note, Record, Tier, TierCause};
+use cached_core::{
+    Cache, Keyspace, TierCause,
+    tier::{Budget, LARGE_VALUE, LeaseMode, Lookup, Note, Record, Tier},
+};
 use cached_redis::{RedisState, RedisStateWatch, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 use tokio::time::timeout;

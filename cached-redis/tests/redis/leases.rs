@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cached_core::{
-    LeaseMode, LeaseReply, LeaseRequest, LeaseToken, Lookup, Note, Record, Stored, Tier, TierError,
+    TierError,
+    tier::{LeaseMode, LeaseReply, LeaseRequest, LeaseToken, Lookup, Note, Record, Stored, Tier},
 };
 use cached_redis::RedisTier;
 use redis_harness::{RedisServer, eventually_async};

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{LeaseMode, Tier, TierError};
+use cached_core::{
+    TierError,
+    tier::{LeaseMode, Tier},
+};
 use cached_redis::RedisTier;
 use redis_harness::{RedisServer, eventually, eventually_async};
 

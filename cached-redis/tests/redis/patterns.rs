@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cached_core::{LeaseMode, Tier};
+use cached_core::tier::{LeaseMode, Tier};
 use redis_harness::RedisServer;
 
 use crate::support::{

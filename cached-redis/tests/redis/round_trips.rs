@@ -1,6 +1,6 @@
 //! Number of round trips of each operation, counted by a proxy that sees all bytes.
 
-use cached_core::{LeaseMode, LeaseRequest, Lookup, Note, Tier};
+use cached_core::tier::{LeaseMode, LeaseRequest, Lookup, Note, Tier};
 use redis_harness::{Proxy, RedisServer};
 
 use crate::support::{

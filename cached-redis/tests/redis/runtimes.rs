@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{Tier, TierError};
+use cached_core::{TierError, tier::Tier};
 use redis_harness::{RedisServer, eventually_async};
 use tokio::runtime::{Builder, Runtime};
 

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cached_core::{Tier, TierError};
+use cached_core::{TierError, tier::Tier};
 use cached_redis::{RedisTier, RedisTierBuilder};
 use redis_harness::{Proxy, RedisServer, eventually, eventually_async};
 

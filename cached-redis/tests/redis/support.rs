@@ -9,8 +9,11 @@ use std::{
 };
 
 use cached_core::{
-    Attachment, ChangeFeed, ChangeListener, Found, LeaseMode, LeaseReply, LeaseRequest, LeaseToken, Lookup,
-    Record, Stored, TagRequest, Tier, TierError, TierFill,
+    TierError,
+    tier::{
+        Attachment, ChangeFeed, ChangeListener, Found, LeaseMode, LeaseReply, LeaseRequest, LeaseToken,
+        Lookup, Record, Stored, TagRequest, Tier, TierFill,
+    },
 };
 use cached_redis::{RedisTier, RedisTierBuilder};
 use redis_harness::eventually_async;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cached_core::{JournalPosition, LeaseMode, LeaseReply, Lookup, TagRequest, Tier, TierFill};
+use cached_core::tier::{JournalPosition, LeaseMode, LeaseReply, Lookup, TagRequest, Tier, TierFill};
 use cached_redis::RedisTier;
 use redis_harness::RedisServer;
 

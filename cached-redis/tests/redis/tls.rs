@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{CertificateFault, LeaseMode, Tier, TierCause, TierError};
+use cached_core::{
+    CertificateFault, TierCause, TierError,
+    tier::{LeaseMode, Tier},
+};
 use cached_redis::{Credentials, RedisTier, RedisTierBuilder};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use redis_harness::{Proxy, RedisServer, eventually, eventually_async};

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use cached_core::{LeaseMode, Lookup, Note, Tier};
+use cached_core::tier::{LeaseMode, Lookup, Note, Tier};
 use cached_redis::{RedisState, RedisTier};
 use redis_harness::{Mode, Proxy, RedisServer, eventually_async};
 

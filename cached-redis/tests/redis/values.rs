@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cached_core::{LeaseMode, LeaseReply, LeaseRequest, Lookup, Record, Stored, Tier};
+use cached_core::tier::{LeaseMode, LeaseReply, LeaseRequest, Lookup, Record, Stored, Tier};
 use redis_harness::{Proxy, RedisServer, eventually_async};
 use tokio::task::JoinSet;
 

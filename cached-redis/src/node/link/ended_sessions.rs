@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use cached_core::ChangeFeed;
+use cached_core::tier::ChangeFeed;
 
 use crate::node::link::{Link, lock};
 

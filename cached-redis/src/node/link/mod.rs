@@ -30,7 +30,7 @@ use std::{
     time::Instant,
 };
 
-use cached_core::{ChangeFeed, TierCause};
+use cached_core::{TierCause, tier::ChangeFeed};
 use tokio::sync::watch;
 
 use crate::{

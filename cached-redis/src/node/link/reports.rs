@@ -5,7 +5,7 @@
 
 use std::sync::Mutex;
 
-use cached_core::{ChangeFeed, TierCause};
+use cached_core::{TierCause, tier::ChangeFeed};
 use tokio::sync::Notify;
 
 use crate::{
