@@ -36,8 +36,9 @@ impl Node {
         if planted!("member-stays") {
             return None;
         }
-        let session = self.link.current_session()?;
+        // Without a session as well: a heartbeat that is under way must not register this process.
         let command = self.member.deregister()?;
+        let session = self.link.current_session()?;
         let limit = self.settings.connect_timeout;
         Some(async move {
             let mut connection = session.connection.clone();

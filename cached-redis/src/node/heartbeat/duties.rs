@@ -67,8 +67,10 @@ impl Heartbeat {
         let registry = self.select_registry(attached);
         let registration_interval = attached.registration_interval();
         let has_barrier = self.router.take_barrier();
+        // Taken in any case, or the next heartbeat would be full as well.
+        let is_registry_lost = self.router.take_registry_loss();
         let is_full = self.schedule.is_full_due(registration_interval, now)
-            || self.router.take_registry_loss()
+            || is_registry_lost
             || self.registrar.is_unregistered()
             || self.link.condition.runs_no_scripts();
         let occasion = Occasion {

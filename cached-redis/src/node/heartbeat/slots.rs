@@ -25,21 +25,15 @@ impl Heartbeat {
     ///
     /// Returns `false` if the server is cut off from its cluster: its other replies then prove nothing.
     pub(super) async fn check_slots(&mut self, plan: &Plan, replies: &mut Replies) -> Result<bool, End> {
-        match self.slots.as_mut().map(|slots| slots.has_changed(replies)) {
-            Some(None) => {
-                if plan.switches_mode {
-                    self.mode.tracking.mark_switch_unknown();
-                }
-                Ok(false)
-            }
-            Some(Some(true)) => {
-                if plan.switches_mode {
-                    self.mode.tracking.mark_switch_unknown();
-                }
-                self.survey_slots().await?;
-                Ok(true)
-            }
+        let outcome = match self.slots.as_mut().map(|slots| slots.has_changed(replies)) {
+            Some(None) => Ok(false),
+            Some(Some(true)) => self.survey_slots().await.map(|()| true),
             Some(Some(false)) | None => Ok(true),
+        };
+        if plan.switches_mode && !matches!(outcome, Ok(true)) {
+            // The replies to the switch are not read.
+            self.mode.tracking.mark_switch_unknown();
         }
+        outcome
     }
 }
