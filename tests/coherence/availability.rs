@@ -506,6 +506,21 @@ async fn keyspace_returns_no_stale_value_of_a_function() {
     assert_eq!((numbers.get_many(&[7]).await, numbers.get(&7).await), (vec![None], None));
 }
 
+/// The entry of the function is in this process, and the function would serve it as well.
+#[tokio::test]
+async fn all_reads_of_a_keyspace_find_a_due_entry_of_a_function() {
+    let clock = ManualClock::new();
+    let cache = Cache::builder().clock(clock.clock()).build().unwrap();
+    mixed(&cache, 7).await;
+    clock.advance(11 * SECOND);
+    let numbers = cache.keyspace::<u32, u32>("mixed", 10 * SECOND).unwrap().schema("mixed");
+    assert_eq!((numbers.get(&7).await, numbers.get_many(&[7]).await), (Some(7), vec![Some(7)]));
+    assert!(numbers.exists(&7).await);
+    clock.advance(100 * SECOND);
+    assert_eq!((numbers.get(&7).await, numbers.get_many(&[7]).await), (None, vec![None]));
+    assert!(!numbers.exists(&7).await);
+}
+
 #[cached("lax:{id}", ttl = "10s", stale = "100s", bound = "20s", detach = false, cache = cache, skip(cache, source))]
 async fn with_long_bound(cache: &Cache, source: &Source, id: u32) -> Result<usize, String> {
     let _ = id;

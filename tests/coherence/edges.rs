@@ -749,6 +749,24 @@ async fn follower_of_unstored_load_starts_over_when_a_value_tag_is_invalidated()
     }
 }
 
+/// The shared tier takes no further value, because too many are under way. The older value under the key is
+/// removed, or other processes would go on to serve it.
+#[tokio::test]
+async fn refreshed_value_replaces_the_older_one_when_the_tier_is_overloaded() {
+    let (pair, source) = (Pair::new(), Source::open());
+    assert_eq!(row(&pair.a, &source, 7).await, 1);
+    pair.flush().await;
+    pair.tier_a.hold_writes(true);
+    for id in 0..4200 {
+        row(&pair.a, &source, 100 + id).await;
+    }
+    source.write();
+    assert_eq!(row::refresh(&pair.a, &source, 7).await, 2);
+    pair.tier_a.hold_writes(false);
+    pair.flush().await;
+    assert_eq!((row(&pair.a, &source, 7).await, row(&pair.b, &source, 7).await), (2, 2));
+}
+
 /// The tier does not report the invalidation of a tag without a generation. So the load beside gives the tag
 /// a new one first.
 #[tokio::test]

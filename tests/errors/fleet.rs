@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use cached_aside::{Cache, RedisTier, cached};
+use cached_aside::{Cache, RedisTier, SharedLoadError, cached};
 use redis_harness::{RedisServer, eventually_async};
 use tokio::task::{JoinHandle, yield_now};
 
@@ -43,7 +43,7 @@ where
     for cache in fleet(redis).await {
         calls.extend((0..callers).map(|_| tokio::spawn(call(cache.clone()))));
         // The first process holds the lease by then, and the leaders of the others know that it is taken.
-        let has_looked_up = || cache.stats_by_function().iter().any(|function| function.look.count > 0);
+        let has_looked_up = || cache.stats_by_function().iter().any(|function| function.lookup.count > 0);
         while cache.stats().waiting < callers as u64 - 1 || !has_looked_up() || source.runs() == 0 {
             yield_now().await;
         }
@@ -89,6 +89,37 @@ async fn displayable_error_is_loaded_once_over_all_processes() {
     for error in results.into_iter().map(Result::unwrap_err) {
         assert_eq!(format!("{error:#}"), "no rate: the bank is closed");
     }
+}
+
+/// Error that cannot be made from text.
+#[derive(Debug, PartialEq)]
+struct Stubborn;
+
+impl std::fmt::Display for Stubborn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("out of order")
+    }
+}
+
+impl std::error::Error for Stubborn {}
+
+impl From<SharedLoadError> for Stubborn {
+    fn from(_: SharedLoadError) -> Self {
+        panic!("it has no text")
+    }
+}
+
+#[cached("stubborn", ttl = "1h", cache = cache, skip(cache, source))]
+async fn fails_with_stubborn(cache: Cache, source: Source) -> Result<u32, Stubborn> {
+    source.run().await;
+    Err(Stubborn)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_in_the_conversion_of_another_process_error_reaches_no_caller() {
+    let source = Source::gated();
+    let results = call_concurrently(&source, 3, |cache| fails_with_stubborn(cache, source.clone())).await;
+    assert!(results.into_iter().all(|result| result == Err(Stubborn)));
 }
 
 #[cached("io", ttl = "1h", cache = cache, skip(cache, source))]

@@ -211,3 +211,37 @@ async fn an_error_whose_display_panics_still_reaches_its_callers() {
     assert!(results.iter().all(Result::is_err));
     assert_eq!((source.runs(), source.max_running()), (10, 1));
 }
+
+/// Error that cannot be made from text.
+#[derive(Debug, PartialEq)]
+struct PanickingFrom;
+
+impl fmt::Display for PanickingFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("out of order")
+    }
+}
+
+impl Error for PanickingFrom {}
+
+impl From<SharedLoadError> for PanickingFrom {
+    fn from(_: SharedLoadError) -> Self {
+        panic!("it has no text")
+    }
+}
+
+#[cached("stubborn", ttl = "1h", cache = cache, skip(cache, source))]
+async fn fails_with_panicking_from(cache: Cache, source: Source) -> Result<u32, PanickingFrom> {
+    source.run().await;
+    Err(PanickingFrom)
+}
+
+#[tokio::test]
+async fn a_panic_in_the_conversion_of_an_error_does_not_reach_other_callers() {
+    let (cache, source) = (cache(), Source::gated());
+    let results =
+        call_concurrently(&cache, &source, 10, || fails_with_panicking_from(cache.clone(), source.clone()))
+            .await;
+    assert!(results.iter().all(|result| *result == Err(PanickingFrom)));
+    assert_eq!(source.runs(), 10);
+}

@@ -266,7 +266,6 @@ fn comments(source: &str) -> Vec<Comment> {
 
 /// Returns the types that a file defines outside of other items.
 fn types(source: &str) -> Vec<String> {
-    let source = source.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
     let mut is_stub = false;
     let mut all = Vec::new();
     for line in source.lines() {

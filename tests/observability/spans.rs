@@ -69,8 +69,8 @@ async fn each_step_has_a_span_and_a_load_is_a_child_of_its_caller() {
     assert_eq!(named(&all, "cached_aside.load")[0].parent, Some("request"));
     assert_eq!(named(&all, "cached_aside.load")[2].parent, None);
     assert!(named(&all, "inside of the load").iter().all(|span| span.parent == Some("cached_aside.load")));
-    assert_eq!(outcomes(&all, "cached_aside.look"), ["absent", "absent", "absent", "value"]);
-    assert_eq!(named(&all, "cached_aside.look")[0].parent, Some("request"));
+    assert_eq!(outcomes(&all, "cached_aside.lookup"), ["absent", "absent", "absent", "value"]);
+    assert_eq!(named(&all, "cached_aside.lookup")[0].parent, Some("request"));
     assert_eq!(outcomes(&all, "cached_aside.fill"), ["stored"]);
     assert_eq!(outcomes(&all, "cached_aside.invalidate"), ["ok", "not_propagated"]);
     assert_eq!(named(&all, "cached_aside.invalidate")[0].parent, Some("request"));

@@ -427,7 +427,7 @@ async fn process_without_free_permits_takes_no_lease() {
     let first = spawn_call(1);
     eventually_async("the only permit is taken", async || busy.runs.load(SeqCst) == 1).await;
     let queued = spawn_call(2);
-    let lookups = || a.stats_by_function().iter().map(|function| function.look.count).sum::<u64>();
+    let lookups = || a.stats_by_function().iter().map(|function| function.lookup.count).sum::<u64>();
     eventually_async("the next one has asked Redis", async || lookups() == 2).await;
     let elsewhere = timeout(PATIENCE, scarce(&b, &idle, 2));
     assert_eq!(elsewhere.await, Ok(2));

@@ -24,7 +24,7 @@ pub(crate) enum L1Lookup {
 impl L1Lookup {
     #[inline]
     fn by_age(entry: Arc<Entry>, now: Nanos) -> Self {
-        let freshness = entry.slot.freshness();
+        let freshness = entry.erased.freshness();
         if freshness.is_due(now) {
             return Self::Due(entry);
         }
@@ -50,7 +50,7 @@ impl Cache {
         let (now, (bound, grace)) = (self.clock().now(), self.staleness().limits(spec, validity));
         let is_valid = validity.is_valid_at(now, bound)
             || (!self.shared().tier.ready() && validity.is_valid_in_outage(now, bound, grace));
-        is_valid && entry.slot.freshness().is_usable(now)
+        is_valid && entry.erased.freshness().is_usable(now)
     }
 
     /// Judges an entry that is not valid within the staleness bound.

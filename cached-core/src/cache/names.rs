@@ -4,7 +4,7 @@ use crate::{
     cache::Cache,
     error::Error,
     key::{
-        Key, WriteKey,
+        OwnedKey, WriteKey,
         entry_key::{EntryKey, SharedKey},
         name,
     },
@@ -18,7 +18,7 @@ impl Cache {
     pub(crate) fn entry_key(
         &self,
         spec: &FunctionSpec,
-        key: Key,
+        key: OwnedKey,
         parts: &dyn WriteKey,
         schema: impl FnOnce() -> u64,
     ) -> Result<EntryKey, Error> {
@@ -32,7 +32,7 @@ impl Cache {
     pub(super) fn name(
         &self,
         spec: &FunctionSpec,
-        key: &Key,
+        key: &OwnedKey,
         parts: &dyn WriteKey,
     ) -> Result<(String, [u8; 16]), Error> {
         let shared = &self.0.shared;

@@ -117,7 +117,7 @@ impl<R> CallContext<R> {
         }
         match self.cache.lookup(&self.spec, self.entry_key.key.as_ref()) {
             L1Lookup::Fresh(entry, age) => {
-                match self.fresh_enough(age).and_then(|_| self.policy.restore(&*entry.slot)) {
+                match self.fresh_enough(age).and_then(|_| self.policy.restore(&*entry.erased)) {
                     Some(value) => {
                         self.report(Count::HitL1);
                         let outcome = CacheOutcome::Hit { tier: Layer::L1, age };
@@ -218,21 +218,21 @@ impl<R> CallContext<R> {
     }
 
     fn reply_from_l2(&self, found: &FoundValue) -> Option<Reply<R>> {
-        let value = self.policy.restore(&*found.slot)?;
+        let value = self.policy.restore(&*found.erased)?;
         if found.was_awaited {
             self.report(Count::Joined);
             return Some(Reply::new(value, CacheOutcome::Joined));
         }
-        Some(self.reply_at(found.read_at, Layer::L2, &*found.slot, value))
+        Some(self.reply_at(found.read_at, Layer::L2, &*found.erased, value))
     }
 
     /// Counts a value of a tier as a hit, or as stale, and builds the reply.
-    pub(crate) fn reply_from(&self, tier: Layer, slot: &dyn ErasedValue, value: R) -> Reply<R> {
-        self.reply_at(self.cache.clock().now(), tier, slot, value)
+    pub(crate) fn reply_from(&self, tier: Layer, erased: &dyn ErasedValue, value: R) -> Reply<R> {
+        self.reply_at(self.cache.clock().now(), tier, erased, value)
     }
 
-    fn reply_at(&self, now: Nanos, tier: Layer, slot: &dyn ErasedValue, value: R) -> Reply<R> {
-        let freshness = slot.freshness();
+    fn reply_at(&self, now: Nanos, tier: Layer, erased: &dyn ErasedValue, value: R) -> Reply<R> {
+        let freshness = erased.freshness();
         let age = freshness.age(now);
         if !freshness.is_fresh(now) {
             self.report(Count::Stale);
@@ -249,17 +249,17 @@ impl<R> CallContext<R> {
 
     /// Returns the reply with a due entry that may be served, unless `max_age` excludes it.
     pub(crate) fn fallback_reply_unchecked(&self, entry: &Arc<Entry>) -> Option<Reply<R>> {
-        let age = entry.slot.freshness().age(self.cache.clock().now());
-        let value = self.fresh_enough(age)?.policy.restore(&*entry.slot)?;
-        Some(self.reply_from(Layer::L1, &*entry.slot, value))
+        let age = entry.erased.freshness().age(self.cache.clock().now());
+        let value = self.fresh_enough(age)?.policy.restore(&*entry.erased)?;
+        Some(self.reply_from(Layer::L1, &*entry.erased, value))
     }
 
     /// Returns the reply with an entry that is served because L2 cannot be queried.
     fn outage_reply(&self, entry: &Entry) -> Option<Reply<R>> {
-        let age = entry.slot.freshness().age(self.cache.clock().now());
-        let value = self.fresh_enough(age)?.policy.restore(&*entry.slot)?;
+        let age = entry.erased.freshness().age(self.cache.clock().now());
+        let value = self.fresh_enough(age)?.policy.restore(&*entry.erased)?;
         entry.function.add(Count::ServedInOutage);
-        Some(self.reply_from(Layer::L1, &*entry.slot, value))
+        Some(self.reply_from(Layer::L1, &*entry.erased, value))
     }
 
     /// Returns the validity for a load that fills this process only.
@@ -272,15 +272,15 @@ impl<R> CallContext<R> {
     /// The flight of a lookup depends on no epochs, so a caller may have joined after an invalidation of the
     /// entry. Then the followers start over.
     pub(crate) fn land_entry(leader: Leader, entry: &Entry) {
-        leader.land_if_valid(entry.validity.clone(), entry.slot.clone(), |_| ());
+        leader.land_if_valid(entry.validity.clone(), entry.erased.clone(), |_| ());
     }
 
     /// Ends a flight with a value of L2, and stores it in L1 if its validity still holds.
     pub(crate) fn land_found(&self, leader: Leader, found: FoundValue) {
-        let FoundValue { slot, validity, revision, .. } = found;
+        let FoundValue { erased, validity, revision, .. } = found;
         let (l1, key) = (self.cache.l1(), &self.entry_key.key);
-        leader.land_if_valid(validity, slot.clone(), |validity| {
-            l1.insert(&self.spec, key, slot, validity, revision);
+        leader.land_if_valid(validity, erased.clone(), |validity| {
+            l1.insert(&self.spec, key, erased, validity, revision);
         });
         l1.report_evictions();
     }

@@ -88,15 +88,15 @@ impl<R> CallContext<R> {
                 FollowOutcome::Lead(leader) => return Ok(Joined::Lead(leader)),
                 FollowOutcome::Superseded => {}
                 FollowOutcome::Landed(FlightResult::Panicked) => return Err(Panicked::Elsewhere),
-                FollowOutcome::Landed(FlightResult::Shared(slot)) => {
-                    let age = slot.freshness().age(self.cache.clock().now());
+                FollowOutcome::Landed(FlightResult::Shared(erased)) => {
+                    let age = erased.freshness().age(self.cache.clock().now());
                     if self.fresh_enough(age).is_none() {
                         return Ok(Joined::Lead(flights.start(key)));
                     }
                     if self.exceeds_staleness_bound(landing_since) {
                         continue;
                     }
-                    let Some(reply) = self.reply_joined(&*slot, landing_since.is_some()) else {
+                    let Some(reply) = self.reply_joined(&*erased, landing_since.is_some()) else {
                         return Ok(Joined::Alone);
                     };
                     return Ok(Joined::Reply(reply));
@@ -116,10 +116,11 @@ impl<R> CallContext<R> {
         let follower = self.cache.flights().join_landing(&self.entry_key.key)?;
         let landing_since = follower.landing_since;
         match follow(follower).await {
-            FollowOutcome::Landed(FlightResult::Shared(slot))
+            FollowOutcome::Landed(FlightResult::Shared(erased))
                 if !self.exceeds_staleness_bound(landing_since) =>
             {
-                self.fresh_enough(slot.freshness().age(self.cache.clock().now()))?.reply_joined(&*slot, true)
+                self.fresh_enough(erased.freshness().age(self.cache.clock().now()))?
+                    .reply_joined(&*erased, true)
             }
             _ => None,
         }
@@ -137,11 +138,11 @@ impl<R> CallContext<R> {
 
     /// Builds the reply of a follower. A value that was loaded before the follower joined counts as an L1
     /// hit.
-    pub(crate) fn reply_joined(&self, slot: &dyn ErasedValue, joined_after_load: bool) -> Option<Reply<R>> {
-        let value = self.policy.restore(slot)?;
+    pub(crate) fn reply_joined(&self, erased: &dyn ErasedValue, joined_after_load: bool) -> Option<Reply<R>> {
+        let value = self.policy.restore(erased)?;
         if joined_after_load {
             self.report(Count::HitL1);
-            let age = slot.freshness().age(self.cache.clock().now());
+            let age = erased.freshness().age(self.cache.clock().now());
             return Some(Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age }));
         }
         self.report(Count::Joined);

@@ -31,7 +31,7 @@ use crate::{
         run::LoadRun,
     },
     flight::{Leader, Role},
-    key::{Key, entry_key::EntryKey},
+    key::{OwnedKey, entry_key::EntryKey},
     l1::{
         entry::Entry,
         hot_keys::{Candidate, Due, HotPool, LoadStart, Renewer},
@@ -100,7 +100,7 @@ impl<R> Keeping<R> {
         // An earlier flight may have ended in between, with a newer value.
         match cache.lookup(&self.spec, self.entry_key.key.as_ref()) {
             L1Lookup::Fresh(current, _) | L1Lookup::Due(current) | L1Lookup::Suspect(current)
-                if Arc::ptr_eq(&current.slot, &entry.slot) =>
+                if Arc::ptr_eq(&current.erased, &entry.erased) =>
             {
                 Some(leader)
             }
@@ -114,8 +114,8 @@ impl<R: Send + 'static> Renewer for Keeping<R> {
         &self.spec
     }
 
-    fn is_value(&self, slot: &dyn ErasedValue) -> bool {
-        (self.new_policy)().is_value(slot)
+    fn is_value(&self, erased: &dyn ErasedValue) -> bool {
+        (self.new_policy)().is_value(erased)
     }
 
     fn load(&self, entry: Arc<Entry>, runtime: &Handle) -> LoadStart {
@@ -177,9 +177,15 @@ impl PreparedCall {
 
 impl Cache {
     /// Proposes a key to the pool of its function, and starts the task of the pool if there is none.
-    pub(crate) fn keep_warm(&self, spec: &FunctionSpec, key: &Key, entry: &Entry, renewer: Arc<dyn Renewer>) {
+    pub(crate) fn keep_warm(
+        &self,
+        spec: &FunctionSpec,
+        key: &OwnedKey,
+        entry: &Entry,
+        renewer: Arc<dyn Renewer>,
+    ) {
         let (Some(heat), Ok(runtime)) = (entry.heat(), Handle::try_current()) else { return };
-        let candidate = Candidate { key, heat, freshness: entry.slot.freshness(), renewer };
+        let candidate = Candidate { key, heat, freshness: entry.erased.freshness(), renewer };
         let hot_keys = self.l1().hot_keys().of(spec.template());
         let (cache, clock) = (self.downgrade(), self.clock().clone());
         hot_keys.admit(candidate, spec.warm_keys(), |pool| {
@@ -229,8 +235,8 @@ fn try_renew(cache: &Cache, pool: &Arc<HotPool>, due: &Due, runtime: &Handle) ->
         // The next call for the key loads it.
         L1Lookup::Nothing => return false,
     };
-    let stays = cache.mode() != Mode::Off && due.renewer.is_value(&*entry.slot);
-    if !stays || !pool.update_score(due, now, entry.slot.freshness().lifetime()) {
+    let stays = cache.mode() != Mode::Off && due.renewer.is_value(&*entry.erased);
+    if !stays || !pool.update_score(due, now, entry.erased.freshness().lifetime()) {
         return false;
     }
     if let Some(due_at) = entry.backoff(now) {

@@ -31,7 +31,7 @@ impl<R> CallContext<R> {
         load: Load<R, F>,
     ) -> Result<Reply<R>, Panicked> {
         let now = self.cache.clock().now();
-        let is_fresh = entry.slot.freshness().is_fresh(now);
+        let is_fresh = entry.erased.freshness().is_fresh(now);
         let can_start = self.terms.store && !entry.is_backing_off(now);
         let runs_in_background = matches!(load, Load::Detached(..)) && Handle::try_current().is_ok();
         if !can_start || (is_fresh && !runs_in_background) {
@@ -123,9 +123,9 @@ impl<R> CallContext<R> {
     /// Returns the fresh value of a load under way, if it arrives within `soft_timeout`.
     async fn wait_for_fresh(&self, follower: Follower, soft_timeout: Option<Duration>) -> Option<Reply<R>> {
         match self.cache.clock().within(soft_timeout?, follow(follower)).await? {
-            FollowOutcome::Landed(FlightResult::Shared(slot)) if self.policy.is_value(&*slot) => {
-                self.fresh_enough(slot.freshness().age(self.cache.clock().now()))?.reply_joined(&*slot, false)
-            }
+            FollowOutcome::Landed(FlightResult::Shared(erased)) if self.policy.is_value(&*erased) => self
+                .fresh_enough(erased.freshness().age(self.cache.clock().now()))?
+                .reply_joined(&*erased, false),
             _ => None,
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     call::{
         context::{CallContext, SharedAnswer},
         fill_right::FillRight,
-        publish::{Loaded, publish},
+        publish::{LoadResult, publish},
     },
     flight::{FlightResult, Leader, permits::LoadTurn},
     l1::entry::Entry,
@@ -125,9 +125,9 @@ impl<R> LoadRun<R> {
             // An error does not replace a value that may still be served.
             ttl = None;
         }
-        match (loaded.slot, ttl) {
-            (Some(slot), ttl) => {
-                let load_result = Loaded { slot, ttl, is_error, had_fallback, log_position };
+        match (loaded.erased, ttl) {
+            (Some(erased), ttl) => {
+                let load_result = LoadResult { erased, ttl, is_error, had_fallback, log_position };
                 // Boxed, so that nested loads do not add up on the stack.
                 if let Some(rest) = publish(context, leader, fill_right, load_result) {
                     rest.await;
@@ -235,8 +235,8 @@ impl<R> CallContext<R> {
     /// Ends a flight with the error of a load in another process.
     pub(crate) fn land_failed(&self, leader: Leader, loaded: LoadedValue<R>) -> LoadOutput<R> {
         self.report(Count::Joined);
-        match loaded.slot {
-            Some(slot) => _ = leader.land(slot, || ()),
+        match loaded.erased {
+            Some(erased) => _ = leader.land(erased, || ()),
             None => _ = leader.pass_lead(),
         }
         LoadOutput { value: loaded.result, is_error: true, may_serve_fallback: false }

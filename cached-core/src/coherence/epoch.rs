@@ -29,7 +29,7 @@ use crate::{
     sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
 };
 
-type Shard = HashMap<Arc<str>, Weak<Epoch>, foldhash::fast::RandomState>;
+type EpochShard = HashMap<Arc<str>, Weak<Epoch>, foldhash::fast::RandomState>;
 
 const SHARDS: usize = shards(32);
 
@@ -37,7 +37,7 @@ const SHARDS: usize = shards(32);
 pub(crate) struct Epochs {
     /// Estimated number of entries that became invalid when epochs of tags, or of many names, ended.
     pub(crate) invalid_count: InvalidCount,
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[Mutex<EpochShard>]>,
     hasher: foldhash::fast::RandomState,
 }
 
@@ -145,7 +145,7 @@ impl Epochs {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
-    fn shard(&self, name: &str) -> MutexGuard<'_, Shard> {
+    fn shard(&self, name: &str) -> MutexGuard<'_, EpochShard> {
         lock(&self.shards[(self.hasher.hash_one(name) >> 32) as usize % SHARDS])
     }
 }

@@ -102,12 +102,12 @@ impl Leader {
         self.liveness.expect_poll();
     }
 
-    /// Ends the flight with a slot for all followers.
+    /// Ends the flight with a value or an error for all followers.
     ///
     /// `fill` runs under the shard lock, and only if no invalidation superseded the flight. Returns whether
     /// it ran.
-    pub(crate) fn land(self, slot: Arc<dyn ErasedValue>, fill: impl FnOnce()) -> bool {
-        self.end(slot, |is_current| {
+    pub(crate) fn land(self, erased: Arc<dyn ErasedValue>, fill: impl FnOnce()) -> bool {
+        self.end(erased, |is_current| {
             if is_current {
                 fill();
             }
@@ -122,10 +122,10 @@ impl Leader {
     pub(crate) fn land_if_valid(
         self,
         validity: Validity,
-        slot: Arc<dyn ErasedValue>,
+        erased: Arc<dyn ErasedValue>,
         fill: impl FnOnce(Validity),
     ) -> bool {
-        self.end(slot, |is_current| {
+        self.end(erased, |is_current| {
             let is_intact = validity.is_intact();
             if is_current && is_intact {
                 fill(validity);
@@ -140,7 +140,7 @@ impl Leader {
     }
 
     /// Ends the flight like [`land`](Self::land) if it has no followers. Otherwise the flight goes on.
-    pub(crate) fn land_unfollowed(self, slot: &Arc<dyn ErasedValue>) -> Option<Self> {
+    pub(crate) fn land_unfollowed(self, erased: &Arc<dyn ErasedValue>) -> Option<Self> {
         let mut shard = self.flights.shard(&self.flight.key);
         let is_followed = self.flight.state().followers > 0;
         if !is_followed && self.flight.is_in(&shard) {
@@ -151,15 +151,15 @@ impl Leader {
             return Some(self);
         }
         // No caller can join any more, because the flight has left the map.
-        self.land(slot.clone(), || ());
+        self.land(erased.clone(), || ());
         None
     }
 
     /// Ends the flight.
     ///
     /// `settle` gets whether the flight is current, that is, was not superseded. It returns whether followers
-    /// may have the slot.
-    fn end(mut self, slot: Arc<dyn ErasedValue>, settle: impl FnOnce(bool) -> bool) -> bool {
+    /// may have `erased`.
+    fn end(mut self, erased: Arc<dyn ErasedValue>, settle: impl FnOnce(bool) -> bool) -> bool {
         let _deferred = DeferredDrops::begin();
         let mut shard = self.flights.shard(&self.flight.key);
         let is_current = self.flight.is_in(&shard);
@@ -172,7 +172,7 @@ impl Leader {
         let mut state = self.flight.state();
         state.is_superseded |= !is_shared;
         if !matches!(state.phase, Phase::Done(_)) {
-            state.phase = Phase::Done(FlightResult::Shared(slot));
+            state.phase = Phase::Done(FlightResult::Shared(erased));
         }
         let wakers = state.take_wakers();
         drop(state);
@@ -232,8 +232,8 @@ impl Leader {
     }
 
     /// Ends the flight without storing its result: followers start over.
-    pub(crate) fn reject(self, slot: Arc<dyn ErasedValue>) {
-        self.end(slot, |_| false);
+    pub(crate) fn reject(self, erased: Arc<dyn ErasedValue>) {
+        self.end(erased, |_| false);
     }
 
     /// Ends the load without a result to share.

@@ -45,27 +45,27 @@ use tokio::sync::Notify;
 
 use crate::{
     coherence::{epoch::DependentLoad, validity::LoadRegistration},
-    key::{BuildPrehashed, Key},
+    key::{BuildPrehashed, OwnedKey},
     l1::deferred_drops::DeferredDrops,
     sync::{AtomicBool, Instant, Mutex, MutexGuard, Ordering, shards},
     value::erased::ErasedValue,
 };
 
-type Shard = HashMap<Key, Arc<Flight>, BuildPrehashed>;
+type FlightShard = HashMap<OwnedKey, Arc<Flight>, BuildPrehashed>;
 
 const SHARDS: usize = shards(64);
 
 /// The flights of one cache, by key.
 pub(crate) struct Flights {
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[Mutex<FlightShard>]>,
 }
 
 /// One load and the callers that wait for it.
 pub(crate) struct Flight {
     /// Map that holds the flight. Distinguishes the flights of two caches.
     flights: Weak<Flights>,
-    key: Key,
-    state: Mutex<State>,
+    key: OwnedKey,
+    state: Mutex<FlightState>,
     /// Flights that the load waits for: its edges in the wait-for graph.
     waits_for: Mutex<Vec<Arc<Flight>>>,
     /// Validity that the flight is bound to. An invalidation that ends it supersedes the flight.
@@ -75,7 +75,7 @@ pub(crate) struct Flight {
     awaited_by_load: Notify,
 }
 
-struct State {
+struct FlightState {
     phase: Phase,
     followers: usize,
     /// Wakers of the waiting followers, by ticket. The follower that came first has the lowest ticket.
@@ -129,7 +129,7 @@ impl Flights {
     /// Follows the flight of `key`, or leads a new one.
     ///
     /// With `stays_when_superseded`, the follower stays with a flight that was superseded while it waited.
-    pub(crate) fn join(self: &Arc<Self>, key: &Key, stays_when_superseded: bool) -> Role {
+    pub(crate) fn join(self: &Arc<Self>, key: &OwnedKey, stays_when_superseded: bool) -> Role {
         let mut shard = self.shard(key);
         let Some(flight) = shard.get(key) else {
             // The caller may be inside a load of this key that was superseded. A new load would wait for the
@@ -157,7 +157,7 @@ impl Flights {
     }
 
     /// Follows the flight of `key` if its load has ended already.
-    pub(crate) fn join_landing(self: &Arc<Self>, key: &Key) -> Option<Follower> {
+    pub(crate) fn join_landing(self: &Arc<Self>, key: &OwnedKey) -> Option<Follower> {
         let shard = self.shard(key);
         let flight = shard.get(key)?;
         let mut state = flight.state();
@@ -165,14 +165,14 @@ impl Flights {
     }
 
     /// Leads a new flight in any case. A flight under way keeps its followers, but its result is not stored.
-    pub(crate) fn start(self: &Arc<Self>, key: &Key) -> Leader {
+    pub(crate) fn start(self: &Arc<Self>, key: &OwnedKey) -> Leader {
         let mut shard = self.shard(key);
         self.start_in(&mut shard, key)
     }
 
-    fn start_in(self: &Arc<Self>, shard: &mut Shard, key: &Key) -> Leader {
+    fn start_in(self: &Arc<Self>, shard: &mut FlightShard, key: &OwnedKey) -> Leader {
         let liveness = Arc::new(Liveness::new());
-        let state = State {
+        let state = FlightState {
             phase: Phase::Running,
             followers: 0,
             wakers: BTreeMap::new(),
@@ -200,7 +200,7 @@ impl Flights {
     /// Supersedes the flight of `key`. `act` runs under the shard lock.
     ///
     /// Once this returns, no value of a load of `key` that began before is stored.
-    pub(crate) fn supersede<T>(&self, key: &Key, act: impl FnOnce() -> T) -> T {
+    pub(crate) fn supersede<T>(&self, key: &OwnedKey, act: impl FnOnce() -> T) -> T {
         let _deferred = DeferredDrops::begin();
         let mut shard = self.shard(key);
         let flight = shard.remove(key);
@@ -233,12 +233,13 @@ impl Flights {
 
     /// Returns the number of callers that follow these loads.
     pub(crate) fn followers(&self) -> usize {
-        let in_shard =
-            |shard: &Mutex<Shard>| lock(shard).values().map(|flight| flight.state().followers).sum::<usize>();
+        let in_shard = |shard: &Mutex<FlightShard>| {
+            lock(shard).values().map(|flight| flight.state().followers).sum::<usize>()
+        };
         self.shards.iter().map(in_shard).sum()
     }
 
-    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
+    fn shard(&self, key: &OwnedKey) -> MutexGuard<'_, FlightShard> {
         // The map of the shard uses the low and the topmost bits of the hash.
         lock(&self.shards[(key.hash() >> 40) as usize % SHARDS])
     }
@@ -251,11 +252,11 @@ impl fmt::Debug for Flights {
 }
 
 impl Flight {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, FlightState> {
         lock(&self.state)
     }
 
-    fn is_in(self: &Arc<Self>, shard: &Shard) -> bool {
+    fn is_in(self: &Arc<Self>, shard: &FlightShard) -> bool {
         shard.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, self))
     }
 }
@@ -274,7 +275,7 @@ impl DependentLoad for Flight {
     }
 }
 
-impl State {
+impl FlightState {
     fn follow(
         &mut self,
         flights: &Arc<Flights>,

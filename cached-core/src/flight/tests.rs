@@ -21,22 +21,22 @@ use crate::{
 /// The shortest time that is not zero.
 const INSTANTLY: Duration = Duration::from_nanos(1);
 
-fn key(name: &str) -> Key {
+fn key(name: &str) -> OwnedKey {
     KeyRef::encode(&mut Vec::new(), &FunctionSpec::prefix("x"), &Part(name)).unwrap().owned()
 }
 
-fn slot() -> Arc<dyn ErasedValue> {
+fn erased() -> Arc<dyn ErasedValue> {
     Arc::new(Value { freshness: Freshness::new(0, Duration::ZERO, Duration::ZERO, 0), value: () })
 }
 
-fn lead(flights: &Arc<Flights>, key: &Key) -> Leader {
+fn lead(flights: &Arc<Flights>, key: &OwnedKey) -> Leader {
     match flights.join(key, false) {
         Role::Lead(leader) => leader,
         _ => panic!("somebody leads already"),
     }
 }
 
-fn follow(flights: &Arc<Flights>, key: &Key) -> Follower {
+fn follow(flights: &Arc<Flights>, key: &OwnedKey) -> Follower {
     match flights.join(key, false) {
         Role::Follow(follower) => follower,
         _ => panic!("nobody leads"),
@@ -99,8 +99,8 @@ fn only_the_first_landing_counts() {
     let mut follower = follow(&flights, &key);
     thread::sleep(INSTANTLY);
     let second = follower.overtake(INSTANTLY).expect("the first was never polled");
-    assert!(second.land(slot(), || ()));
-    assert!(!first.land(slot(), || panic!("it comes too late to be stored")));
+    assert!(second.land(erased(), || ()));
+    assert!(!first.land(erased(), || panic!("it comes too late to be stored")));
     assert!(matches!(
         poll(&mut follower, &wake_flag),
         Poll::Ready(FollowOutcome::Landed(FlightResult::Shared(_)))
@@ -117,7 +117,7 @@ fn dropped_overtaken_leader_leaves_the_flight_to_the_new_one() {
     let second = follower.overtake(INSTANTLY).expect("the first was never polled");
     drop(first);
     assert!(poll(&mut follower, &wake_flag).is_pending(), "there is a leader");
-    assert!(second.land(slot(), || ()));
+    assert!(second.land(erased(), || ()));
     assert!(matches!(
         poll(&mut follower, &wake_flag),
         Poll::Ready(FollowOutcome::Landed(FlightResult::Shared(_)))
@@ -148,7 +148,7 @@ fn new_caller_takes_a_vacant_lead() {
     drop(leader);
     let newcomer = lead(&flights, &key);
     assert!(poll(&mut waiting, &wake_flag).is_pending());
-    newcomer.land(slot(), || ());
+    newcomer.land(erased(), || ());
     assert!(matches!(poll(&mut waiting, &wake_flag), Poll::Ready(FollowOutcome::Landed(_))));
 }
 
@@ -164,12 +164,12 @@ fn superseded_flight_stores_nothing_and_wakes_its_followers() {
     assert!(matches!(poll(&mut follower, &wake_flag), Poll::Ready(FollowOutcome::Superseded)));
     assert!(poll(&mut staying, &wake_flag).is_pending());
     let new = lead(&flights, &key);
-    assert!(!old.land(slot(), || panic!("it is from before the invalidation")));
+    assert!(!old.land(erased(), || panic!("it is from before the invalidation")));
     assert!(matches!(
         poll(&mut staying, &wake_flag),
         Poll::Ready(FollowOutcome::Landed(FlightResult::Shared(_)))
     ));
-    assert!(new.land(slot(), || ()));
+    assert!(new.land(erased(), || ()));
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn followers_of_a_landed_flight_get_its_value_after_invalidation() {
     let leader = lead(&flights, &key);
     let flight = leader.flight.clone();
     let mut followers = [follow(&flights, &key), follow(&flights, &key)];
-    assert!(leader.land(slot(), || ()));
+    assert!(leader.land(erased(), || ()));
     assert!(matches!(poll(&mut followers[0], &wake_flag), Poll::Ready(FollowOutcome::Landed(_))));
     flight.invalidate();
     assert!(matches!(poll(&mut followers[1], &wake_flag), Poll::Ready(FollowOutcome::Landed(_))));
@@ -219,7 +219,7 @@ fn lead_passes_to_the_longest_waiting_follower() {
     assert!(poll(&mut waiting[1], &wake_flag).is_pending());
     assert!(leader.pass_lead());
     let leader = waiting[1].overtake(INSTANTLY).expect("the lead is vacant");
-    assert!(leader.land(slot(), || ()));
+    assert!(leader.land(erased(), || ()));
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn supersede_all_supersedes_every_flight() {
     flights.supersede_all(|| ());
     assert_eq!(flights.len(), 0);
     for leader in leaders {
-        assert!(!leader.land(slot(), || panic!("it is from before")));
+        assert!(!leader.land(erased(), || panic!("it is from before")));
     }
 }
 
@@ -258,7 +258,7 @@ fn concurrent_threads_never_lead_together() {
                             assert!(!inside.swap(true, Ordering::SeqCst), "two lead");
                             inside.store(false, Ordering::SeqCst);
                             if round % 2 == 0 {
-                                leader.land(slot(), || ());
+                                leader.land(erased(), || ());
                             }
                         }
                         Role::Follow(follower) => match pollster::block_on(follower) {
@@ -407,7 +407,7 @@ fn value_invalidated_before_landing_is_neither_stored_nor_shared() {
             epochs.end("x");
         }
         let mut is_stored = false;
-        assert_eq!(leader.land_if_valid(validity, slot(), |_| is_stored = true), !is_invalidated);
+        assert_eq!(leader.land_if_valid(validity, erased(), |_| is_stored = true), !is_invalidated);
         assert_eq!(is_stored, !is_invalidated);
         let arrival = poll(&mut follower, &wake_flag);
         assert_eq!(matches!(arrival, Poll::Ready(FollowOutcome::Superseded)), is_invalidated);
@@ -426,11 +426,12 @@ fn superseded_flight_stores_nothing_when_landing_with_validity() {
     flights.supersede(&key, || ());
     let newer = lead(&flights, &key);
     assert!(
-        !leader
-            .land_if_valid(epochs_and_validity().1, slot(), |_| panic!("it is from before the invalidation"))
+        !leader.land_if_valid(epochs_and_validity().1, erased(), |_| panic!(
+            "it is from before the invalidation"
+        ))
     );
     assert_eq!(flights.len(), 1, "the newer one goes on");
-    assert!(newer.land(slot(), || ()));
+    assert!(newer.land(erased(), || ()));
 }
 
 #[test]
@@ -438,16 +439,16 @@ fn land_unfollowed_ends_a_flight_only_without_followers() {
     let (flights, key) = (Arc::new(Flights::new()), key("x"));
     let leader = lead(&flights, &key);
     let follower = follow(&flights, &key);
-    let leader = leader.land_unfollowed(&slot()).expect("it is followed");
+    let leader = leader.land_unfollowed(&erased()).expect("it is followed");
     assert_eq!(flights.len(), 1);
     drop(follower);
-    assert!(leader.land_unfollowed(&slot()).is_none());
+    assert!(leader.land_unfollowed(&erased()).is_none());
     assert_eq!(flights.len(), 0);
 
     let leader = lead(&flights, &key);
     flights.supersede(&key, || ());
     let newer = lead(&flights, &key);
-    assert!(leader.land_unfollowed(&slot()).is_none());
+    assert!(leader.land_unfollowed(&erased()).is_none());
     assert_eq!(flights.len(), 1, "the newer one goes on");
     drop(newer);
 }
@@ -457,7 +458,7 @@ fn followers_start_over_when_the_load_is_rejected() {
     let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
     let leader = lead(&flights, &key);
     let mut follower = follow(&flights, &key);
-    leader.reject(slot());
+    leader.reject(erased());
     assert!(matches!(poll(&mut follower, &wake_flag), Poll::Ready(FollowOutcome::Superseded)));
     assert_eq!(flights.len(), 0);
 }
@@ -513,11 +514,11 @@ fn flight_is_superseded_only_through_its_current_validity() {
     let newer = lead(&flights, &key);
     leader.supersede();
     assert_eq!(flights.len(), 1, "it takes nothing from the newer one");
-    assert!(!leader.land(slot(), || panic!("it has fallen")));
+    assert!(!leader.land(erased(), || panic!("it has fallen")));
     let mut follower = follow(&flights, &key);
     newer.supersede();
     assert!(matches!(poll(&mut follower, &wake_flag), Poll::Ready(FollowOutcome::Superseded)));
-    assert!(!newer.land(slot(), || panic!("it has fallen as well")));
+    assert!(!newer.land(erased(), || panic!("it has fallen as well")));
 }
 
 #[test]
@@ -569,7 +570,7 @@ fn flight_is_removed_only_without_leader_and_followers() {
     drop(follower);
     flights.remove_deserted(&flight);
     assert_eq!(flights.len(), 1, "that is another one");
-    assert!(newer.land(slot(), || ()));
+    assert!(newer.land(erased(), || ()));
 }
 
 #[test]

@@ -113,7 +113,7 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Res
 /// Returns the errors of [`encode`]. The content of the sink is then of no use.
 #[inline]
 pub(crate) fn encode_into<T: Serialize + ?Sized>(value: &T, sink: &mut impl Sink) -> Result<(), Refusal> {
-    value.serialize(Encoder { sink, type_name: type_name::<T>() })
+    value.serialize(KeyEncoder { sink, type_name: type_name::<T>() })
 }
 
 #[inline]
@@ -154,13 +154,13 @@ impl From<Refusal> for Error {
     }
 }
 
-struct Encoder<'a, S> {
+struct KeyEncoder<'a, S> {
     sink: &'a mut S,
     /// Name of the type that is being serialised; only a sequence looks at it.
     type_name: &'static str,
 }
 
-impl<'a, S: Sink> Encoder<'a, S> {
+impl<'a, S: Sink> KeyEncoder<'a, S> {
     #[inline]
     fn variant(self, tag: u8, name: &str) -> Result<Ordered<'a, S>, Refusal> {
         self.sink.byte(tag);
@@ -204,7 +204,7 @@ macro_rules! floats {
     )*};
 }
 
-impl<'a, S: Sink> Serializer for Encoder<'a, S> {
+impl<'a, S: Sink> Serializer for KeyEncoder<'a, S> {
     type Ok = ();
     type Error = Refusal;
     type SerializeSeq = Sequence<'a, S>;

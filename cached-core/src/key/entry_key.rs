@@ -1,11 +1,11 @@
 //! The key of an entry, as each tier knows it.
 
-use crate::key::Key;
+use crate::key::OwnedKey;
 
 /// The key of an entry with its name in L2 and its tags.
 #[derive(Clone, Debug)]
 pub(crate) struct EntryKey {
-    pub(crate) key: Key,
+    pub(crate) key: OwnedKey,
     pub(crate) shared_key: SharedKey,
     /// Set if L2 takes part: there is one, and the function is not local.
     pub(crate) is_shared: bool,

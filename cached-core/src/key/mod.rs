@@ -51,13 +51,13 @@ use crate::{base::planted::planted, error::Error, spec::FunctionSpec};
 /// without the fingerprint, equal parts have equal hashes.
 #[derive(Clone, Debug)]
 #[repr(C)]
-pub(crate) struct Key {
+pub(crate) struct OwnedKey {
     hash: u64,
     template: &'static str,
     bytes: Bytes,
 }
 
-/// A borrowed [`Key`], which is all that a hit needs.
+/// A borrowed [`OwnedKey`], which is all that a hit needs.
 #[derive(Clone, Copy)]
 pub(crate) struct KeyRef<'a> {
     hash: u64,
@@ -103,12 +103,12 @@ impl<'a> KeyRef<'a> {
     }
 
     #[inline]
-    pub(crate) fn matches(self, key: &Key) -> bool {
+    pub(crate) fn matches(self, key: &OwnedKey) -> bool {
         self.hash == key.hash && *self.bytes == *key.bytes && is_same_text(self.template, key.template)
     }
 
-    pub(crate) fn owned(&self) -> Key {
-        Key { hash: self.hash, template: self.template, bytes: self.bytes.into() }
+    pub(crate) fn owned(&self) -> OwnedKey {
+        OwnedKey { hash: self.hash, template: self.template, bytes: self.bytes.into() }
     }
 
     /// Returns the digest that names the key in L2 and is checked there.
@@ -129,7 +129,7 @@ fn is_same_text(one: &'static str, other: &'static str) -> bool {
     ptr::eq(one, other) || one == other
 }
 
-impl Key {
+impl OwnedKey {
     pub(crate) fn as_ref(&self) -> KeyRef<'_> {
         KeyRef { hash: self.hash, template: self.template, bytes: &self.bytes }
     }
@@ -167,15 +167,15 @@ impl Key {
     }
 }
 
-impl PartialEq for Key {
+impl PartialEq for OwnedKey {
     fn eq(&self, other: &Self) -> bool {
         self.as_ref().matches(other)
     }
 }
 
-impl Eq for Key {}
+impl Eq for OwnedKey {}
 
-impl Hash for Key {
+impl Hash for OwnedKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.hash);
     }
@@ -187,13 +187,13 @@ impl Hash for KeyRef<'_> {
     }
 }
 
-impl Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
+impl Equivalent<OwnedKey> for KeyRef<'_> {
+    fn equivalent(&self, key: &OwnedKey) -> bool {
         self.matches(key)
     }
 }
 
-/// Hasher that passes on the hash that a [`Key`] already has.
+/// Hasher that passes on the hash that a [`OwnedKey`] already has.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Prehashed(u64);
 

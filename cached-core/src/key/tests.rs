@@ -9,12 +9,12 @@ use super::*;
 const SPEC: FunctionSpec = FunctionSpec::prefix("user");
 const OTHER_SPEC: FunctionSpec = FunctionSpec::prefix("users");
 
-fn key(spec: &FunctionSpec, parts: &dyn WriteKey) -> Key {
+fn key(spec: &FunctionSpec, parts: &dyn WriteKey) -> OwnedKey {
     KeyRef::encode(&mut b"before".to_vec(), spec, parts).expect("a key").owned()
 }
 
 /// Returns whether a lookup of these parts finds this key.
-fn is_found(key: &Key, spec: &FunctionSpec, parts: &impl WriteKey) -> bool {
+fn is_found(key: &OwnedKey, spec: &FunctionSpec, parts: &impl WriteKey) -> bool {
     let mut buffer = b"before".to_vec();
     let hash = hash(&mut buffer, spec, parts).expect("a key");
     key.is_key_of(hash, &mut buffer, spec, parts)
@@ -71,9 +71,9 @@ fn key_depends_on_its_template_and_all_parts() {
 #[test]
 fn keys_with_equal_hashes_are_compared_in_full() {
     let one = key(&SPEC, &Part(&1_u32));
-    assert!(one != Key { template: "users", ..one.clone() });
-    assert!(one != Key { hash: one.hash() ^ 1, ..one.clone() });
-    assert!(one != Key { bytes: b"".as_slice().into(), ..one.clone() });
+    assert!(one != OwnedKey { template: "users", ..one.clone() });
+    assert!(one != OwnedKey { hash: one.hash() ^ 1, ..one.clone() });
+    assert!(one != OwnedKey { bytes: b"".as_slice().into(), ..one.clone() });
     let mut buffer = Vec::new();
     assert!(one.is_key_of(one.hash(), &mut buffer, &SPEC, &Part(&1_u32)));
     assert!(!one.is_key_of(one.hash(), &mut buffer, &SPEC, &Part(&2_u32)));

@@ -143,23 +143,23 @@ impl Write for Escape<'_> {
 
 /// Error of a value that has no readable text.
 #[derive(Debug)]
-struct Stop;
+struct NoText;
 
-impl fmt::Display for Stop {
+impl fmt::Display for NoText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("not a scalar")
     }
 }
 
-impl std::error::Error for Stop {}
+impl std::error::Error for NoText {}
 
-impl ser::Error for Stop {
+impl ser::Error for NoText {
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self
     }
 }
 
-impl From<fmt::Error> for Stop {
+impl From<fmt::Error> for NoText {
     fn from(_: fmt::Error) -> Self {
         Self
     }
@@ -175,14 +175,14 @@ struct Scalar<'a> {
 }
 
 impl Scalar<'_> {
-    fn number(self, v: impl fmt::Display) -> Result<(), Stop> {
+    fn number(self, v: impl fmt::Display) -> Result<(), NoText> {
         Ok(write!(self.out, "{v}")?)
     }
 
-    fn float(self, v: impl fmt::Display + Into<f64> + Copy) -> Result<(), Stop> {
+    fn float(self, v: impl fmt::Display + Into<f64> + Copy) -> Result<(), NoText> {
         let float = v.into();
         if float.is_nan() {
-            return Err(Stop);
+            return Err(NoText);
         }
         let v = if float == 0.0 { &0.0 as &dyn fmt::Display } else { &v };
         write!(self.out, "{v}")?;
@@ -193,7 +193,7 @@ impl Scalar<'_> {
         check_len(self.out, self.start)
     }
 
-    fn string(self, v: impl fmt::Display) -> Result<(), Stop> {
+    fn string(self, v: impl fmt::Display) -> Result<(), NoText> {
         let Self { out, start, .. } = self;
         write!(Escape { out, start }, "{v}")?;
         if reads_as_scalar(&out[start..]) {
@@ -203,13 +203,13 @@ impl Scalar<'_> {
     }
 }
 
-fn check_len(out: &str, start: usize) -> Result<(), Stop> {
-    if out.len() - start <= MAX_TEXT_LEN { Ok(()) } else { Err(Stop) }
+fn check_len(out: &str, start: usize) -> Result<(), NoText> {
+    if out.len() - start <= MAX_TEXT_LEN { Ok(()) } else { Err(NoText) }
 }
 
 macro_rules! scalars {
     ($($method:ident($ty:ty) = $as:ident;)*) => {$(
-        fn $method(self, v: $ty) -> Result<(), Stop> {
+        fn $method(self, v: $ty) -> Result<(), NoText> {
             self.$as(v)
         }
     )*};
@@ -217,14 +217,14 @@ macro_rules! scalars {
 
 impl Serializer for Scalar<'_> {
     type Ok = ();
-    type Error = Stop;
-    type SerializeSeq = Impossible<(), Stop>;
-    type SerializeTuple = Impossible<(), Stop>;
-    type SerializeTupleStruct = Impossible<(), Stop>;
-    type SerializeTupleVariant = Impossible<(), Stop>;
-    type SerializeMap = Impossible<(), Stop>;
-    type SerializeStruct = Impossible<(), Stop>;
-    type SerializeStructVariant = Impossible<(), Stop>;
+    type Error = NoText;
+    type SerializeSeq = Impossible<(), NoText>;
+    type SerializeTuple = Impossible<(), NoText>;
+    type SerializeTupleStruct = Impossible<(), NoText>;
+    type SerializeTupleVariant = Impossible<(), NoText>;
+    type SerializeMap = Impossible<(), NoText>;
+    type SerializeStruct = Impossible<(), NoText>;
+    type SerializeStructVariant = Impossible<(), NoText>;
 
     scalars! {
         serialize_bool(bool) = number;
@@ -248,24 +248,24 @@ impl Serializer for Scalar<'_> {
         true
     }
 
-    fn collect_str<T: fmt::Display + ?Sized>(self, v: &T) -> Result<(), Stop> {
+    fn collect_str<T: fmt::Display + ?Sized>(self, v: &T) -> Result<(), NoText> {
         self.string(v)
     }
 
-    fn serialize_bytes(self, _: &[u8]) -> Result<(), Stop> {
-        Err(Stop)
+    fn serialize_bytes(self, _: &[u8]) -> Result<(), NoText> {
+        Err(NoText)
     }
 
-    fn serialize_none(self) -> Result<(), Stop> {
+    fn serialize_none(self) -> Result<(), NoText> {
         if self.inside_some {
             *self.content = Content::Whole;
-            return Err(Stop);
+            return Err(NoText);
         }
         self.out.push_str("%N");
         Ok(())
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, v: &T) -> Result<(), Stop> {
+    fn serialize_some<T: Serialize + ?Sized>(self, v: &T) -> Result<(), NoText> {
         let Self { out, start, content, .. } = self;
         let result = v.serialize(Scalar { out, start, content: &mut *content, inside_some: true });
         if result.is_err() && matches!(content, Content::Unknown) {
@@ -274,44 +274,50 @@ impl Serializer for Scalar<'_> {
         result
     }
 
-    fn serialize_unit(self) -> Result<(), Stop> {
+    fn serialize_unit(self) -> Result<(), NoText> {
         self.out.push_str("%U");
         Ok(())
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Stop> {
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), NoText> {
         self.out.push_str("%U");
         Ok(())
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, name: &'static str) -> Result<(), Stop> {
+    fn serialize_unit_variant(self, _: &'static str, _: u32, name: &'static str) -> Result<(), NoText> {
         self.string(name)
     }
 
-    fn serialize_newtype_struct<T>(self, _: &'static str, v: &T) -> Result<(), Stop>
+    fn serialize_newtype_struct<T>(self, _: &'static str, v: &T) -> Result<(), NoText>
     where
         T: Serialize + ?Sized,
     {
         v.serialize(self)
     }
 
-    fn serialize_newtype_variant<T>(self, _: &'static str, _: u32, _: &'static str, _: &T) -> Result<(), Stop>
+    fn serialize_newtype_variant<T>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<(), NoText>
     where
         T: Serialize + ?Sized,
     {
-        Err(Stop)
+        Err(NoText)
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, Stop> {
-        Err(Stop)
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, NoText> {
+        Err(NoText)
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Stop> {
-        Err(Stop)
+    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, NoText> {
+        Err(NoText)
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, Stop> {
-        Err(Stop)
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, NoText> {
+        Err(NoText)
     }
 
     fn serialize_tuple_variant(
@@ -320,16 +326,16 @@ impl Serializer for Scalar<'_> {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self::SerializeTupleVariant, Stop> {
-        Err(Stop)
+    ) -> Result<Self::SerializeTupleVariant, NoText> {
+        Err(NoText)
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, Stop> {
-        Err(Stop)
+    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, NoText> {
+        Err(NoText)
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeStruct, Stop> {
-        Err(Stop)
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeStruct, NoText> {
+        Err(NoText)
     }
 
     fn serialize_struct_variant(
@@ -338,7 +344,7 @@ impl Serializer for Scalar<'_> {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self::SerializeStructVariant, Stop> {
-        Err(Stop)
+    ) -> Result<Self::SerializeStructVariant, NoText> {
+        Err(NoText)
     }
 }

@@ -83,12 +83,12 @@ impl Drop for DroppingGuard {
 }
 
 /// Takes over the value of an entry that is being dropped, while the thread has a [`DeferredDrops`].
-pub(crate) fn defer_drop(slot: &Arc<dyn ErasedValue>) {
+pub(crate) fn defer_drop(erased: &Arc<dyn ErasedValue>) {
     if DEPTH.get() == 0 {
         return;
     }
     // On a thread that is ending, the list may be gone, and the value is dropped at once.
-    let _ = DEFERRED.try_with(|deferred| deferred.borrow_mut().push(slot.clone()));
+    let _ = DEFERRED.try_with(|deferred| deferred.borrow_mut().push(erased.clone()));
     HAS_DEFERRED.set(true);
 }
 
@@ -118,9 +118,9 @@ mod tests {
     }
 
     fn defer_one() {
-        let slot: Arc<dyn ErasedValue> =
+        let erased: Arc<dyn ErasedValue> =
             Arc::new(CountedDrop(Freshness::new(0, std::time::Duration::ZERO, std::time::Duration::ZERO, 0)));
-        defer_drop(&slot);
+        defer_drop(&erased);
     }
 
     #[test]

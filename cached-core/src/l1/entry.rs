@@ -11,7 +11,7 @@ use std::{
 use crate::{
     base::clock::Nanos,
     coherence::validity::Validity,
-    key::Key,
+    key::OwnedKey,
     l1::{
         deferred_drops::defer_drop,
         eviction::{Ticket, Uses},
@@ -33,9 +33,10 @@ use crate::{
 pub(crate) struct Entry {
     /// Budget of the tier that the entry belongs to; it identifies that tier.
     memory: Arc<MemoryBudget>,
-    /// Time from which the value is due: a copy, so that a hit of the thread cache need not read the slot's.
+    /// Time from which the value is due: a copy, so that a hit of the thread cache need not read that of the
+    /// erased value.
     due: Nanos,
-    pub(crate) slot: Arc<dyn ErasedValue>,
+    pub(crate) erased: Arc<dyn ErasedValue>,
     /// Validity: the proof that the value is current.
     pub(crate) validity: Validity,
     /// Metrics of the function that the entry belongs to, so that a hit finds its counter.
@@ -44,9 +45,9 @@ pub(crate) struct Entry {
     is_retired: AtomicBool,
     /// Use count for the bound of the tier.
     uses: Uses,
-    /// Use count for the entry cap of the function.
+    /// Use count for the `max_entries` of the function.
     function_uses: Uses,
-    key: Key,
+    key: OwnedKey,
     /// Use counter of the key; `None` if the function keeps no keys warm.
     heat: Option<Arc<Heat>>,
     /// Revision of the value in the shared tier; zero if it is not there.
@@ -67,9 +68,9 @@ pub(crate) struct Entry {
 
 /// Arguments of [`Entry::new`].
 pub(crate) struct EntryParts {
-    pub(crate) key: Key,
+    pub(crate) key: OwnedKey,
     pub(crate) memory: Arc<MemoryBudget>,
-    pub(crate) slot: Arc<dyn ErasedValue>,
+    pub(crate) erased: Arc<dyn ErasedValue>,
     pub(crate) validity: Validity,
     pub(crate) revision: Revision,
     pub(crate) backoff_until: Nanos,
@@ -80,13 +81,13 @@ pub(crate) struct EntryParts {
 
 impl Entry {
     pub(crate) fn new(parts: EntryParts) -> Self {
-        let EntryParts { key, memory, slot, validity, revision, backoff_until, function, heat, weight } =
+        let EntryParts { key, memory, erased, validity, revision, backoff_until, function, heat, weight } =
             parts;
         Self {
-            due: slot.freshness().due(),
+            due: erased.freshness().due(),
             key,
             memory,
-            slot,
+            erased,
             validity,
             is_retired: AtomicBool::new(false),
             uses: Uses::default(),
@@ -103,7 +104,7 @@ impl Entry {
         }
     }
 
-    pub(crate) fn key(&self) -> &Key {
+    pub(crate) fn key(&self) -> &OwnedKey {
         &self.key
     }
 
@@ -138,7 +139,7 @@ impl Entry {
         &self.function_uses
     }
 
-    /// Counts a use for the eviction policy of the tier and, if the function has an entry cap, for
+    /// Counts a use for the eviction policy of the tier and, if the function has `max_entries`, for
     /// its list.
     #[inline]
     pub(crate) fn touch(&self, has_entry_cap: bool) {
@@ -219,7 +220,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        defer_drop(&self.slot);
+        defer_drop(&self.erased);
         if *self.is_counted_retired.get_mut() {
             self.memory.retired_bytes.fetch_sub(self.weight.into(), Ordering::Relaxed);
         }

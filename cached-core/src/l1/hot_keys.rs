@@ -27,7 +27,7 @@ use tokio::{runtime::Handle, sync::Notify};
 
 use crate::{
     base::clock::{Nanos, nanos},
-    key::{BuildPrehashed, Key},
+    key::{BuildPrehashed, OwnedKey},
     l1::{entry::Entry, heat::Heat},
     spec::FunctionSpec,
     value::{
@@ -68,8 +68,8 @@ impl HotKeys {
 pub(crate) trait Renewer: Send + Sync {
     fn spec(&self) -> &FunctionSpec;
 
-    /// Returns whether a slot of this function holds a value, and not an error.
-    fn is_value(&self, slot: &dyn ErasedValue) -> bool;
+    /// Returns whether `erased` is a value of this function, and not an error.
+    fn is_value(&self, erased: &dyn ErasedValue) -> bool;
 
     /// Starts to load the value again, unless another process has.
     fn load(&self, entry: Arc<Entry>, runtime: &Handle) -> LoadStart;
@@ -112,11 +112,11 @@ impl FunctionHotKeys {
 
     /// Returns the use counter for an entry of `key`, which replaces the one that has the counter `before`.
     ///
-    /// The dates of a `new` value reschedule a key that is in the pool. The uses of any other key are halved
+    /// The lifespan of a `new` value reschedule a key that is in the pool. The uses of any other key are halved
     /// at a new value.
     pub(crate) fn heat_for(
         &self,
-        key: &Key,
+        key: &OwnedKey,
         before: Option<Arc<Heat>>,
         new: Option<&Freshness>,
     ) -> Arc<Heat> {
@@ -173,7 +173,7 @@ impl FunctionHotKeys {
 
 /// A key that may enter the pool.
 pub(crate) struct Candidate<'a> {
-    pub(crate) key: &'a Key,
+    pub(crate) key: &'a OwnedKey,
     pub(crate) heat: &'a Arc<Heat>,
     pub(crate) freshness: &'a Freshness,
     pub(crate) renewer: Arc<dyn Renewer>,
@@ -185,15 +185,15 @@ pub(crate) struct HotPool {
     max_keys: usize,
     /// Number of uses that a key must exceed to enter.
     threshold: Arc<AtomicU32>,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     /// Notified when the earliest scheduled time changes, and when the task has to check on the cache.
     pub(crate) changed: Notify,
 }
 
 #[derive(Default)]
-struct State {
-    members: HashMap<Key, Member, BuildPrehashed>,
-    schedule: BTreeMap<Plan, Key>,
+struct PoolState {
+    members: HashMap<OwnedKey, Member, BuildPrehashed>,
+    schedule: BTreeMap<Plan, OwnedKey>,
     next_number: u64,
     /// Set when the task is about to end.
     is_closed: bool,
@@ -223,7 +223,7 @@ impl Member {
 /// A key that is to be renewed.
 #[derive(Clone)]
 pub(crate) struct Due {
-    pub(crate) key: Key,
+    pub(crate) key: OwnedKey,
     pub(crate) renewer: Arc<dyn Renewer>,
     plan: Plan,
 }
@@ -234,12 +234,12 @@ impl HotPool {
         Self { max_keys, threshold, state, changed }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the heat of a key in the pool, and reschedules the key if there is a new value.
-    fn heat_for(&self, key: &Key, new: Option<&Freshness>) -> Option<Arc<Heat>> {
+    fn heat_for(&self, key: &OwnedKey, new: Option<&Freshness>) -> Option<Arc<Heat>> {
         let mut state = self.state();
         let heat = state.members.get(key)?.heat.clone();
         let is_earliest = new.is_some_and(|freshness| state.schedule(key, freshness.renewal_time(random())));
@@ -335,7 +335,7 @@ impl HotPool {
     }
 
     /// Removes a key that is not renewed any more. The member is to be dropped where no lock is held.
-    pub(crate) fn remove(&self, key: &Key) -> Option<Member> {
+    pub(crate) fn remove(&self, key: &OwnedKey) -> Option<Member> {
         self.threshold.store(0, Ordering::Relaxed);
         self.state().remove(key)
     }
@@ -350,9 +350,9 @@ impl Drop for HotPool {
     }
 }
 
-impl State {
+impl PoolState {
     /// Schedules a key for `moment`. Returns whether that is the earliest scheduled time.
-    fn schedule(&mut self, key: &Key, moment: Nanos) -> bool {
+    fn schedule(&mut self, key: &OwnedKey, moment: Nanos) -> bool {
         let Some(member) = self.members.get_mut(key) else { return false };
         self.schedule.remove(&member.plan);
         member.plan = (moment, self.next_number);
@@ -361,7 +361,7 @@ impl State {
         self.schedule.first_key_value().is_some_and(|(first, _)| *first == member.plan)
     }
 
-    fn remove(&mut self, key: &Key) -> Option<Member> {
+    fn remove(&mut self, key: &OwnedKey) -> Option<Member> {
         let member = self.members.remove(key)?;
         self.schedule.remove(&member.plan);
         member.heat.set_in_pool(false);

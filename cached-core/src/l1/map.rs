@@ -10,11 +10,11 @@ use std::sync::Arc;
 use moka::sync::Cache;
 
 use crate::{
-    key::{BuildPrehashed, Key, KeyRef},
+    key::{BuildPrehashed, KeyRef, OwnedKey},
     l1::{deferred_drops::DeferredDrops, entry::Entry},
 };
 
-pub(crate) struct Map(Cache<Key, Arc<Entry>, BuildPrehashed>);
+pub(crate) struct Map(Cache<OwnedKey, Arc<Entry>, BuildPrehashed>);
 
 impl Map {
     pub(crate) fn new() -> Self {
@@ -33,7 +33,7 @@ impl Map {
         self.0.contains_key(&key)
     }
 
-    pub(crate) fn insert(&self, key: Key, entry: Arc<Entry>) {
+    pub(crate) fn insert(&self, key: OwnedKey, entry: Arc<Entry>) {
         let _deferred = DeferredDrops::begin();
         self.0.insert(key, entry);
     }

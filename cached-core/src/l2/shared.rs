@@ -30,7 +30,7 @@ use crate::{
         codec::{CodecId, Format},
         envelope::{self, Expect, Header, Limits, TagGeneration, Unreadable},
         erased::{ErasedValue, Freshness},
-        policy::{Dates, Encoded, Encoder, ValuePolicy},
+        policy::{Encoded, Encoder, Lifespan, ValuePolicy},
     },
 };
 
@@ -101,7 +101,7 @@ pub(crate) enum OpenedRecord {
 
 /// A value of the shared tier, with the generations that its tags had when it was loaded.
 pub(crate) struct OpenedValue {
-    pub(crate) slot: Arc<dyn ErasedValue>,
+    pub(crate) erased: Arc<dyn ErasedValue>,
     pub(crate) tags: Vec<TagGeneration>,
 }
 
@@ -208,15 +208,15 @@ impl Shared {
             return Ok(None);
         }
         let (remaining, stale) = (left.saturating_sub(stale_for), left.min(stale_for));
-        let dates = Dates { now, age, remaining, stale };
+        let lifespan = Lifespan { now, age, remaining, stale };
         if opened.header.is_stub {
-            return Ok(Some(OpenedRecord::Stub(policy.stub_freshness(dates))));
+            return Ok(Some(OpenedRecord::Stub(policy.stub_freshness(lifespan))));
         }
         let format = self.format.with_id(CodecId(opened.header.codec)).ok_or(Unreadable::OtherCodec)?;
         // The decoder is the user's code.
-        let decode = || policy.decode(&opened.payload, opened.header.is_empty, &format, dates);
+        let decode = || policy.decode(&opened.payload, opened.header.is_empty, &format, lifespan);
         match catch_unwind(AssertUnwindSafe(decode)) {
-            Ok(Ok(slot)) => Ok(Some(OpenedRecord::Value(OpenedValue { slot, tags: opened.header.tags }))),
+            Ok(Ok(erased)) => Ok(Some(OpenedRecord::Value(OpenedValue { erased, tags: opened.header.tags }))),
             _ => Err(Unreadable::Undecodable),
         }
     }

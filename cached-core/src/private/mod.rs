@@ -52,7 +52,7 @@ pub use crate::{
     spec::FunctionSpec,
     value::{
         erased::{ErasedValue, Failure, Freshness, Value},
-        policy::{Dates, Encoder, LoadContext, LoadedValue, Sharing, TypedPolicy, ValuePolicy, Words},
+        policy::{Encoder, ErrorText, Lifespan, LoadContext, LoadedValue, Sharing, TypedPolicy, ValuePolicy},
     },
     warm::report::Warmed,
 };

@@ -249,7 +249,7 @@ impl FunctionMetrics {
         FunctionStats {
             function: self.name.to_owned(),
             hit: self.hit_latency.snapshot(),
-            look: of(&self.lookup_latency),
+            lookup: of(&self.lookup_latency),
             load: of(&self.load_latency),
             ..self.counters.function_stats()
         }

@@ -104,7 +104,7 @@ metrics! {
         "Values that were kept in this process only, because the shared tier cannot hold them";
     HIT_SECONDS: Histogram "cached_aside_hit_seconds" ["function"]
         "Durations of hits in the in-process tier, sampled one in 64";
-    LOOKUP_SECONDS: Histogram "cached_aside_look_seconds" ["function"]
+    LOOKUP_SECONDS: Histogram "cached_aside_lookup_seconds" ["function"]
         "Durations of lookups in the shared tier";
     LOAD_SECONDS: Histogram "cached_aside_load_seconds" ["function"] "Durations of loads";
     L1_ENTRIES: Gauge "cached_aside_l1_entries" ["namespace"] "Entries in the in-process tier";

@@ -28,7 +28,7 @@ pub const SPANS: &[SpanInfo] = &[
         outcomes: &["ok", "error", "returned", "panic", "cancelled"],
     },
     SpanInfo {
-        name: "cached_aside.look",
+        name: "cached_aside.lookup",
         level: "debug",
         outcomes: &["value", "absent", "leased", "error", "cancelled"],
     },
@@ -96,7 +96,7 @@ mod on {
         }
 
         pub(crate) fn lookup(function: &'static str) -> Self {
-            span!(DEBUG, "cached_aside.look", function)
+            span!(DEBUG, "cached_aside.lookup", function)
         }
 
         pub(crate) fn fill(function: &'static str) -> Self {

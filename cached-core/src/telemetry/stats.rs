@@ -63,7 +63,7 @@ macro_rules! counters {
             /// available. A hit in the thread cache encodes its key before that reading.
             pub hit: Latency,
             /// Latencies of lookups in the shared tier, each of which is one round trip.
-            pub look: Latency,
+            pub lookup: Latency,
             /// Latencies of runs of the function's body that came to an end.
             pub load: Latency,
         }

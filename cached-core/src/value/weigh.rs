@@ -27,17 +27,17 @@ const WORD: usize = size_of::<usize>();
 
 /// Error of the value's own `Serialize` implementation.
 #[derive(Debug)]
-struct Stop;
+struct Unserializable;
 
-impl fmt::Display for Stop {
+impl fmt::Display for Unserializable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the value cannot be serialized")
     }
 }
 
-impl std::error::Error for Stop {}
+impl std::error::Error for Unserializable {}
 
-impl ser::Error for Stop {
+impl ser::Error for Unserializable {
     fn custom<T: fmt::Display>(_: T) -> Self {
         Self
     }
@@ -67,13 +67,13 @@ impl Weigher<'_> {
 
     /// Counts a part that lies inside its parent.
     #[inline]
-    fn inline<T: Serialize + ?Sized>(&mut self, part: &T) -> Result<(), Stop> {
+    fn inline<T: Serialize + ?Sized>(&mut self, part: &T) -> Result<(), Unserializable> {
         part.serialize(Weigher { total: self.total, on_heap: self.on_heap })
     }
 
     /// Counts a part that lies in its parent's allocation.
     #[inline]
-    fn element<T: Serialize + ?Sized>(&mut self, part: &T) -> Result<(), Stop> {
+    fn element<T: Serialize + ?Sized>(&mut self, part: &T) -> Result<(), Unserializable> {
         part.serialize(Weigher { total: self.total, on_heap: true })
     }
 }
@@ -88,7 +88,7 @@ impl fmt::Write for Weigher<'_> {
 macro_rules! sized {
     ($($method:ident($($ty:ty)?) = $size:expr;)*) => {$(
         #[inline]
-        fn $method(self $(, _: $ty)?) -> Result<(), Stop> {
+        fn $method(self $(, _: $ty)?) -> Result<(), Unserializable> {
             self.add_own_size($size);
             Ok(())
         }
@@ -97,7 +97,7 @@ macro_rules! sized {
 
 impl Serializer for Weigher<'_> {
     type Ok = ();
-    type Error = Stop;
+    type Error = Unserializable;
     type SerializeSeq = Self;
     type SerializeTuple = Self;
     type SerializeTupleStruct = Self;
@@ -132,34 +132,34 @@ impl Serializer for Weigher<'_> {
     }
 
     #[inline]
-    fn serialize_str(self, v: &str) -> Result<(), Stop> {
+    fn serialize_str(self, v: &str) -> Result<(), Unserializable> {
         self.add_own_size(HEADER).add(v.len());
         Ok(())
     }
 
     #[inline]
-    fn serialize_bytes(self, v: &[u8]) -> Result<(), Stop> {
+    fn serialize_bytes(self, v: &[u8]) -> Result<(), Unserializable> {
         self.add_own_size(HEADER).add(v.len());
         Ok(())
     }
 
-    fn collect_str<T: fmt::Display + ?Sized>(mut self, v: &T) -> Result<(), Stop> {
-        fmt::write(&mut self, format_args!("{v}")).map_err(|_| Stop)
+    fn collect_str<T: fmt::Display + ?Sized>(mut self, v: &T) -> Result<(), Unserializable> {
+        fmt::write(&mut self, format_args!("{v}")).map_err(|_| Unserializable)
     }
 
     #[inline]
-    fn serialize_some<T: Serialize + ?Sized>(mut self, v: &T) -> Result<(), Stop> {
+    fn serialize_some<T: Serialize + ?Sized>(mut self, v: &T) -> Result<(), Unserializable> {
         self.inline(v)
     }
 
     #[inline]
-    fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<(), Stop> {
+    fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<(), Unserializable> {
         self.add_own_size(WORD);
         Ok(())
     }
 
     #[inline]
-    fn serialize_newtype_struct<T>(mut self, _: &'static str, v: &T) -> Result<(), Stop>
+    fn serialize_newtype_struct<T>(mut self, _: &'static str, v: &T) -> Result<(), Unserializable>
     where
         T: Serialize + ?Sized,
     {
@@ -167,7 +167,13 @@ impl Serializer for Weigher<'_> {
     }
 
     #[inline]
-    fn serialize_newtype_variant<T>(self, _: &'static str, _: u32, _: &'static str, v: &T) -> Result<(), Stop>
+    fn serialize_newtype_variant<T>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        v: &T,
+    ) -> Result<(), Unserializable>
     where
         T: Serialize + ?Sized,
     {
@@ -175,17 +181,17 @@ impl Serializer for Weigher<'_> {
     }
 
     #[inline]
-    fn serialize_seq(self, _: Option<usize>) -> Result<Self, Stop> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<Self, Unserializable> {
         Ok(self.add_own_size(HEADER))
     }
 
     #[inline]
-    fn serialize_tuple(self, _: usize) -> Result<Self, Stop> {
+    fn serialize_tuple(self, _: usize) -> Result<Self, Unserializable> {
         Ok(self)
     }
 
     #[inline]
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, Stop> {
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, Unserializable> {
         Ok(self)
     }
 
@@ -196,17 +202,17 @@ impl Serializer for Weigher<'_> {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self, Stop> {
+    ) -> Result<Self, Unserializable> {
         Ok(self.add_own_size(WORD))
     }
 
     #[inline]
-    fn serialize_map(self, _: Option<usize>) -> Result<Self, Stop> {
+    fn serialize_map(self, _: Option<usize>) -> Result<Self, Unserializable> {
         Ok(self.add_own_size(HEADER))
     }
 
     #[inline]
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, Stop> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, Unserializable> {
         Ok(self)
     }
 
@@ -217,7 +223,7 @@ impl Serializer for Weigher<'_> {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self, Stop> {
+    ) -> Result<Self, Unserializable> {
         Ok(self.add_own_size(WORD))
     }
 }
@@ -226,17 +232,17 @@ macro_rules! parts {
     ($($trait:ident { $($method:ident($($name:ty)?) = $part:ident;)+ })*) => {$(
         impl ser::$trait for Weigher<'_> {
             type Ok = ();
-            type Error = Stop;
+            type Error = Unserializable;
 
             $(
                 #[inline]
-                fn $method<T: Serialize + ?Sized>(&mut self, $(_: $name,)? v: &T) -> Result<(), Stop> {
+                fn $method<T: Serialize + ?Sized>(&mut self, $(_: $name,)? v: &T) -> Result<(), Unserializable> {
                     self.$part(v)
                 }
             )+
 
             #[inline]
-            fn end(self) -> Result<(), Stop> {
+            fn end(self) -> Result<(), Unserializable> {
                 Ok(())
             }
         }

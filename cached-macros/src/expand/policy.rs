@@ -40,7 +40,7 @@ fn policy(input: &Input) -> TokenStream {
     let output = &input.function.output;
     let policy = local("__cached_policy");
     let (empty, sharing, heap) = (local("__cached_empty"), local("__cached_sharing"), local("__cached_heap"));
-    let words = local("__cached_words");
+    let words = local("__cached_error_text");
 
     // The tokens of each option have the span of its value, to which type errors then point.
     let setter = |name: &str, arguments: &TokenStream, at: Span| {
@@ -135,7 +135,7 @@ fn policy(input: &Input) -> TokenStream {
         let #policy = #krate::__private::Probe::<#output>::new().__cached_kind();
         let #empty = #krate::__private::value_of(&#policy).__cached_empty();
         let #sharing = #krate::__private::error_of(&#policy).__cached_sharing();
-        let #words = (&#krate::__private::error_of(&#policy)).__cached_words();
+        let #words = (&#krate::__private::error_of(&#policy)).__cached_error_text();
         let #policy = #policy.empty_if(#empty).share_errors(#sharing, #words);
         #ttl
         #ttl_from

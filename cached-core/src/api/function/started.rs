@@ -24,8 +24,8 @@ pub struct Started<R>(Stage<R, Box<Missed<R>>>);
 impl<R> Started<R> {
     /// Writes the key, and for a plain call looks into L1.
     ///
-    /// `restore` converts a slot to the return value. Each function has a closure type of its own for it, and
-    /// thereby a copy of this code of its own.
+    /// `restore` converts an erased value to the return value. Each function has a closure type of its own for
+    /// it, and thereby a copy of this code of its own.
     #[allow(
         clippy::inline_always,
         reason = "the compiler then folds the constant fields of the `FunctionSpec`"
@@ -39,7 +39,7 @@ impl<R> Started<R> {
         restore: impl Fn(&dyn ErasedValue) -> Option<R>,
     ) -> Self {
         let absent = match intent {
-            Intent::Plain => match hit(cache, call_spec.spec, parts, |entry| restore(&*entry.slot)) {
+            Intent::Plain => match hit(cache, call_spec.spec, parts, |entry| restore(&*entry.erased)) {
                 Ok(value) => return Self(Stage::Hit(value)),
                 Err(absent) => absent,
             },
@@ -64,7 +64,7 @@ impl<R> Started<R> {
         restore: impl Fn(&dyn ErasedValue) -> Option<R>,
     ) -> Self {
         let take =
-            |entry: &Arc<Entry>| Some((restore(&*entry.slot)?, entry.add_heat().then(|| entry.clone())));
+            |entry: &Arc<Entry>| Some((restore(&*entry.erased)?, entry.add_heat().then(|| entry.clone())));
         let absent = match intent {
             Intent::Plain => match hit(cache, call_spec.spec, parts, take) {
                 Ok((value, None)) => return Self(Stage::Hit(value)),

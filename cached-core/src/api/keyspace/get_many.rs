@@ -44,7 +44,7 @@ where
         for key in keys {
             let entry_key = if self.is_off() { None } else { self.prepare(key).entry_key.ok() };
             let value = entry_key.and_then(|entry_key| match self.lookup_l1(&entry_key) {
-                Some(slot) => policy.restore(&*slot),
+                Some(erased) => policy.restore(&*erased),
                 None if !entry_key.is_shared => None,
                 None => {
                     // Only the leader of a flight may fill L1. Otherwise the fill could overtake an
@@ -54,11 +54,11 @@ where
                         _ => None,
                     };
                     // A value may have been stored between the look into L1 and the lead.
-                    let slot = self.lookup_l1(&entry_key);
-                    if slot.is_none() {
+                    let erased = self.lookup_l1(&entry_key);
+                    if erased.is_none() {
                         queries.push(KeyQuery { index: values.len(), entry_key, leader });
                     }
-                    slot.and_then(|slot| policy.restore(&*slot))
+                    erased.and_then(|erased| policy.restore(&*erased))
                 }
             });
             values.push(value);
@@ -74,13 +74,13 @@ where
             found.extend(SharedLookup::find_many(shared, chunk, &policy, function, budget).await);
         }
         for (KeyQuery { index, entry_key, leader }, found) in queries.into_iter().zip(found) {
-            let Some(FoundValue { slot, validity, revision, .. }) = found else { continue };
-            values[index] = policy.restore(&*slot);
+            let Some(FoundValue { erased, validity, revision, .. }) = found else { continue };
+            values[index] = policy.restore(&*erased);
             self.cache.report(Count::HitL2, &self.spec, entry_key.key.as_ref());
             if let Some(leader) = leader {
                 let (l1, key) = (self.cache.l1(), &entry_key.key);
-                leader.land_if_valid(validity, slot.clone(), |validity| {
-                    l1.insert(&self.spec, key, slot, validity, revision);
+                leader.land_if_valid(validity, erased.clone(), |validity| {
+                    l1.insert(&self.spec, key, erased, validity, revision);
                 });
                 l1.report_evictions();
             }

@@ -31,6 +31,7 @@ use crate::{
     },
     error::Error,
     key::{Part, entry_key::EntryKey},
+    l1::entry::Entry,
     spec::FunctionSpec,
     telemetry::stats::Count,
     tier::Tier,
@@ -131,12 +132,14 @@ where
     }
 
     /// Returns whether a tier has the value; `false` if the shared tier fails.
+    ///
+    /// The shared tier is asked for the key alone, so a value that cannot be read as a `V` counts as well.
     pub async fn exists(&self, key: &K) -> bool {
         let Ok(entry_key) = self.prepare(key).entry_key else { return false };
         if self.is_off() {
             return false;
         }
-        if let L1Lookup::Fresh(..) = self.cache.lookup(&self.spec, entry_key.key.as_ref()) {
+        if self.usable_entry(&entry_key).is_some() {
             return true;
         }
         let shared = self.cache.shared();
@@ -155,14 +158,21 @@ where
         self.prepare(key).entry_key.map(|entry_key| entry_key.shared_key.text)
     }
 
-    /// Returns the fresh value in L1.
+    /// Returns the value in L1, if it may be served, and counts the hit.
     fn lookup_l1(&self, entry_key: &EntryKey) -> Option<Arc<dyn ErasedValue>> {
+        let entry = self.usable_entry(entry_key)?;
+        let is_fresh = entry.erased.freshness().is_fresh(self.cache.clock().now());
+        let count = if is_fresh { Count::HitL1 } else { Count::Stale };
+        self.cache.report(count, &self.spec, entry_key.key.as_ref());
+        Some(entry.erased.clone())
+    }
+
+    /// Returns the entry of L1 that [`get`](Self::get) would serve without asking the shared tier.
+    fn usable_entry(&self, entry_key: &EntryKey) -> Option<Arc<Entry>> {
         match self.cache.lookup(&self.spec, entry_key.key.as_ref()) {
-            L1Lookup::Fresh(entry, _) => {
-                self.cache.report(Count::HitL1, &self.spec, entry_key.key.as_ref());
-                Some(entry.slot.clone())
-            }
-            L1Lookup::Due(_) | L1Lookup::Suspect(_) | L1Lookup::Nothing => None,
+            L1Lookup::Fresh(entry, _) => Some(entry),
+            L1Lookup::Due(entry) => Some(entry).filter(|entry| self.cache.may_serve(&self.spec, entry)),
+            L1Lookup::Suspect(_) | L1Lookup::Nothing => None,
         }
     }
 

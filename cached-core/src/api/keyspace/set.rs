@@ -79,12 +79,12 @@ where
         let policy = self.plain_policy();
         let loaded = policy.split_result(value, &LoadContext::new(self.cache.clock(), Some(self.ttl)));
         let clock = self.cache.clock();
-        let value = loaded.slot.zip(loaded.ttl).map(|(slot, ttl)| {
-            (slot, Life { start: clock.now(), ttl, stale: Duration::ZERO, spare: Duration::ZERO })
+        let value = loaded.erased.zip(loaded.ttl).map(|(erased, ttl)| {
+            (erased, Life { start: clock.now(), ttl, stale: Duration::ZERO, spare: Duration::ZERO })
         });
         let mut bytes = None;
-        if let (Some((slot, life)), true) = (&value, self.is_shared() && entry_key.is_shared)
-            && let Some(encoder) = policy.encoder(slot)
+        if let (Some((erased, life)), true) = (&value, self.is_shared() && entry_key.is_shared)
+            && let Some(encoder) = policy.encoder(erased)
         {
             let shared = self.cache.shared();
             let fill = Fill { encoder, created_ms: clock.wall_ms(), life: *life };

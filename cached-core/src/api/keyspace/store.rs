@@ -153,11 +153,11 @@ impl Store {
 
     /// Stores a value in L1, and supersedes the flight of its key.
     fn store_in_l1(&self, encoded: EncodedValue, validity: Validity, revision: u64) {
-        let EncodedValue { entry_key, value: Some((slot, _)), .. } = encoded else { return };
+        let EncodedValue { entry_key, value: Some((erased, _)), .. } = encoded else { return };
         let key = &entry_key.key;
         self.cache
             .flights()
-            .supersede(key, || self.cache.l1().insert(&self.spec, key, slot, validity, revision));
+            .supersede(key, || self.cache.l1().insert(&self.spec, key, erased, validity, revision));
         self.cache.l1().report_evictions();
     }
 }

@@ -60,26 +60,26 @@ impl Publication {
             // L2 takes part in other calls of this key, and reports no change to a load that did not ask it.
             Some(validity) if self.skips_l2 => self.deliver_within_bound(validity),
             Some(validity) => self.deliver_if_valid(validity),
-            None => self.leader.reject(self.slot),
+            None => self.leader.reject(self.erased),
         }
     }
 
     /// Delivers the value, unless a follower may have joined after an invalidation.
     async fn deliver_unless_changed(self, fill_right: &FillRight) {
         let Some(validity) = self.claim_value_tags(fill_right).await else {
-            return self.leader.reject(self.slot);
+            return self.leader.reject(self.erased);
         };
         // An invalidation from here on supersedes the flight.
         self.leader.bind(&validity);
         let is_unchanged = match self.check_for_changes(&validity).await {
-            ChangeCheck::Changed => return self.leader.reject(self.slot),
+            ChangeCheck::Changed => return self.leader.reject(self.erased),
             ChangeCheck::Unchanged | ChangeCheck::Outage => Some(true),
             ChangeCheck::Unreported => self.is_right_intact(fill_right).await,
             ChangeCheck::Unknown => None,
         };
         match is_unchanged {
             Some(true) => self.deliver_if_valid(validity),
-            Some(false) => self.leader.reject(self.slot),
+            Some(false) => self.leader.reject(self.erased),
             None => self.deliver_within_bound(validity),
         }
     }
@@ -122,11 +122,11 @@ impl Publication {
         if validity.is_valid_at(self.cache.clock().now(), bound) {
             self.deliver_if_valid(validity);
         } else {
-            self.leader.reject(self.slot);
+            self.leader.reject(self.erased);
         }
     }
 
     fn deliver_if_valid(self, validity: Validity) {
-        self.leader.land_if_valid(validity, self.slot, |_| ());
+        self.leader.land_if_valid(validity, self.erased, |_| ());
     }
 }

@@ -58,8 +58,8 @@ use crate::{
 const MAX_BACKGROUND_JOBS: usize = 4096;
 
 /// Result of a load: a value, or an error that can be shared.
-pub(super) struct Loaded {
-    pub(super) slot: Arc<dyn ErasedValue>,
+pub(super) struct LoadResult {
+    pub(super) erased: Arc<dyn ErasedValue>,
     /// Time for which the result may be stored; `None` if it must not be.
     pub(super) ttl: Option<Duration>,
     pub(super) is_error: bool,
@@ -79,19 +79,20 @@ pub(super) fn publish<R>(
     context: Box<CallContext<R>>,
     leader: Leader,
     fill_right: FillRight,
-    loaded: Loaded,
+    loaded: LoadResult,
 ) -> Option<Rest> {
-    let Loaded { slot, ttl, is_error, had_fallback, log_position } = loaded;
-    let ended = if is_error { Ended::Error(context.shared_error(&*slot, &fill_right)) } else { Ended::Value };
+    let LoadResult { erased, ttl, is_error, had_fallback, log_position } = loaded;
+    let ended =
+        if is_error { Ended::Error(context.shared_error(&*erased, &fill_right)) } else { Ended::Value };
     let hasher = &*context.cache.shared().hasher;
     // The tags of a value that is not stored matter only to followers.
     let needs_tags = ttl.is_some() || (!is_error && leader.is_followed());
     let tags = if needs_tags || !context.policy.has_value_tags() {
-        context.policy.value_tags(&*slot, hasher)
+        context.policy.value_tags(&*erased, hasher)
     } else {
         None
     };
-    let encoder = if is_error { None } else { context.policy.encoder(&slot) };
+    let encoder = if is_error { None } else { context.policy.encoder(&erased) };
     let stale = context.policy.stale();
     let is_renewed = context.policy.has_early_renewal() || context.spec.warm_keys() > 0;
     let CallContext { cache, spec, entry_key, terms, .. } = *context;
@@ -101,7 +102,7 @@ pub(super) fn publish<R>(
     // The call asked for a new load, so the value in L2 is older.
     let is_newer = !terms.read && !is_error && uses_l2;
     let skips_l2 = entry_key.is_shared && !terms.shared && cache.mode() == Mode::On;
-    let publication = Publication { cache, spec, entry_key, leader, slot, value_tags, is_newer, skips_l2 };
+    let publication = Publication { cache, spec, entry_key, leader, erased, value_tags, is_newer, skips_l2 };
 
     let (Some(ttl), Some(_)) = (ttl, tags) else {
         // Not to be stored. That includes a value with unknown tags, which could not be invalidated.
@@ -129,9 +130,10 @@ pub(super) fn publish<R>(
     let fill = encoder.map(|encoder| Fill { encoder, created_ms: shared.clock.wall_ms(), life });
     publication.leader.begin_landing();
     run_in_background(&publication.cache.clone(), async move {
+        let (cache, outdated) = (publication.cache.clone(), publication.outdated_entry_key());
         match (fill_right, fill) {
             (FillRight::Everywhere(lease), Some(fill)) if !is_overloaded => {
-                Box::pin(publication.publish_with_lease(lease, fill)).await;
+                return Box::pin(publication.publish_with_lease(lease, fill)).await;
             }
             (FillRight::Everywhere(lease), Some(_)) => publication.publish_without_fill(lease),
             (fill_right, Some(_)) if is_overloaded => {
@@ -157,14 +159,15 @@ pub(super) fn publish<R>(
                 publication.store_in_l1(validity, 0);
             }
         }
+        cache.enqueue_removal(outdated);
     })
 }
 
 impl<R> CallContext<R> {
     /// Returns the text of an error for other processes, if callers there can have waited for this load.
-    fn shared_error(&self, slot: &dyn ErasedValue, fill_right: &FillRight) -> Option<SharedLoadError> {
+    fn shared_error(&self, erased: &dyn ErasedValue, fill_right: &FillRight) -> Option<SharedLoadError> {
         let is_awaited = matches!(fill_right, FillRight::Everywhere(_)) && !self.spec.coalesces_locally();
-        if is_awaited { self.policy.shared_error(slot) } else { None }
+        if is_awaited { self.policy.shared_error(erased) } else { None }
     }
 }
 

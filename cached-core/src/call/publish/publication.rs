@@ -19,7 +19,7 @@ pub(super) struct Publication {
     pub(super) spec: FunctionSpec,
     pub(super) entry_key: EntryKey,
     pub(super) leader: Leader,
-    pub(super) slot: Arc<dyn ErasedValue>,
+    pub(super) erased: Arc<dyn ErasedValue>,
     pub(super) value_tags: ValueTags,
     /// The value is newer than the one in L2, which must be removed if this one is not stored there.
     pub(super) is_newer: bool,
@@ -32,9 +32,9 @@ impl Publication {
     ///
     /// The value is not stored if an invalidation has ended `validity` or superseded the flight.
     pub(super) fn store_in_l1(self, validity: Validity, revision: u64) {
-        let Self { cache, spec, entry_key, leader, slot, .. } = self;
-        let fill = |validity| cache.l1().insert(&spec, &entry_key.key, slot.clone(), validity, revision);
-        let stored = leader.land_if_valid(validity, slot.clone(), fill);
+        let Self { cache, spec, entry_key, leader, erased, .. } = self;
+        let fill = |validity| cache.l1().insert(&spec, &entry_key.key, erased.clone(), validity, revision);
+        let stored = leader.land_if_valid(validity, erased.clone(), fill);
         cache.l1().report_evictions();
         cache.report(if stored { Count::Fill } else { Count::RejectedFill }, &spec, entry_key.key.as_ref());
     }
@@ -48,21 +48,21 @@ impl Publication {
     /// Rejects the value: only the caller of the load gets it, and followers start over.
     pub(super) fn reject(self) {
         self.cache.report(Count::RejectedFill, &self.spec, self.entry_key.key.as_ref());
-        self.leader.reject(self.slot);
+        self.leader.reject(self.erased);
     }
 
     /// Delivers the value to the followers, and does not store it. Returns `None`.
     pub(super) fn land(self) -> Option<Self> {
-        self.leader.land(self.slot, || ());
+        self.leader.land(self.erased, || ());
         None
     }
 
     /// Ends the flight if it has no followers. Otherwise returns the publication, which is still to be
     /// delivered.
     pub(super) fn land_unfollowed(self) -> Option<Self> {
-        let Self { leader, slot, .. } = self;
-        let leader = leader.land_unfollowed(&slot)?;
-        Some(Self { leader, slot, ..self })
+        let Self { leader, erased, .. } = self;
+        let leader = leader.land_unfollowed(&erased)?;
+        Some(Self { leader, erased, ..self })
     }
 
     /// Returns the entry that must be removed from L2 if this value is not stored there.

@@ -1,6 +1,6 @@
 //! Bounded lists of entries: a policy under a lock.
 //!
-//! L1 has a list of all entries, bounded by bytes. A function with an entry cap has one of its own, in which
+//! L1 has a list of all entries, bounded by bytes. A function with `max_entries` has one of its own, in which
 //! each entry weighs 1.
 
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,7 +1,7 @@
 //! The store of the in-process tier: typed values in Moka, bounded by their bytes.
 //!
 //! Moka holds the entries, and the [policy](crate::l1::eviction::Policy) of this crate selects those that
-//! leave. A function with an entry cap has a second policy, for its own entries.
+//! leave. A function with `max_entries` has a second policy, for its own entries.
 //!
 //! Invariants:
 //!
@@ -42,7 +42,7 @@ use self::{
 use crate::{
     base::clock::Nanos,
     coherence::validity::Validity,
-    key::{Key, KeyHasher, KeyRef},
+    key::{KeyHasher, KeyRef, OwnedKey},
     l1::{
         deferred_drops::DeferredDrops,
         entry::{Entry, EntryParts, MemoryBudget},
@@ -66,7 +66,7 @@ pub(crate) struct L1 {
     map: Map,
     memory: Arc<MemoryBudget>,
     list: BoundedList<Arc<Entry>>,
-    /// List of each function with an entry cap, by its template.
+    /// List of each function with `max_entries`, by its template.
     function_lists: RwLock<HashMap<&'static str, Arc<BoundedList<Listed>>, foldhash::fast::RandomState>>,
     hot_keys: HotKeys,
     key_locks: [Mutex<()>; KEY_LOCKS],
@@ -125,7 +125,7 @@ impl L1 {
         if entry.is_retired() {
             entry = self.get_under_lock(key)?;
         }
-        if !entry.slot.freshness().is_usable(now) {
+        if !entry.erased.freshness().is_usable(now) {
             self.remove_entry(&entry);
             return None;
         }
@@ -134,7 +134,7 @@ impl L1 {
     }
 
     /// Returns whether there is an entry under `key`: see [`Map::has`].
-    pub(crate) fn has(&self, key: &Key) -> bool {
+    pub(crate) fn has(&self, key: &OwnedKey) -> bool {
         self.map.has(key.as_ref())
     }
 
@@ -153,23 +153,23 @@ impl L1 {
     pub(crate) fn insert(
         &self,
         spec: &FunctionSpec,
-        key: &Key,
-        slot: Arc<dyn ErasedValue>,
+        key: &OwnedKey,
+        erased: Arc<dyn ErasedValue>,
         validity: Validity,
         revision: Revision,
     ) {
         let _deferred = DeferredDrops::begin();
         let function = self.functions.metrics_of(spec).clone();
-        let weight = entry_weight(key, &validity, slot.freshness().weight);
+        let weight = entry_weight(key, &validity, erased.freshness().weight);
         let key_lock = self.lock_key(key.hash());
         let before = if self.has(key) { self.map.get(key.as_ref()) } else { None };
         if let Some(before) = &before {
             before.mark_removed();
         }
-        let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(&before.slot, &slot));
+        let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(&before.erased, &erased));
         let heat = (spec.warm_keys() > 0).then(|| {
             let before = before.as_ref().and_then(|before| before.heat().cloned());
-            self.hot_keys.of(spec.template()).heat_for(key, before, is_new.then(|| slot.freshness()))
+            self.hot_keys.of(spec.template()).heat_for(key, before, is_new.then(|| erased.freshness()))
         });
         // The same value with a new validity keeps its backoff.
         let backoff_until = before.as_ref().filter(|_| !is_new).map_or(0, |before| before.backoff_until());
@@ -177,7 +177,7 @@ impl L1 {
         let entry = Arc::new(Entry::new(EntryParts {
             key: key.clone(),
             memory: self.memory.clone(),
-            slot,
+            erased,
             validity,
             revision,
             backoff_until,

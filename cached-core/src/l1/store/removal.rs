@@ -6,12 +6,12 @@
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use crate::{
-    key::Key,
+    key::OwnedKey,
     l1::{deferred_drops::DeferredDrops, entry::Entry, store::L1, thread_cache},
 };
 
 impl L1 {
-    pub(crate) fn remove(&self, key: &Key) {
+    pub(crate) fn remove(&self, key: &OwnedKey) {
         let _deferred = DeferredDrops::begin();
         let key_lock = self.lock_key(key.hash());
         let before = self.map.get(key.as_ref());

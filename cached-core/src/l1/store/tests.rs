@@ -20,7 +20,7 @@ fn l1(max_bytes: u64) -> L1 {
     L1::new(max_bytes, &Arc::default(), &(Arc::new(Blake3) as _), &Arc::new(FunctionRegistry::new()))
 }
 
-fn key(number: usize) -> Key {
+fn key(number: usize) -> OwnedKey {
     KeyRef::encode(&mut Vec::new(), &SPEC, &Part(&number)).unwrap().owned()
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::{
     coherence::{epoch::Epoch, validity::Validity},
-    key::Key,
+    key::OwnedKey,
 };
 
 /// Bytes that Moka, the policy, the validity and the epoch of its name add to each entry.
@@ -26,7 +26,7 @@ pub(super) const TAG_EPOCH_BYTES: usize = 180;
 const NEW_TAG_REFERENCES: usize = 4;
 
 /// Returns the bytes of an entry with a value of `value_weight` bytes.
-pub(super) fn entry_weight(key: &Key, validity: &Validity, value_weight: usize) -> u32 {
+pub(super) fn entry_weight(key: &OwnedKey, validity: &Validity, value_weight: usize) -> u32 {
     let name_bytes =
         validity.epoch.name().len() + validity.tags.iter().map(|(tag, _)| tag_weight(tag)).sum::<usize>();
     u32::try_from(key.len() + name_bytes + value_weight + ENTRY_OVERHEAD).unwrap_or(u32::MAX)

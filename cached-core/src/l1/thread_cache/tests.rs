@@ -25,7 +25,7 @@ fn entry(memory: &Arc<MemoryBudget>, n: u32, weight: u32) -> Arc<Entry> {
     Arc::new(Entry::new(EntryParts {
         key: KeyRef::encode(&mut bytes, &SPEC, &Part(&n)).unwrap().owned(),
         memory: memory.clone(),
-        slot: Arc::new(Value { freshness, value: n }),
+        erased: Arc::new(Value { freshness, value: n }),
         validity: Validity { epoch: Epochs::new().current("x"), tags, feed, checked_at: 0 },
         revision: 0,
         backoff_until: 0,

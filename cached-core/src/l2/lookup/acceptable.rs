@@ -1,6 +1,6 @@
 //! The condition on a value that a lookup finds.
 //!
-//! The decision depends only on the dates, the revision and the time. So it needs neither a clock nor the
+//! The decision depends only on the lifespan, the revision and the time. So it needs neither a clock nor the
 //! tier. `classify` applies the condition to values of the tier, and `outage` to the entry of this process.
 
 use crate::{base::clock::Nanos, l2::lookup::SharedLookup, tier::Revision, value::erased::Freshness};
@@ -19,7 +19,7 @@ pub(crate) enum Acceptable {
 }
 
 impl Acceptable {
-    /// Returns whether a value with these dates is fresh enough.
+    /// Returns whether a value with this lifespan is fresh enough.
     pub(super) fn is_fresh_enough(self, freshness: &Freshness, now: Nanos) -> bool {
         match self {
             Self::Fresh => freshness.is_fresh(now),
@@ -30,7 +30,7 @@ impl Acceptable {
 }
 
 impl<R> SharedLookup<'_, R> {
-    /// Returns whether a value with this revision and these dates is acceptable.
+    /// Returns whether a value with this revision and this lifespan is acceptable.
     pub(super) fn is_acceptable(&self, freshness: &Freshness, revision: Revision, now: Nanos) -> bool {
         let is_known_revision = self.acceptable == Acceptable::Another(revision);
         !is_known_revision

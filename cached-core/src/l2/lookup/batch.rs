@@ -49,7 +49,9 @@ impl<R> SharedLookup<'_, R> {
             })
             .collect();
         let reply: Result<Found, _> = timed_lookup(shared, function, &lookups, &[], budget).await;
-        let Ok(Found { records, feed, .. }) = reply else {
+        // With another number of records, values would be taken for those of other keys.
+        let reply = reply.ok().filter(|found| found.records.len() == entry_keys.len());
+        let Some(Found { records, feed, .. }) = reply else {
             function.add(Count::SharedReadError);
             return nothing();
         };
@@ -63,18 +65,18 @@ impl<R> SharedLookup<'_, R> {
                 let opened = shared
                     .open(&entry_key.shared_key, &stored, policy, shared.clock.now())
                     .inspect_err(|_| function.add(Count::Unreadable));
-                let OpenedRecord::Value(OpenedValue { slot, tags }) = opened.ok()?? else { return None };
+                let OpenedRecord::Value(OpenedValue { erased, tags }) = opened.ok()?? else { return None };
                 if !tags.is_empty() {
                     // This call does not know the tags, and cannot check whether they are current.
                     return None;
                 }
                 let now = shared.clock.now();
-                if !slot.freshness().is_fresh(now) {
+                if !erased.freshness().is_fresh(now) {
                     return None;
                 }
                 let validity = Validity { feed: feed.clone(), ..validity };
                 Some(FoundValue {
-                    slot,
+                    erased,
                     validity,
                     revision: stored.revision,
                     read_at: now,

@@ -54,18 +54,18 @@ pub(super) enum Observed {
 }
 
 impl<R> SharedLookup<'_, R> {
-    /// Classifies a value by its dates and its revision.
+    /// Classifies a value by its lifespan and its revision.
     pub(super) fn classify(
         &self,
-        slot: Arc<dyn ErasedValue>,
+        erased: Arc<dyn ErasedValue>,
         validity: Validity,
         revision: Revision,
         now: Nanos,
     ) -> Observed {
-        if !self.is_acceptable(slot.freshness(), revision, now) {
+        if !self.is_acceptable(erased.freshness(), revision, now) {
             return Observed::Leasable(LeaseMode::IfRevision(revision));
         }
-        Observed::FoundValue(FoundValue { slot, validity, revision, read_at: now, was_awaited: false })
+        Observed::FoundValue(FoundValue { erased, validity, revision, read_at: now, was_awaited: false })
     }
 
     /// Classifies a record that cannot be decoded, and counts it.

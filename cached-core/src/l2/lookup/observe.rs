@@ -74,7 +74,7 @@ impl<R> SharedLookup<'_, R> {
                 Some(entry) if entry.validity.generations().map(Some).eq(generations) => {
                     self.function.add(Count::Revalidate);
                     let validity = validity.with_generations(entry.validity.generations());
-                    self.classify(entry.slot.clone(), validity, entry.revision, now)
+                    self.classify(entry.erased.clone(), validity, entry.revision, now)
                 }
                 Some(entry) => Observed::Leasable(LeaseMode::IfRevision(entry.revision)),
                 None => Observed::Unknown,
@@ -97,7 +97,7 @@ impl<R> SharedLookup<'_, R> {
                 };
                 drop(stored);
                 if opened.tags.is_empty() && tags.is_empty() && !self.policy.has_value_tags() {
-                    return self.classify(opened.slot, validity, revision, now);
+                    return self.classify(opened.erased, validity, revision, now);
                 }
                 Box::pin(self.classify_tagged(opened, revision, validity, &generations)).await
             }
@@ -113,10 +113,10 @@ impl<R> SharedLookup<'_, R> {
         validity: Validity,
         generations: &[Option<u64>],
     ) -> Observed {
-        let OpenedValue { slot, tags } = opened;
-        match self.check_tags(&*slot, &tags, validity, generations).await {
+        let OpenedValue { erased, tags } = opened;
+        match self.check_tags(&*erased, &tags, validity, generations).await {
             // The check may have taken another round trip, during which the value may have expired.
-            Some(validity) => self.classify(slot, validity, revision, self.shared.clock.now()),
+            Some(validity) => self.classify(erased, validity, revision, self.shared.clock.now()),
             None => Observed::Leasable(LeaseMode::IfRevision(revision)),
         }
     }

@@ -36,7 +36,7 @@ impl<R> SharedLookup<'_, R> {
             let (bound, grace) = self.staleness.limits(self.spec, &entry.validity);
             let wants_other = matches!(self.acceptable, Acceptable::Another(_));
             !wants_other
-                && self.acceptable.is_fresh_enough(entry.slot.freshness(), now)
+                && self.acceptable.is_fresh_enough(entry.erased.freshness(), now)
                 && entry.validity.is_valid_in_outage(now, bound, grace)
         };
         fallback.filter(may_serve).cloned()

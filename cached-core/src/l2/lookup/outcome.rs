@@ -35,7 +35,7 @@ pub(crate) enum LookupOutcome {
 
 /// A value of the shared tier, with the validity of an entry made from it.
 pub(crate) struct FoundValue {
-    pub(crate) slot: Arc<dyn ErasedValue>,
+    pub(crate) erased: Arc<dyn ErasedValue>,
     pub(crate) validity: Validity,
     pub(crate) revision: Revision,
     /// Time of the tier's reply.

@@ -23,12 +23,12 @@ impl<R> SharedLookup<'_, R> {
     /// Returns `validity` with the current generations of all tags, if the value was stored under the same ones.
     pub(super) async fn check_tags(
         &self,
-        slot: &dyn ErasedValue,
+        erased: &dyn ErasedValue,
         stored_tags: &[TagGeneration],
         validity: Validity,
         generations: &[Option<u64>],
     ) -> Option<Validity> {
-        let value_tags = self.policy.value_tags(slot, &*self.shared.hasher)?;
+        let value_tags = self.policy.value_tags(erased, &*self.shared.hasher)?;
         if stored_tags.is_empty() && validity.tags.is_empty() && value_tags.is_empty() {
             return Some(validity);
         }

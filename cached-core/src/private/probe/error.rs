@@ -7,7 +7,7 @@ use std::{error::Error, ops::Deref};
 use super::{Memory, Probe};
 use crate::{
     error::shared::SharedLoadError,
-    value::policy::{Sharing, Words},
+    value::policy::{ErrorText, Sharing},
 };
 
 /// Errors that are not `Clone + Send + Sync + 'static`, of which followers cannot get a copy.
@@ -31,30 +31,30 @@ impl<E: Clone + Send + Sync + 'static> Probe<E> {
 
 /// Errors that can be turned into text and made from text. Called on a reference.
 impl<E: Error + From<SharedLoadError> + 'static> Probe<E> {
-    pub fn __cached_words(&self) -> Option<Words<E>> {
-        Some(Words::new(|error| SharedLoadError::new(error)))
+    pub fn __cached_error_text(&self) -> Option<ErrorText<E>> {
+        Some(ErrorText::new(|error| SharedLoadError::new(error)))
     }
 }
 
 /// Errors that are a `String`, which is its own text.
 pub trait WordsOfText {
-    fn __cached_words(&self) -> Option<Words<String>>;
+    fn __cached_error_text(&self) -> Option<ErrorText<String>>;
 }
 
 impl WordsOfText for Probe<String> {
-    fn __cached_words(&self) -> Option<Words<String>> {
-        Some(Words::new(|text| SharedLoadError::from_text(text)))
+    fn __cached_error_text(&self) -> Option<ErrorText<String>> {
+        Some(ErrorText::new(|text| SharedLoadError::from_text(text)))
     }
 }
 
 /// Errors such as `anyhow::Error`, which have the text of the error that they dereference to.
 pub trait WordsOfTarget<E> {
-    fn __cached_words(&self) -> Option<Words<E>>;
+    fn __cached_error_text(&self) -> Option<ErrorText<E>>;
 }
 
 impl<E: Deref<Target: AnyError> + From<SharedLoadError>> WordsOfTarget<E> for &Probe<E> {
-    fn __cached_words(&self) -> Option<Words<E>> {
-        Some(Words::new(|error| SharedLoadError::new(error.as_error())))
+    fn __cached_error_text(&self) -> Option<ErrorText<E>> {
+        Some(ErrorText::new(|error| SharedLoadError::new(error.as_error())))
     }
 }
 
@@ -83,11 +83,11 @@ impl AnyError for dyn Error + Send + Sync {
 
 /// Errors of all other types, which have no text to share.
 pub trait NoWords<E> {
-    fn __cached_words(self) -> Option<Words<E>>;
+    fn __cached_error_text(self) -> Option<ErrorText<E>>;
 }
 
 impl<E> NoWords<E> for Probe<E> {
-    fn __cached_words(self) -> Option<Words<E>> {
+    fn __cached_error_text(self) -> Option<ErrorText<E>> {
         None
     }
 }

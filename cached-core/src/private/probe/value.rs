@@ -31,7 +31,7 @@ impl<T: Serialize> Probe<T> {
     }
 }
 
-/// Values that cannot be read from a slot, which [`RefuseValue`] rejects with a message.
+/// Values that cannot be read from an erased value, which [`RefuseValue`] rejects with a message.
 pub trait NeverHit<R>: Sized {
     fn __cached_hit(self, _: &dyn ErasedValue) -> Option<R> {
         None
@@ -45,8 +45,8 @@ where
     V: Clone + Send + Sync + 'static,
 {
     #[inline]
-    pub fn __cached_hit(self, slot: &dyn ErasedValue) -> Option<R> {
-        self.restore_value(slot)
+    pub fn __cached_hit(self, erased: &dyn ErasedValue) -> Option<R> {
+        self.restore_value(erased)
     }
 
     /// Ends a chain of policies.

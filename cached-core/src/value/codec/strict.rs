@@ -106,8 +106,8 @@ impl<'a> Position<'a> {
         if is_wide { Err(E::custom("an integer has more than 64 bits")) } else { Ok(()) }
     }
 
-    fn compound<S>(self, inner: S) -> Many<'a, S> {
-        Many { inner, position: self, u8_run: Some(0) }
+    fn compound<S>(self, inner: S) -> Compound<'a, S> {
+        Compound { inner, position: self, u8_run: Some(0) }
     }
 }
 
@@ -124,13 +124,13 @@ macro_rules! scalars {
 impl<'a, S: Serializer> Serializer for Strict<'a, S> {
     type Ok = S::Ok;
     type Error = S::Error;
-    type SerializeSeq = Many<'a, S::SerializeSeq>;
-    type SerializeTuple = Many<'a, S::SerializeTuple>;
-    type SerializeTupleStruct = Many<'a, S::SerializeTupleStruct>;
-    type SerializeTupleVariant = Many<'a, S::SerializeTupleVariant>;
-    type SerializeMap = Many<'a, S::SerializeMap>;
-    type SerializeStruct = Many<'a, S::SerializeStruct>;
-    type SerializeStructVariant = Many<'a, S::SerializeStructVariant>;
+    type SerializeSeq = Compound<'a, S::SerializeSeq>;
+    type SerializeTuple = Compound<'a, S::SerializeTuple>;
+    type SerializeTupleStruct = Compound<'a, S::SerializeTupleStruct>;
+    type SerializeTupleVariant = Compound<'a, S::SerializeTupleVariant>;
+    type SerializeMap = Compound<'a, S::SerializeMap>;
+    type SerializeStruct = Compound<'a, S::SerializeStruct>;
+    type SerializeStructVariant = Compound<'a, S::SerializeStructVariant>;
 
     scalars! {
         serialize_bool(bool);
@@ -310,14 +310,14 @@ impl<'a, S: Serializer> Serializer for Strict<'a, S> {
 }
 
 /// Serializer of a value of several parts.
-struct Many<'a, S> {
+struct Compound<'a, S> {
     inner: S,
     position: Position<'a>,
     /// Number of elements so far, as long as all of them are `u8`.
     u8_run: Option<usize>,
 }
 
-impl<S> Many<'_, S> {
+impl<S> Compound<'_, S> {
     /// Notes that an element was written, and rejects a row of [`MIN_BYTE_RUN`] `u8`.
     #[inline]
     fn record_element<E: serde::ser::Error>(&mut self) -> Result<(), E> {
@@ -329,7 +329,7 @@ impl<S> Many<'_, S> {
 
 macro_rules! elements {
     ($($trait:ident $method:ident;)*) => {$(
-        impl<S: $trait> $trait for Many<'_, S> {
+        impl<S: $trait> $trait for Compound<'_, S> {
             type Ok = S::Ok;
             type Error = S::Error;
 
@@ -357,7 +357,7 @@ elements! {
 
 macro_rules! fields {
     ($($trait:ident;)*) => {$(
-        impl<S: $trait> $trait for Many<'_, S> {
+        impl<S: $trait> $trait for Compound<'_, S> {
             type Ok = S::Ok;
             type Error = S::Error;
 
@@ -382,7 +382,7 @@ fields! {
     SerializeStructVariant;
 }
 
-impl<S: SerializeMap> SerializeMap for Many<'_, S> {
+impl<S: SerializeMap> SerializeMap for Compound<'_, S> {
     type Ok = S::Ok;
     type Error = S::Error;
 

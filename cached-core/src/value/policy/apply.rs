@@ -19,7 +19,7 @@ use crate::{
         codec::Format,
         envelope::schema_fingerprint,
         erased::{ErasedValue, Freshness, Value},
-        policy::{Dates, Encoded, Encoder, LoadContext, LoadedValue, Sharing, TypedPolicy, ValuePolicy},
+        policy::{Encoded, Encoder, Lifespan, LoadContext, LoadedValue, Sharing, TypedPolicy, ValuePolicy},
     },
 };
 
@@ -27,12 +27,12 @@ impl<V, E, R> TypedPolicy<V, E, R>
 where
     V: Clone + Send + Sync + 'static,
 {
-    /// Restores a result from a value; `None` if the slot does not hold a `V`.
+    /// Restores a result from a value; `None` if `erased` is no `V`.
     ///
     /// This is the path of a hit, where the policies do not matter.
     #[inline]
-    pub fn restore_value(&self, slot: &dyn ErasedValue) -> Option<R> {
-        let Value { value, .. } = (slot as &dyn Any).downcast_ref::<Value<V>>()?;
+    pub fn restore_value(&self, erased: &dyn ErasedValue) -> Option<R> {
+        let Value { value, .. } = (erased as &dyn Any).downcast_ref::<Value<V>>()?;
         Some((self.join)(Ok(value.clone())))
     }
 }
@@ -42,9 +42,11 @@ where
     V: Clone + Send + Sync + 'static,
     E: 'static,
 {
-    fn restore(&self, slot: &dyn ErasedValue) -> Option<R> {
-        self.restore_value(slot).or_else(|| {
-            let error = self.sharing.as_ref()?.restore_error(slot)?;
+    fn restore(&self, erased: &dyn ErasedValue) -> Option<R> {
+        self.restore_value(erased).or_else(|| {
+            let sharing = self.sharing.as_ref()?;
+            // This is the user's code, which may panic.
+            let error = catch_unwind(AssertUnwindSafe(|| sharing.restore_error(erased))).ok()??;
             Some((self.join)(Err(error)))
         })
     }
@@ -54,10 +56,15 @@ where
             Ok(value) => {
                 let ttl = self.ttl_of(&value, context);
                 let (now, remaining, stale) = (context.now, ttl.unwrap_or_default(), self.stale_period());
-                let dates = Dates { now, age: Duration::ZERO, remaining, stale };
-                let freshness = self.freshness_at(dates, size_of::<V>() + (self.heap_bytes)(&value));
+                let lifespan = Lifespan { now, age: Duration::ZERO, remaining, stale };
+                let freshness = self.freshness_at(lifespan, size_of::<V>() + (self.heap_bytes)(&value));
                 let result = (self.join)(Ok(value.clone()));
-                LoadedValue { result, slot: Some(Arc::new(Value { freshness, value })), ttl, is_error: false }
+                LoadedValue {
+                    result,
+                    erased: Some(Arc::new(Value { freshness, value })),
+                    ttl,
+                    is_error: false,
+                }
             }
             Err(error) => {
                 let cache_err = self.cache_err.filter(|_| context.ttl.is_none_or(|ttl| !ttl.is_zero()));
@@ -68,18 +75,18 @@ where
                 let erase = |sharing: &Sharing<E>| {
                     catch_unwind(AssertUnwindSafe(|| sharing.erase(&error, freshness))).ok()
                 };
-                let slot = self.sharing.as_ref().and_then(erase);
-                LoadedValue { result: (self.join)(Err(error)), slot, ttl, is_error: true }
+                let erased = self.sharing.as_ref().and_then(erase);
+                LoadedValue { result: (self.join)(Err(error)), erased, ttl, is_error: true }
             }
         }
     }
 
-    fn encoder(&self, slot: &Arc<dyn ErasedValue>) -> Option<Encoder> {
+    fn encoder(&self, erased: &Arc<dyn ErasedValue>) -> Option<Encoder> {
         let (encode, _) = self.codec?;
-        let slot = slot.clone();
+        let erased = erased.clone();
         let is_empty = self.is_empty;
         Some(Box::new(move |format, is_checked, out| {
-            let any: &dyn Any = &*slot;
+            let any: &dyn Any = &*erased;
             let Value { value, .. } = any.downcast_ref::<Value<V>>().ok_or_else(not_shared)?;
             let codec = encode(format, value, is_checked, out)?;
             Ok(Encoded { codec, is_empty: is_empty.is_some_and(|is_empty| is_empty(value)) })
@@ -91,7 +98,7 @@ where
         payload: &[u8],
         is_empty: bool,
         format: &Format,
-        dates: Dates,
+        lifespan: Lifespan,
     ) -> Result<Arc<dyn ErasedValue>, Error> {
         let (_, decode) = self.codec.as_ref().ok_or_else(not_shared)?;
         let value = decode(format, payload)?;
@@ -99,12 +106,12 @@ where
         if self.is_empty(&value) != is_empty {
             return Err(Error::codec("the codec writes a value and its absence alike"));
         }
-        let freshness = self.freshness_at(dates, size_of::<V>() + (self.heap_bytes)(&value));
+        let freshness = self.freshness_at(lifespan, size_of::<V>() + (self.heap_bytes)(&value));
         Ok(Arc::new(Value { freshness, value }))
     }
 
-    fn stub_freshness(&self, dates: Dates) -> Freshness {
-        self.freshness_at(dates, 0)
+    fn stub_freshness(&self, lifespan: Lifespan) -> Freshness {
+        self.freshness_at(lifespan, 0)
     }
 
     fn schema(&self, spec: &FunctionSpec) -> u64 {
@@ -120,10 +127,10 @@ where
         self.tags_from.is_some()
     }
 
-    fn value_tags(&self, slot: &dyn ErasedValue, hasher: &dyn KeyHasher) -> Option<Vec<String>> {
+    fn value_tags(&self, erased: &dyn ErasedValue, hasher: &dyn KeyHasher) -> Option<Vec<String>> {
         let Some(tags_from) = self.tags_from else { return Some(Vec::new()) };
-        // The slot of an error holds no value to derive tags from.
-        let Some(Value { value, .. }) = (slot as &dyn Any).downcast_ref::<Value<V>>() else {
+        // An error has no tags.
+        let Some(Value { value, .. }) = (erased as &dyn Any).downcast_ref::<Value<V>>() else {
             return Some(Vec::new());
         };
         // This is the user's code, which may panic.
@@ -143,31 +150,41 @@ where
         self.stale.is_some() || self.refresh_ahead.is_some()
     }
 
-    fn is_value(&self, slot: &dyn ErasedValue) -> bool {
-        (slot as &dyn Any).is::<Value<V>>()
+    fn is_value(&self, erased: &dyn ErasedValue) -> bool {
+        (erased as &dyn Any).is::<Value<V>>()
     }
 
     fn is_error_result(&self, result: R) -> bool {
         (self.split)(result).is_err()
     }
 
-    fn shared_error(&self, slot: &dyn ErasedValue) -> Option<SharedLoadError> {
-        let words = self.words?;
-        let describe = || self.sharing.as_ref()?.text_of(slot, words);
+    fn shared_error(&self, erased: &dyn ErasedValue) -> Option<SharedLoadError> {
+        let error_text = self.error_text?;
+        let describe = || self.sharing.as_ref()?.text_of(erased, error_text);
         // This is the user's code, which may panic.
         catch_unwind(AssertUnwindSafe(describe)).ok()?
     }
 
     fn can_rebuild_errors(&self) -> bool {
-        self.words.is_some()
+        self.error_text.is_some()
     }
 
     fn rebuild_error(&self, error: SharedLoadError, now: Nanos) -> Option<LoadedValue<R>> {
-        let words = self.words?;
+        let error_text = self.error_text?;
         let freshness = Freshness::new(now, Duration::ZERO, Duration::ZERO, size_of::<E>());
-        let own_error = (words.from_text)(error.clone());
-        let slot = self.sharing.as_ref()?.erase_rebuilt(&own_error, error, freshness);
-        Some(LoadedValue { result: (self.join)(Err(own_error)), slot: Some(slot), ttl: None, is_error: true })
+        let rebuild = || {
+            let own_error = (error_text.from_text)(error.clone());
+            let erased = self.sharing.as_ref()?.erase_rebuilt(&own_error, error, freshness);
+            Some((own_error, erased))
+        };
+        // This is the user's code, which may panic.
+        let (own_error, erased) = catch_unwind(AssertUnwindSafe(rebuild)).ok()??;
+        Some(LoadedValue {
+            result: (self.join)(Err(own_error)),
+            erased: Some(erased),
+            ttl: None,
+            is_error: true,
+        })
     }
 
     fn load_timeout(&self) -> Option<Duration> {

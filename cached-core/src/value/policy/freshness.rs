@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::value::{
     erased::Freshness,
-    policy::{Dates, LoadContext, TypedPolicy},
+    policy::{Lifespan, LoadContext, TypedPolicy},
 };
 
 impl<V, E, R> TypedPolicy<V, E, R> {
@@ -15,10 +15,10 @@ impl<V, E, R> TypedPolicy<V, E, R> {
         self.is_empty.is_some_and(|is_empty| is_empty(value))
     }
 
-    pub(super) fn freshness_at(&self, dates: Dates, weight: usize) -> Freshness {
-        let freshness = Freshness::new(dates.now, dates.age, dates.remaining, weight);
+    pub(super) fn freshness_at(&self, lifespan: Lifespan, weight: usize) -> Freshness {
+        let freshness = Freshness::new(lifespan.now, lifespan.age, lifespan.remaining, weight);
         let freshness = self.refresh_ahead.map_or(freshness, |share| freshness.with_refresh_ahead(share));
-        freshness.with_stale(dates.stale.min(self.stale_period()))
+        freshness.with_stale(lifespan.stale.min(self.stale_period()))
     }
 
     pub(super) fn stale_period(&self) -> Duration {

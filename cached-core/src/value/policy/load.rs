@@ -40,8 +40,8 @@ pub struct LoadedValue<R> {
     /// Result for the caller.
     pub result: R,
     /// Content for followers and tiers; `None` if it cannot be shared.
-    pub slot: Option<Arc<dyn ErasedValue>>,
-    /// Time for which the slot may be kept; `None` if not at all.
+    pub erased: Option<Arc<dyn ErasedValue>>,
+    /// Time for which `erased` may be kept; `None` if not at all.
     pub ttl: Option<Duration>,
     /// `true` if the load returned an error.
     pub is_error: bool,

@@ -26,8 +26,8 @@ use std::{convert::Infallible, marker::PhantomData, sync::Arc, time::Duration};
 pub(crate) use self::{load::random, stored::Encoded};
 pub use self::{
     load::{LoadContext, LoadedValue},
-    sharing::{Sharing, Words},
-    stored::{Dates, Encoder},
+    sharing::{ErrorText, Sharing},
+    stored::{Encoder, Lifespan},
 };
 use crate::{
     base::clock::Nanos,
@@ -42,14 +42,14 @@ use crate::{
 
 /// Policies of a return type, for code that does not know its value and error types.
 pub trait ValuePolicy<R>: Send + Sync {
-    /// Restores the function's result from `slot`; `None` if the slot is another function's.
-    fn restore(&self, slot: &dyn ErasedValue) -> Option<R>;
+    /// Restores the function's result from `erased`; `None` if that is another function's.
+    fn restore(&self, erased: &dyn ErasedValue) -> Option<R>;
 
     /// Splits a result into the part for the caller and the part that others share.
     fn split_result(&self, result: R, context: &LoadContext) -> LoadedValue<R>;
 
     /// Returns the encoder of the value for L2; `None` if the value is not stored there.
-    fn encoder(&self, slot: &Arc<dyn ErasedValue>) -> Option<Encoder>;
+    fn encoder(&self, erased: &Arc<dyn ErasedValue>) -> Option<Encoder>;
 
     /// Decodes a value of L2.
     fn decode(
@@ -57,11 +57,11 @@ pub trait ValuePolicy<R>: Send + Sync {
         payload: &[u8],
         is_empty: bool,
         format: &Format,
-        dates: Dates,
+        lifespan: Lifespan,
     ) -> Result<Arc<dyn ErasedValue>, Error>;
 
     /// Returns the times of a value that L2 cannot hold, and represents by a stub.
-    fn stub_freshness(&self, dates: Dates) -> Freshness;
+    fn stub_freshness(&self, lifespan: Lifespan) -> Freshness;
 
     /// Returns the fingerprint that identifies the function, the type and the version of values.
     ///
@@ -72,7 +72,7 @@ pub trait ValuePolicy<R>: Send + Sync {
     fn has_value_tags(&self) -> bool;
 
     /// Returns the names of the tags that a value determines; `None` if it fails to.
-    fn value_tags(&self, slot: &dyn ErasedValue, hasher: &dyn KeyHasher) -> Option<Vec<String>>;
+    fn value_tags(&self, erased: &dyn ErasedValue, hasher: &dyn KeyHasher) -> Option<Vec<String>>;
 
     /// Returns the longest time a value is fresh; `None` if the value determines it.
     fn ttl_hint(&self) -> Option<Duration>;
@@ -83,14 +83,14 @@ pub trait ValuePolicy<R>: Send + Sync {
     /// Returns whether a value is loaded again while an earlier one is still there.
     fn has_early_renewal(&self) -> bool;
 
-    /// Returns whether a slot of this function holds a value, and not an error.
-    fn is_value(&self, slot: &dyn ErasedValue) -> bool;
+    /// Returns whether `erased` is a value of this function, and not an error.
+    fn is_value(&self, erased: &dyn ErasedValue) -> bool;
 
     /// Returns whether the function's result is an error.
     fn is_error_result(&self, result: R) -> bool;
 
-    /// Returns the text of the error in a slot of this function; `None` if it has none.
-    fn shared_error(&self, slot: &dyn ErasedValue) -> Option<SharedLoadError>;
+    /// Returns the text of the error in an erased value of this function; `None` if it has none.
+    fn shared_error(&self, erased: &dyn ErasedValue) -> Option<SharedLoadError>;
 
     /// Returns whether an error can be made from text.
     fn can_rebuild_errors(&self) -> bool;
@@ -129,7 +129,7 @@ pub struct TypedPolicy<V, E, R> {
     caches_empty: bool,
     cache_err: Option<(Duration, Predicate<E>)>,
     sharing: Option<Sharing<E>>,
-    words: Option<Words<E>>,
+    error_text: Option<ErrorText<E>>,
     heap_bytes: fn(&V) -> usize,
     codec: Option<(Encode<V>, Decode<V>)>,
     marker: PhantomData<fn() -> R>,
@@ -153,7 +153,7 @@ impl<V, E, R> TypedPolicy<V, E, R> {
             caches_empty: false,
             cache_err: None,
             sharing: None,
-            words: None,
+            error_text: None,
             heap_bytes: |_| 0,
             codec: None,
             marker: PhantomData,

@@ -11,7 +11,7 @@ use crate::{
     key::tag::Tag,
     value::{
         codec::Format,
-        policy::{Sharing, TypedPolicy, Words},
+        policy::{ErrorText, Sharing, TypedPolicy},
         weigh::weigh,
     },
 };
@@ -96,8 +96,8 @@ impl<V, E, R> TypedPolicy<V, E, R> {
     ///
     /// Other processes get text only.
     #[must_use]
-    pub fn share_errors(self, sharing: Option<Sharing<E>>, words: Option<Words<E>>) -> Self {
-        Self { sharing: sharing.or_else(|| words.map(Sharing::by_text)), words, ..self }
+    pub fn share_errors(self, sharing: Option<Sharing<E>>, error_text: Option<ErrorText<E>>) -> Self {
+        Self { sharing: sharing.or_else(|| error_text.map(Sharing::by_text)), error_text, ..self }
     }
 
     /// Makes the copies for the followers with `copy` instead.

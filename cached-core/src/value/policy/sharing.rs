@@ -17,7 +17,7 @@ enum SharingMethod<E> {
     /// Each follower gets a copy of the error.
     Copies { copy: fn(&E) -> E, erase: fn(E, Freshness) -> Arc<dyn ErasedValue>, downcast: DowncastError<E> },
     /// Each follower gets an error made from the text of the error.
-    Text(Words<E>),
+    Text(ErrorText<E>),
 }
 
 type DowncastError<E> = fn(&dyn ErasedValue) -> Option<&E>;
@@ -25,7 +25,7 @@ type DowncastError<E> = fn(&dyn ErasedValue) -> Option<&E>;
 impl<E: Send + Sync + 'static> Sharing<E> {
     /// Shares copies of the error.
     ///
-    /// The slot holds a copy as well, because the caller of the load keeps the error itself.
+    /// The followers get a copy as well, because the caller of the load keeps the error itself.
     pub(crate) fn by_copy(copy: fn(&E) -> E) -> Self {
         Self(SharingMethod::Copies {
             copy,
@@ -35,8 +35,8 @@ impl<E: Send + Sync + 'static> Sharing<E> {
     }
 }
 
-fn downcast_error<E: 'static>(slot: &dyn ErasedValue) -> Option<&E> {
-    (slot as &dyn Any).downcast_ref::<Failure<E>>().map(|failure| &failure.error)
+fn downcast_error<E: 'static>(erased: &dyn ErasedValue) -> Option<&E> {
+    (erased as &dyn Any).downcast_ref::<Failure<E>>().map(|failure| &failure.error)
 }
 
 impl<E: Clone + Send + Sync + 'static> Sharing<E> {
@@ -46,19 +46,21 @@ impl<E: Clone + Send + Sync + 'static> Sharing<E> {
 }
 
 impl<E> Sharing<E> {
-    pub(super) fn by_text(words: Words<E>) -> Self {
-        Self(SharingMethod::Text(words))
+    pub(super) fn by_text(error_text: ErrorText<E>) -> Self {
+        Self(SharingMethod::Text(error_text))
     }
 
-    /// Converts an error of a load to a slot.
+    /// Converts an error of a load to an erased value.
     pub(super) fn erase(&self, error: &E, freshness: Freshness) -> Arc<dyn ErasedValue> {
         match &self.0 {
             SharingMethod::Copies { copy, erase, .. } => erase(copy(error), freshness),
-            SharingMethod::Text(words) => Arc::new(Failure { freshness, error: (words.to_text)(error) }),
+            SharingMethod::Text(error_text) => {
+                Arc::new(Failure { freshness, error: (error_text.to_text)(error) })
+            }
         }
     }
 
-    /// Converts an error that was made from `text` to a slot.
+    /// Converts an error that was made from `text` to an erased value.
     pub(super) fn erase_rebuilt(
         &self,
         error: &E,
@@ -72,41 +74,45 @@ impl<E> Sharing<E> {
         }
     }
 
-    /// Restores an error from a slot; `None` if the slot has none.
-    pub(super) fn restore_error(&self, slot: &dyn ErasedValue) -> Option<E> {
+    /// Restores an error from an erased value; `None` if it has none.
+    pub(super) fn restore_error(&self, erased: &dyn ErasedValue) -> Option<E> {
         match &self.0 {
-            SharingMethod::Copies { copy, downcast, .. } => downcast(slot).map(copy),
-            SharingMethod::Text(words) => {
-                downcast_error::<SharedLoadError>(slot).cloned().map(words.from_text)
+            SharingMethod::Copies { copy, downcast, .. } => downcast(erased).map(copy),
+            SharingMethod::Text(error_text) => {
+                downcast_error::<SharedLoadError>(erased).cloned().map(error_text.from_text)
             }
         }
     }
 
-    /// Returns the text of the error in a slot; `None` if the slot has none.
-    pub(super) fn text_of(&self, slot: &dyn ErasedValue, words: Words<E>) -> Option<SharedLoadError> {
+    /// Returns the text of the error in an erased value; `None` if it has none.
+    pub(super) fn text_of(
+        &self,
+        erased: &dyn ErasedValue,
+        error_text: ErrorText<E>,
+    ) -> Option<SharedLoadError> {
         match &self.0 {
-            SharingMethod::Copies { downcast, .. } => downcast(slot).map(words.to_text),
-            SharingMethod::Text(_) => downcast_error::<SharedLoadError>(slot).cloned(),
+            SharingMethod::Copies { downcast, .. } => downcast(erased).map(error_text.to_text),
+            SharingMethod::Text(_) => downcast_error::<SharedLoadError>(erased).cloned(),
         }
     }
 }
 
 /// Conversion of an error to text, and of text to an error.
-pub struct Words<E> {
+pub struct ErrorText<E> {
     to_text: fn(&E) -> SharedLoadError,
     pub(super) from_text: fn(SharedLoadError) -> E,
 }
 
-impl<E: From<SharedLoadError>> Words<E> {
+impl<E: From<SharedLoadError>> ErrorText<E> {
     pub(crate) fn new(to_text: fn(&E) -> SharedLoadError) -> Self {
         Self { to_text, from_text: E::from }
     }
 }
 
-impl<E> Clone for Words<E> {
+impl<E> Clone for ErrorText<E> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<E> Copy for Words<E> {}
+impl<E> Copy for ErrorText<E> {}

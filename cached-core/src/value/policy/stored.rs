@@ -10,7 +10,7 @@ use crate::{
 
 /// Age and remaining life of a value, usually of one that comes from L2.
 #[derive(Clone, Copy, Debug)]
-pub struct Dates {
+pub struct Lifespan {
     /// Current time.
     pub now: Nanos,
     /// Time since the value was loaded.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{
     base::clock::Nanos,
     coherence::validity::Validity,
-    key::{BuildPrehashed, Key, KeyHasher, KeyRef},
+    key::{BuildPrehashed, KeyHasher, KeyRef, OwnedKey},
     l1::{
         entry::{Entry, EntryParts, MemoryBudget},
         hot_keys::HotKeys,
@@ -17,7 +17,7 @@ use crate::{
     value::erased::ErasedValue,
 };
 
-type Slots = HashMap<Key, Arc<Entry>, BuildPrehashed>;
+type Slots = HashMap<OwnedKey, Arc<Entry>, BuildPrehashed>;
 
 pub(crate) struct L1 {
     slots: Mutex<Slots>,
@@ -54,7 +54,7 @@ impl L1 {
         &self.hot_keys
     }
 
-    pub(crate) fn has(&self, key: &Key) -> bool {
+    pub(crate) fn has(&self, key: &OwnedKey) -> bool {
         self.slots().contains_key(key)
     }
 
@@ -65,15 +65,15 @@ impl L1 {
     pub(crate) fn insert(
         &self,
         spec: &FunctionSpec,
-        key: &Key,
-        slot: Arc<dyn ErasedValue>,
+        key: &OwnedKey,
+        erased: Arc<dyn ErasedValue>,
         validity: Validity,
         revision: Revision,
     ) {
         let entry = Entry::new(EntryParts {
             key: key.clone(),
             memory: self.memory.clone(),
-            slot,
+            erased,
             validity,
             revision,
             backoff_until: 0,
@@ -86,7 +86,7 @@ impl L1 {
         retire(previous);
     }
 
-    pub(crate) fn remove(&self, key: &Key) {
+    pub(crate) fn remove(&self, key: &OwnedKey) {
         let previous = self.slots().remove(key);
         retire(previous);
     }

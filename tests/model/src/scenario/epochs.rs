@@ -104,11 +104,11 @@ pub fn load_sees_invalidation_or_is_superseded() {
         };
         run_concurrently([begin, end_epoch(TAG), end_epoch(NAME)]);
         let (is_valid, leader) = result.lock().expect("no thread panics").take().expect("it has begun");
-        let slot = Arc::new(Value {
+        let erased = Arc::new(Value {
             freshness: Freshness::new(0, std::time::Duration::ZERO, std::time::Duration::MAX, 0),
             value: 1,
         });
-        assert!(!(leader.land(slot, || ()) && is_valid), "it did not learn of the invalidation");
+        assert!(!(leader.land(erased, || ()) && is_valid), "it did not learn of the invalidation");
     });
 }
 

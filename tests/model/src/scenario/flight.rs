@@ -18,7 +18,7 @@ use loom::sync::Mutex;
 use super::{Orders, ThreadBody, block_on, explore, lock, run_concurrently};
 use crate::{
     flight::{FlightResult, Flights, FollowOutcome, Leader, Role},
-    key::{Key, KeyRef},
+    key::{KeyRef, OwnedKey},
     spec::FunctionSpec,
     value::erased::{ErasedValue, Freshness, Value},
 };
@@ -26,7 +26,7 @@ use crate::{
 /// Flights, one entry of L1, and the value that its loads find.
 struct Process {
     flights: Arc<Flights>,
-    key: Key,
+    key: OwnedKey,
     l1: Mutex<Option<u64>>,
     source_value: Mutex<u64>,
     loads: AtomicUsize,
@@ -55,13 +55,13 @@ impl Process {
                 Role::Follow(follower) => match block_on(follower) {
                     FollowOutcome::Lead(leader) => leader,
                     FollowOutcome::Superseded => continue,
-                    FollowOutcome::Landed(FlightResult::Shared(slot)) => return value(&*slot),
+                    FollowOutcome::Landed(FlightResult::Shared(erased)) => return value(&*erased),
                     FollowOutcome::Landed(_) => panic!("no load failed"),
                 },
             };
             // The flight before this one may have ended between the lookup in L1 and the join.
             if let Some(value) = self.cached_value() {
-                leader.land(slot(value), || ());
+                leader.land(erased(value), || ());
                 return value;
             }
             return self.load(leader);
@@ -72,7 +72,7 @@ impl Process {
         self.loads.fetch_add(1, Ordering::Relaxed);
         let value = *lock(&self.source_value);
         leader.begin_landing();
-        leader.land(slot(value), || *lock(&self.l1) = Some(value));
+        leader.land(erased(value), || *lock(&self.l1) = Some(value));
         value
     }
 
@@ -85,13 +85,13 @@ impl Process {
     }
 }
 
-fn slot(value: u64) -> Arc<dyn ErasedValue> {
+fn erased(value: u64) -> Arc<dyn ErasedValue> {
     Arc::new(Value { freshness: Freshness::new(0, Duration::ZERO, Duration::MAX, 0), value })
 }
 
-fn value(slot: &dyn ErasedValue) -> u64 {
-    let slot: &dyn Any = slot;
-    slot.downcast_ref::<Value<u64>>().expect("all values are numbers").value
+fn value(erased: &dyn ErasedValue) -> u64 {
+    let erased: &dyn Any = erased;
+    erased.downcast_ref::<Value<u64>>().expect("all values are numbers").value
 }
 
 /// One of two callers loads, and both get its value.
@@ -303,13 +303,13 @@ pub fn circular_wait_of_loads_is_refused() {
                 let Role::Lead(leader) = own.flights.join(&own.key, false) else { return };
                 let inner = async {
                     match other.flights.join(&other.key, false) {
-                        Role::Lead(leader) => _ = leader.land(slot(2), || ()),
+                        Role::Lead(leader) => _ = leader.land(erased(2), || ()),
                         Role::Follow(follower) => _ = follower.await,
                         Role::Recurse => _ = recursions.fetch_add(1, Ordering::Relaxed),
                     }
                 };
                 assert!(block_on(leader.run(inner)).is_ok());
-                leader.land(slot(1), || ());
+                leader.land(erased(1), || ());
             })
         };
         run_concurrently([run(&x, &y), run(&y, &x)]);
