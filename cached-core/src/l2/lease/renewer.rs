@@ -1,4 +1,10 @@
 //! The task that renews a lease, and the generations of its tags, while the load is at work.
+//!
+//! A lease is short, so that other processes need not wait long for a process that has died. Therefore it is
+//! renewed, but not for a load that is stalled.
+//!
+//! Invariant: a lease whose value would be rejected is not renewed, but released. [`Lease::renew_while`]
+//! starts the task, and the end of the lease stops it.
 
 use std::{
     future::{Future, poll_fn},
@@ -7,14 +13,19 @@ use std::{
     time::Duration,
 };
 
-use super::{recheck_tags, release_and_end_epoch};
+use tokio::runtime::Handle;
+
 use crate::{
     base::{
         clock::{Nanos, nanos},
+        planted::planted,
         race::{Either, either, within},
     },
     coherence::validity::Validity,
-    l2::shared::Shared,
+    l2::{
+        lease::{Lease, recheck::recheck_tags, release::release_and_end_epoch},
+        shared::Shared,
+    },
     tier::{LeaseToken, TagRequest, Tier},
 };
 
@@ -34,6 +45,29 @@ pub(super) struct LeaseRenewer<W> {
     pub(super) tags_renewed_at: Nanos,
     /// Returns whether the load is at work: other processes must not wait for one that is stalled.
     pub(super) is_progressing: W,
+}
+
+impl Lease {
+    /// Renews the lease in the background while `is_progressing` returns true.
+    ///
+    /// Other processes must not wait for a load that is stalled.
+    pub(crate) fn renew_while(&mut self, is_progressing: impl Fn() -> bool + Send + 'static) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if planted!("lease-not-renewed") {
+            return;
+        }
+        let renewer = LeaseRenewer {
+            shared: self.shared.clone(),
+            name: self.name.text.clone(),
+            token: self.token,
+            keep: Duration::from_nanos(self.tags_kept_until.saturating_sub(self.validity.checked_at)),
+            tags_renewed_at: self.validity.checked_at,
+            validity: self.validity.clone(),
+            is_progressing,
+        };
+        let task = runtime.spawn(renewer.run());
+        self.task = Some(task.abort_handle());
+    }
 }
 
 impl<W: Fn() -> bool> LeaseRenewer<W> {

@@ -2,11 +2,17 @@
 
 mod fill;
 
-use super::{renewer::TAG_RENEWAL_INTERVAL, *};
+use std::{future::Future, time::Duration};
+
+use super::{
+    renewer::{LeaseRenewer, TAG_RENEWAL_INTERVAL},
+    *,
+};
 use crate::{
     base::race::within,
     cache::Cache,
     testing::{FakeTier, ManualClock},
+    tier::{LeaseMode, LeaseRequest, Lookup, Note, Record, TagRequest, Tier},
 };
 
 const KEY: &str = "test:key";

@@ -6,9 +6,12 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::{
+    base::clock::nanos,
+    error::tier::TierError,
+    l2::shared::{Fill, Life},
     spec::FunctionSpec,
     telemetry::functions::FunctionRegistry,
-    tier::{Attachment, Found, Leased, TagsClaimed},
+    tier::{Attachment, Filled, Found, LARGE_VALUE, Leased, TagsClaimed, TierFill, budget::Budget},
     value::{
         codec::CodecId,
         policy::{Encoded, Encoder},
