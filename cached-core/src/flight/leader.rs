@@ -15,11 +15,16 @@ use std::{
     time::Duration,
 };
 
-use super::{Flight, FlightResult, Flights, Phase, Wakers, liveness::Liveness, lock, nesting, wake};
 use crate::{
     coherence::{
         epoch::DependentLoad,
         validity::{LoadRegistration, Validity},
+    },
+    flight::{
+        Flights,
+        liveness::Liveness,
+        lock, nesting,
+        state::{Flight, FlightResult, FlightState, Phase, Wakers, wake},
     },
     l1::deferred_drops::DeferredDrops,
     sync::{Instant, Ordering},
@@ -48,6 +53,17 @@ enum VacateReason {
 
 /// Payload of a panic.
 pub(crate) type Panic = Box<dyn Any + Send>;
+
+impl FlightState {
+    /// Gives the lead to a follower, or to a caller that has just come.
+    pub(super) fn promote(&mut self, flights: &Arc<Flights>, flight: &Arc<Flight>) -> Leader {
+        self.phase = Phase::Running;
+        self.next_leader = None;
+        self.landing_since = None;
+        self.liveness = Arc::new(Liveness::new());
+        Leader::new(flights.clone(), flight.clone(), self.liveness.clone())
+    }
+}
 
 impl Leader {
     pub(super) fn new(flights: Arc<Flights>, flight: Arc<Flight>, liveness: Arc<Liveness>) -> Self {

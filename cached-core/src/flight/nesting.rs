@@ -5,8 +5,7 @@
 
 use std::{cell::RefCell, iter, sync::Arc};
 
-use super::Flight;
-use crate::sync::thread_local;
+use crate::{flight::state::Flight, sync::thread_local};
 
 /// A load, with the load that it was called from.
 pub(super) struct Link {

@@ -2,20 +2,24 @@
 
 use std::{
     collections::VecDeque,
-    future::{pending, poll_fn},
-    pin::pin,
+    future::{Future, pending, poll_fn},
+    pin::{Pin, pin},
     sync::atomic::{AtomicBool, Ordering},
-    task::Wake,
+    task::{Context, Poll, Wake, Waker},
     thread,
+    time::Duration,
 };
 
 use super::*;
 use crate::{
-    coherence::{epoch::Epochs, validity::Validity},
+    coherence::{
+        epoch::{DependentLoad, Epochs},
+        validity::Validity,
+    },
     key::{KeyRef, Part},
     spec::FunctionSpec,
     tier::feed::ChangeFeed,
-    value::erased::{Freshness, Value},
+    value::erased::{ErasedValue, Freshness, Value},
 };
 
 /// The shortest time that is not zero.

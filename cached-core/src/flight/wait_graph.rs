@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
-use super::{Flight, lock};
-use crate::sync::{Mutex, lazy};
+use crate::{
+    flight::{lock, state::Flight},
+    sync::{Mutex, lazy},
+};
 
 // The check and the insertion are one step, over all flights. Only loads that follow other loads lock this.
 lazy!(static GRAPH: Mutex<()> = Mutex::default());

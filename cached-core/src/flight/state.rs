@@ -1,0 +1,144 @@
+//! A flight and its state: the phase, the followers, and the lead that is handed on.
+//!
+//! Invariants: the state is changed only under its lock, and a flight that is done stays done. Wakers are
+//! taken under the lock, and run outside of all locks.
+//!
+//! `leader` and `follower` act on the state, and `supersede` marks a flight that an invalidation overtakes.
+
+use std::{
+    collections::BTreeMap,
+    mem,
+    sync::{Arc, Weak},
+    task::Waker,
+};
+
+use tokio::sync::Notify;
+
+use crate::{
+    coherence::validity::LoadRegistration,
+    flight::{FlightShard, Flights, liveness::Liveness, lock},
+    key::OwnedKey,
+    sync::{AtomicBool, Instant, Mutex, MutexGuard},
+    value::erased::ErasedValue,
+};
+
+/// One load and the callers that wait for it.
+pub(super) struct Flight {
+    /// Map that holds the flight. Distinguishes the flights of two caches.
+    pub(super) flights: Weak<Flights>,
+    pub(super) key: OwnedKey,
+    state: Mutex<FlightState>,
+    /// Flights that the load waits for: its edges in the wait-for graph.
+    pub(super) waits_for: Mutex<Vec<Arc<Flight>>>,
+    /// Validity that the flight is bound to. An invalidation that ends it supersedes the flight.
+    pub(super) registration: Mutex<Option<LoadRegistration>>,
+    /// Another load waits for this one.
+    pub(super) is_awaited_by_load: AtomicBool,
+    pub(super) awaited_by_load: Notify,
+}
+
+/// State of a flight, which its lock protects.
+pub(super) struct FlightState {
+    pub(super) phase: Phase,
+    pub(super) followers: usize,
+    /// Wakers of the waiting followers, by ticket. The follower that came first has the lowest ticket.
+    pub(super) wakers: BTreeMap<u64, Waker>,
+    /// Number of tickets issued so far.
+    tickets_issued: u64,
+    /// Ticket of the follower that the lead was handed to, while the flight is vacant.
+    ///
+    /// No other caller takes the lead, or newcomers would keep the waiting followers from their turn. The
+    /// exception is [`Follower::overtake`](super::Follower::overtake).
+    pub(super) next_leader: Option<u64>,
+    pub(super) is_superseded: bool,
+    /// Time at which the load ended, while it is being decided whether its value may be stored.
+    pub(super) landing_since: Option<Instant>,
+    /// A load panicked, and one of the followers was given a second attempt.
+    pub(super) has_retried: bool,
+    /// A load ended in an error that cannot be shared, so the followers load one after the other.
+    pub(super) is_serial: bool,
+    /// Liveness of the current leader. A leader that was overtaken has another one.
+    pub(super) liveness: Arc<Liveness>,
+}
+
+/// Phase of a flight.
+pub(super) enum Phase {
+    Running,
+    Vacant,
+    Done(FlightResult),
+}
+
+/// Result of a flight.
+#[derive(Clone)]
+pub(crate) enum FlightResult {
+    /// A value, or an error that all followers share.
+    Shared(Arc<dyn ErasedValue>),
+    /// Two loads panicked.
+    Panicked,
+}
+
+/// Wakers of followers, by ticket.
+pub(super) type Wakers = BTreeMap<u64, Waker>;
+
+impl Flight {
+    /// Creates a flight with a leader and no followers.
+    pub(super) fn new(flights: Weak<Flights>, key: OwnedKey, liveness: Arc<Liveness>) -> Self {
+        let state = FlightState {
+            phase: Phase::Running,
+            followers: 0,
+            wakers: BTreeMap::new(),
+            tickets_issued: 0,
+            next_leader: None,
+            is_superseded: false,
+            landing_since: None,
+            has_retried: false,
+            is_serial: false,
+            liveness,
+        };
+        Self {
+            flights,
+            key,
+            state: Mutex::new(state),
+            waits_for: Mutex::default(),
+            registration: Mutex::default(),
+            is_awaited_by_load: AtomicBool::new(false),
+            awaited_by_load: Notify::new(),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, FlightState> {
+        lock(&self.state)
+    }
+
+    /// Returns whether the map has this flight under its key.
+    pub(super) fn is_in(self: &Arc<Self>, shard: &FlightShard) -> bool {
+        shard.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, self))
+    }
+}
+
+impl FlightState {
+    pub(super) fn issue_ticket(&mut self) -> u64 {
+        self.tickets_issued += 1;
+        self.tickets_issued
+    }
+
+    /// Hands the lead to the follower that has waited longest.
+    #[must_use = "the caller must wake the waker outside of the locks"]
+    pub(super) fn choose_next_leader(&mut self) -> Option<Waker> {
+        let (ticket, waker) = self.wakers.pop_first()?;
+        self.next_leader = Some(ticket);
+        Some(waker)
+    }
+
+    /// Takes all wakers. Followers that still wait register again when they are polled.
+    pub(super) fn take_wakers(&mut self) -> Wakers {
+        mem::take(&mut self.wakers)
+    }
+}
+
+/// Wakes followers. The caller holds no lock.
+pub(super) fn wake(wakers: Wakers) {
+    for waker in wakers.into_values() {
+        waker.wake();
+    }
+}
