@@ -749,6 +749,42 @@ async fn follower_of_unstored_load_starts_over_when_a_value_tag_is_invalidated()
     }
 }
 
+/// The connection reports no changes, and the load takes longer than the staleness bound. So the lease shows
+/// whether the key was invalidated.
+#[tokio::test]
+async fn follower_of_unstored_load_starts_over_when_an_unreported_invalidation_overtook_it() {
+    for is_overtaken in [true, false] {
+        let (clock, faults, source) = (ManualClock::new(), Arc::new(Faults::default()), Source::gated());
+        faults.untracked.store(true, SeqCst);
+        let tier = FakeTier::new(&clock);
+        let build = || Cache::builder().namespace("test").clock(clock.clock());
+        let a = build().tier(FaultyTier(tier.same_connection(), faults.clone())).build().unwrap();
+        let b = build().tier(tier.clone()).build().unwrap();
+        let call = || {
+            let (cache, source) = (a.clone(), source.clone());
+            spawn(async move { unstored(&cache, &source, 7).await })
+        };
+        let leading = call();
+        wait_until(|| source.runs() == 1).await;
+        tier.set_silent(true);
+        if is_overtaken {
+            source.write();
+            unstored::invalidate(&b, &source, 7).await.unwrap();
+        }
+        clock.advance(2 * SECOND);
+        let followers = [call(), call(), call()];
+        wait_until(|| a.stats().waiting == 3).await;
+        source.release(1);
+        assert_eq!(leading.await.unwrap(), 1);
+        // The second load may begin after the bound as well.
+        source.release(9);
+        for follower in followers {
+            assert_eq!(follower.await.unwrap(), if is_overtaken { 2 } else { 1 });
+        }
+        assert_eq!(source.runs(), if is_overtaken { 2 } else { 1 });
+    }
+}
+
 /// The shared tier takes no further value, because too many are under way. The older value under the key is
 /// removed, or other processes would go on to serve it.
 #[tokio::test]
