@@ -29,12 +29,13 @@ pub(crate) struct LeaseAttempt<'a> {
     shared: &'a Arc<Shared>,
     name: &'a str,
     token: LeaseToken,
+    length: Duration,
     is_open: bool,
 }
 
 impl<'a> LeaseAttempt<'a> {
-    pub(crate) fn new(shared: &'a Arc<Shared>, name: &'a str) -> Self {
-        Self { shared, name, token: LeaseToken::random(), is_open: true }
+    pub(crate) fn new(shared: &'a Arc<Shared>, name: &'a str, length: Duration) -> Self {
+        Self { shared, name, token: LeaseToken::random(), length, is_open: true }
     }
 
     pub(crate) fn token(&self) -> LeaseToken {
@@ -61,12 +62,13 @@ impl<'a> LeaseAttempt<'a> {
         journal: Option<(JournalPosition, Arc<Epoch>)>,
     ) -> Lease {
         self.is_open = false;
-        let (shared, token) = (self.shared.clone(), self.token);
+        let (shared, token, length) = (self.shared.clone(), self.token, self.length);
         let tags_kept_until = validity.checked_at.saturating_add(nanos(keep));
         Lease {
             shared,
             name,
             token,
+            length,
             validity,
             journal,
             tags_kept_until,

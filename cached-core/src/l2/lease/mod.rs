@@ -40,7 +40,7 @@ mod tests;
 mod value_tags;
 mod verdict;
 
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, time::Duration};
 
 use tokio::task::AbortHandle;
 
@@ -60,6 +60,8 @@ pub(crate) struct Lease {
     shared: Arc<Shared>,
     name: SharedKey,
     token: LeaseToken,
+    /// Time after which the lease ends, unless it is renewed.
+    length: Duration,
     /// Validity from the time at which the lease was taken, before the load.
     pub(crate) validity: Validity,
     /// Position of the journal when the lease was taken, and the journal's epoch, which any invalidation of a

@@ -18,7 +18,7 @@ use crate::{
 impl Lease {
     /// Returns whether the tier still has the lease: then its key was not invalidated since it was taken.
     pub(crate) async fn is_in_place(&self) -> Result<bool, TierError> {
-        self.shared.tier.renew(&self.name.text, self.token, self.shared.lease).await
+        self.shared.tier.renew(&self.name.text, self.token, self.length).await
     }
 
     /// Returns the lease if it still holds after an epoch of its validity has ended.
@@ -27,7 +27,7 @@ impl Lease {
     /// lease and the tags are unchanged, the lease gets new epochs. If the tier cannot be asked, it gets them
     /// as well, and the fill decides. Otherwise the lease is released.
     pub(crate) async fn reconfirm(mut self) -> Option<Self> {
-        let Self { shared, name, token, validity, .. } = &self;
+        let Self { shared, name, token, length, validity, .. } = &self;
         // New epochs are taken before the tier is asked, so that any later invalidation ends them.
         let renewed = if validity.tags.is_empty() {
             Some(shared.detached_validity(&name.text, &[]))
@@ -35,7 +35,7 @@ impl Lease {
             recheck_tags(shared, validity).await
         };
         if let Some(renewed) = renewed
-            && shared.tier.renew(&name.text, *token, shared.lease).await.unwrap_or(true)
+            && shared.tier.renew(&name.text, *token, *length).await.unwrap_or(true)
         {
             self.validity = Validity { epoch: renewed.epoch, tags: renewed.tags, ..self.validity.clone() };
             return Some(self);

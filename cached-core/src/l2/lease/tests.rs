@@ -54,10 +54,13 @@ impl World {
     }
 
     async fn lease_as(&self, tags: &[String], mode: LeaseMode) -> Lease {
+        self.lease_for(self.shared.lease, tags, mode).await
+    }
+
+    async fn lease_for(&self, lease: Duration, tags: &[String], mode: LeaseMode) -> Lease {
         let validity = self.shared.detached_validity(KEY, tags);
-        let attempt = LeaseAttempt::new(&self.shared, KEY);
-        let (token, lease) = (attempt.token(), self.shared.lease);
-        let request = LeaseRequest { key: KEY, token, lease, mode };
+        let attempt = LeaseAttempt::new(&self.shared, KEY, lease);
+        let request = LeaseRequest { key: KEY, token: attempt.token(), lease, mode };
         let tag_request = TagRequest { keys: tags, keep: MINUTE, needs_position: false };
         let leased = self.shared.tier.lease(&[request], tag_request).await.unwrap();
         let validity = Validity { feed: leased.feed, ..validity }.with_generations(leased.generations);
@@ -245,6 +248,17 @@ async fn reconfirmed_lease_gets_new_epochs_only_if_it_still_holds() {
     }
 }
 
+/// The lease of a load for this process only is longer than others, because it is not renewed.
+#[tokio::test]
+async fn reconfirmed_lease_keeps_its_length() {
+    let world = World::new(MINUTE / 60);
+    let lease = world.lease_for(MINUTE, &[], LeaseMode::IfAbsent).await;
+    world.shared.epochs.end(KEY);
+    world.clock.advance(MINUTE / 2);
+    let _lease = lease.reconfirm().await.expect("it is still there");
+    assert_eq!(world.record().await, Record::Leased { left: MINUTE, is_retry: false });
+}
+
 #[tokio::test]
 async fn reconfirm_releases_the_lease_when_its_tag_was_invalidated() {
     let world = World::new(MINUTE);
@@ -303,19 +317,19 @@ async fn lease_attempt_releases_the_lease_unless_refused() {
             .await
             .unwrap();
     };
-    let attempt = LeaseAttempt::new(&world.shared, KEY);
+    let attempt = LeaseAttempt::new(&world.shared, KEY, MINUTE);
     request_lease(&attempt).await;
     drop(attempt);
     world.until_released().await;
 
-    let attempt = LeaseAttempt::new(&world.shared, KEY);
+    let attempt = LeaseAttempt::new(&world.shared, KEY, MINUTE);
     request_lease(&attempt).await;
     let ((), round_trips) = world.count_round_trips(attempt.withdraw()).await;
     assert_eq!((round_trips, world.record().await), (1, Record::Absent));
 
     let ((), round_trips) = world
         .count_round_trips(async {
-            LeaseAttempt::new(&world.shared, KEY).set_refused();
+            LeaseAttempt::new(&world.shared, KEY, MINUTE).set_refused();
             tokio::task::yield_now().await;
         })
         .await;

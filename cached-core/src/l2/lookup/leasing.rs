@@ -48,14 +48,10 @@ impl<R> SharedLookup<'_, R> {
         }
         // This epoch, too, is taken before the tier is asked.
         let journal_epoch = self.policy.has_value_tags().then(|| shared.epoch(&shared.journal_key()));
-        let attempt = LeaseAttempt::new(shared, &name.text);
+        let lease = shared.lease_length(!self.coalesce, self.function);
+        let attempt = LeaseAttempt::new(shared, &name.text, lease);
         let token = attempt.token();
-        let request = LeaseRequest {
-            key: &name.text,
-            token,
-            lease: shared.lease_length(!self.coalesce, self.function),
-            mode,
-        };
+        let request = LeaseRequest { key: &name.text, token, lease, mode };
         // If only the value determines the ttl, the fill extends the generations.
         let keep = self.tag_retention(Duration::ZERO);
         let tag_request = TagRequest { keys: tags, keep, needs_position: journal_epoch.is_some() };

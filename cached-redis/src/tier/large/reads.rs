@@ -63,10 +63,14 @@ impl RedisTier {
                         Record::Absent
                     }
                     None => {
-                        let pttl = replies.next()?;
-                        let bytes = non_empty(replies.next()?);
+                        let (pttl, bytes) = (replies.next()?, replies.next::<Vec<u8>>()?);
                         let parse = |bytes| record::parse_with_clock(replies.clock(), pttl, bytes);
-                        bytes.map_or(Record::Absent, parse)
+                        if bytes.len() > MAX_SMALL_LENGTH {
+                            // It is cut off, because it was small when the batch was composed.
+                            Record::Changed
+                        } else {
+                            non_empty(bytes).map_or(Record::Absent, parse)
+                        }
                     }
                 });
             }
