@@ -38,6 +38,34 @@ async fn close_waits_for_loads_and_their_fills() {
     assert!(matches!(spawn_call(&pair.b, &source).await.unwrap().outcome, CacheOutcome::Hit { .. }));
 }
 
+/// The tier is down when a row is written, and comes back while the process exits.
+#[tokio::test]
+async fn close_waits_until_invalidations_are_delivered() {
+    let (pair, source) = (Pair::new(), Source::open());
+    row(&pair.a, &source, 7).await;
+    pair.a.flush().await;
+    pair.tier_a.set_down(true);
+    source.write();
+    assert!(row::invalidate(&pair.a, &source, 7).await.unwrap_err().is_not_propagated());
+    let closing = spawn({
+        let cache = pair.a.clone();
+        async move { cache.close_within(HOUR).await }
+    });
+    settle().await;
+    assert!(!closing.is_finished());
+    pair.tier_a.set_down(false);
+    assert!(closing.await.unwrap(), "it was delivered in time");
+    assert_eq!((pair.tier_b.keys(), row(&pair.b, &source, 7).await), (Vec::new(), 2));
+}
+
+#[tokio::test]
+async fn close_returns_false_if_an_invalidation_is_not_delivered() {
+    let (pair, source) = (Pair::new(), Source::open());
+    pair.tier_a.set_down(true);
+    assert!(row::invalidate(&pair.a, &source, 7).await.unwrap_err().is_not_propagated());
+    assert!(!pair.a.close_within(Duration::from_millis(20)).await);
+}
+
 /// The closing process releases its lease. Otherwise the other process would wait for the end of the lease,
 /// which never comes on this clock.
 #[tokio::test]

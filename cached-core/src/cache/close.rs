@@ -13,7 +13,7 @@ const DEFAULT_FLUSH_LIMIT: Duration = Duration::from_secs(30);
 /// Limit of a close without an explicit one.
 const DEFAULT_CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Interval between checks for loads under way.
+/// Interval between checks for loads under way and undelivered invalidations.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Limit for releasing the leases, and again for closing the shared tier.
@@ -23,12 +23,12 @@ impl Cache {
     /// Waits until the values loaded so far have reached the shared tier, or have failed to.
     ///
     /// The wait is limited to 30 seconds. Values are stored in the background, so call this before a program
-    /// exits, or call [`close`](Self::close), which also waits for loads.
+    /// exits, or call [`close`](Self::close), which also waits for loads and for undelivered invalidations.
     pub async fn flush(&self) {
         self.flush_within(DEFAULT_FLUSH_LIMIT).await;
     }
 
-    /// Waits like [`flush`](Self::flush), but for at most `limit`. Returns whether everything was handed
+    /// Waits like [`flush`](Self::flush), but for at most `limit`. Returns whether all values were handed
     /// over.
     ///
     /// Values cannot be handed over while the shared tier hangs, or if they were loaded on a runtime that is
@@ -46,8 +46,8 @@ impl Cache {
     ///
     /// The close takes these steps:
     ///
-    /// 1. It waits until the loads under way are over and their values have reached the shared tier, for
-    ///    at most `limit`.
+    /// 1. It waits until the loads under way are over, their values have reached the shared tier, and so
+    ///    have the invalidations that could not be delivered before, for at most `limit`.
     /// 2. It turns the cache off, for every handle and for ever: functions run as if they had no
     ///    attribute.
     /// 3. It releases the leases of loads that still go on, so that processes which wait for them go on at
@@ -57,7 +57,10 @@ impl Cache {
     ///
     /// Steps 3 and 4 take at most two seconds. Afterwards, invalidations return `NotPropagated`.
     ///
-    /// Returns whether all loads and stores were over in time.
+    /// Returns whether step 1 was over in time. If not, an invalidation may be lost: the shared tier may have a
+    /// value that this process has invalidated ([`Health::pending_invalidations`]), until the value expires.
+    ///
+    /// [`Health::pending_invalidations`]: crate::Health::pending_invalidations
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_core::Error> {
@@ -77,7 +80,13 @@ impl Cache {
         while self.flights().len() > 0 && !remaining().is_zero() {
             within(POLL_INTERVAL.min(remaining()), pending::<()>()).await;
         }
-        let is_over = self.shared().background.flush(remaining()).await && self.flights().len() == 0;
+        let are_values_stored = self.shared().background.flush(remaining()).await;
+        let outbox = &self.shared().outbox;
+        while !outbox.is_empty() && !remaining().is_zero() {
+            self.resend();
+            within(POLL_INTERVAL.min(remaining()), pending::<()>()).await;
+        }
+        let is_over = are_values_stored && self.flights().len() == 0 && outbox.is_empty();
         self.turn_off();
         let closing = &self.shared().closing;
         closing.send_replace(true);
