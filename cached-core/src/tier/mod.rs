@@ -15,10 +15,12 @@
 //!
 //! # Examples
 //!
-//! A tier in the memory of one program, which several caches share. It has no tags and reports no changes, so
-//! each cache asks it again after the staleness bound.
+//! A tier in the memory of one program, which several caches share. It reports no changes, so each cache asks
+//! it again after the staleness bound. It refuses everything that it does not do: tags, patterns, counters and
+//! the confirmation that all caches have handled a change. The trait is written with the crate `async-trait`.
 //!
 //! ```
+//! # extern crate cached_core as cached_aside;
 //! use std::{
 //!     collections::HashMap,
 //!     sync::{Arc, Mutex},
@@ -26,7 +28,7 @@
 //! };
 //!
 //! use async_trait::async_trait;
-//! use cached_core::{Cache, TierError, tier::*};
+//! use cached_aside::{Cache, TierError, tier::*};
 //!
 //! /// The lease and the value under a key, each with its end.
 //! #[derive(Debug, Default)]
@@ -56,7 +58,11 @@
 //!         let mut contents = self.0.lock().unwrap();
 //!         let content = contents.entry(key.to_owned()).or_default();
 //!         content.expire();
-//!         run(content)
+//!         let outcome = run(content);
+//!         if content.lease.is_none() && content.value.is_none() {
+//!             contents.remove(key);
+//!         }
+//!         outcome
 //!     }
 //! }
 //!
@@ -136,19 +142,24 @@
 //!         Ok(self.with(key, |content| content.has_lease(token) && content.lease.take().is_some()))
 //!     }
 //!
-//!     async fn delete(&self, keys: &[String], _tags: &[String]) -> Result<(), TierError> {
+//!     async fn delete(&self, keys: &[String], tags: &[String]) -> Result<(), TierError> {
 //!         let mut contents = self.0.lock().unwrap();
 //!         for key in keys {
 //!             contents.remove(key);
 //!         }
-//!         Ok(())
+//!         // `Ok` would acknowledge an invalidation that other caches do not know of.
+//!         if tags.is_empty() { Ok(()) } else { Err(TierError::Refused("no tags".to_owned())) }
+//!     }
+//!
+//!     async fn confirm(&self) -> Result<(), TierError> {
+//!         Err(TierError::Refused("no confirmation".to_owned()))
 //!     }
 //!
 //!     async fn exists(&self, key: &str) -> Result<bool, TierError> {
 //!         Ok(self.with(key, |content| content.value.is_some()))
 //!     }
 //!
-//!     // The rest of what this tier does not offer.
+//!     // The rest is refused.
 //!     async fn claim_tags(&self, _: &[String], _: Duration, _: JournalPosition) -> Result<TagsClaimed, TierError> {
 //!         Err(TierError::Refused("no tags".to_owned()))
 //!     }
@@ -162,7 +173,7 @@
 //!     }
 //! }
 //!
-//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_core::Error> {
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_aside::Error> {
 //! let tier = MapTier::default();
 //! let one = Cache::builder().namespace("app").tier(tier.clone()).build()?;
 //! let other = Cache::builder().namespace("app").tier(tier).build()?;

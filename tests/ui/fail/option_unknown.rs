@@ -10,4 +10,9 @@ async fn far(x: u32) -> u32 {
     x
 }
 
+#[cached("foreign", ttl = "5m", time = 60, size = 100, result = true)]
+async fn foreign(x: u32) -> Result<u32, String> {
+    Ok(x)
+}
+
 fn main() {}

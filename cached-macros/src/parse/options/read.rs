@@ -11,19 +11,37 @@ use crate::errors::{did_you_mean, nearest};
 /// Names of an attribute's options, each with an example.
 pub(crate) struct Known(pub(crate) &'static [(&'static str, &'static str)]);
 
+/// Options of other caching crates, each with the option of this crate and a hint.
+const FOREIGN: &[(&[&str], &str, &str)] = &[
+    (&["time", "expire", "expiry"], "ttl", "the lifetime of a value is `ttl = \"60s\"`"),
+    (&["size", "capacity", "max_capacity", "max_size"], "max_entries", "the bound is `max_entries = 1000`"),
+    (&["result"], "cache_err", "an `Err` is not kept, unless `cache_err` names it"),
+    (&["option"], "cache_none", "a `None` is not kept, unless `cache_none` is given"),
+    (&["convert"], "key", "the source of the key is `key = expr`"),
+    (&["sync_writes"], "coalesce", "concurrent calls with the same key always run the function once"),
+];
+
 impl Known {
+    /// Returns the hint for an option of another caching crate.
+    fn hint(&self, name: &str) -> Option<&'static str> {
+        let (_, own, hint) = FOREIGN.iter().find(|(foreign, ..)| foreign.contains(&name))?;
+        self.0.iter().any(|(known, _)| known == own).then_some(*hint)
+    }
+
     /// Returns the option that was probably meant by a misspelt name.
     pub(crate) fn nearest_option(&self, name: &str) -> Option<&'static str> {
         nearest(name, self.0.iter().map(|(known, _)| *known))
     }
 
     pub(crate) fn unknown_option(&self, name: &Ident) -> Error {
-        let message = match self.nearest_option(&name.to_string()) {
-            None => {
-                let names: Vec<_> = self.0.iter().map(|(known, _)| *known).collect();
-                format!("unknown option `{name}`; the options are {}", names.join(", "))
-            }
-            near => format!("unknown option `{name}`{}", did_you_mean(near)),
+        let text = name.to_string();
+        let message = if let Some(hint) = self.hint(&text) {
+            format!("unknown option `{name}`; {hint}")
+        } else if let near @ Some(_) = self.nearest_option(&text) {
+            format!("unknown option `{name}`{}", did_you_mean(near))
+        } else {
+            let names: Vec<_> = self.0.iter().map(|(known, _)| *known).collect();
+            format!("unknown option `{name}`; the options are {}", names.join(", "))
         };
         Error::new(name.span(), message)
     }
