@@ -105,7 +105,7 @@ impl fmt::Display for Error {
             Kind::Codec(why) => write!(f, "the value cannot be stored or read: {why}"),
             Kind::Tier(cause) => cause.fmt(f),
             Kind::NotPropagated(cause) => {
-                write!(f, "invalidated in this process, but not yet in the shared tier: {cause}")
+                write!(f, "holds in this process, but has not reached the shared tier yet: {cause}")
             }
             Kind::NotConfirmed(cause) => {
                 write!(f, "invalidated, but not every process has confirmed it: {cause}")

@@ -157,7 +157,7 @@ fn process_started_without_redis_shares_once_redis_is_up() {
     assert_eq!(a.request("ask x"), format!("{} Miss", a.own_value("x")));
     assert_eq!(b.request("ask x"), format!("{} Miss", b.own_value("x")));
     assert!(a.request("ask x").contains("tier: L1"));
-    assert!(a.request("invalidate x").contains("not yet in the shared tier"));
+    assert!(a.request("invalidate x").contains("has not reached the shared tier yet"));
     redis.restart();
     let mut number = 0;
     eventually("the processes share again", || {

@@ -109,9 +109,9 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn registry() -> Option<Registry> {
+    fn registry() -> Registry {
         let key = || "key".to_owned();
-        Some(Registry { number: 0, members: key(), barrier: key(), echo: key() })
+        Registry { number: 0, members: key(), barrier: key(), echo: key() }
     }
 
     /// Returns the schedule of a connection with a self-test at `now`, and a request.
@@ -140,12 +140,13 @@ mod tests {
     fn full_heartbeat_registers_and_advances_the_watermark() {
         let now = Instant::now();
         let (schedule, mode) = (Schedule::new(now), SelectedMode::new(Tracking::All));
-        let plan = Plan::decide(&Occasion { is_full: true, ..occasion(now, &schedule, &mode) }, registry());
+        let plan =
+            Plan::decide(&Occasion { is_full: true, ..occasion(now, &schedule, &mode) }, Some(registry()));
         assert!(plan.registers && plan.reads_barrier && plan.advances_watermark && plan.reads_clock);
         assert!(!plan.reads_evictions && !plan.switches_mode, "`NOLOOP` may not be used");
         let never =
             Occasion { is_full: true, registering: Registering::Never, ..occasion(now, &schedule, &mode) };
-        assert!(!Plan::decide(&never, registry()).registers);
+        assert!(!Plan::decide(&never, Some(registry())).registers);
     }
 
     #[test]
@@ -157,10 +158,10 @@ mod tests {
             has_barrier: true,
             ..occasion(now, &schedule, &mode)
         };
-        let plan = Plan::decide(&at(now + SECOND / 2), registry());
+        let plan = Plan::decide(&at(now + SECOND / 2), Some(registry()));
         assert!(plan.registers && plan.reads_barrier && plan.is_acknowledgement_only);
         assert!(!plan.advances_watermark && !plan.reads_clock);
-        let plan = Plan::decide(&at(now + SECOND), registry());
+        let plan = Plan::decide(&at(now + SECOND), Some(registry()));
         assert!(plan.registers && plan.advances_watermark && !plan.is_acknowledgement_only);
     }
 
@@ -170,18 +171,18 @@ mod tests {
         let mut mode = SelectedMode::new(Tracking::Others("0".to_owned()));
         let mut schedule = just_tested(now);
         let later = now + 10 * SECOND;
-        let plan = Plan::decide(&occasion(later, &schedule, &mode), registry());
+        let plan = Plan::decide(&occasion(later, &schedule, &mode), Some(registry()));
         assert!(plan.switches_mode && plan.reads_evictions, "a calm process drops `NOLOOP`");
         mode.tracking = Tracking::All;
-        assert!(!Plan::decide(&occasion(later, &schedule, &mode), registry()).switches_mode);
+        assert!(!Plan::decide(&occasion(later, &schedule, &mode), Some(registry())).switches_mode);
         schedule.record_request(later);
         schedule.record_self_test(later);
         let barrier = Occasion { has_barrier: true, ..occasion(later, &schedule, &mode) };
-        let plan = Plan::decide(&barrier, registry());
+        let plan = Plan::decide(&barrier, Some(registry()));
         assert!(plan.switches_mode && plan.advances_watermark && !plan.is_acknowledgement_only);
         mode.forbid_noloop();
         let barrier = Occasion { has_barrier: true, ..occasion(later, &schedule, &mode) };
-        assert!(Plan::decide(&barrier, registry()).is_acknowledgement_only);
+        assert!(Plan::decide(&barrier, Some(registry())).is_acknowledgement_only);
     }
 
     #[test]
@@ -189,7 +190,7 @@ mod tests {
         let now = Instant::now();
         let (schedule, mode) = (just_tested(now), SelectedMode::new(Tracking::Off));
         let untracked = Occasion { is_tracking: false, ..occasion(now + SECOND, &schedule, &mode) };
-        let plan = Plan::decide(&untracked, registry());
+        let plan = Plan::decide(&untracked, Some(registry()));
         assert!(plan.reads_barrier && !plan.advances_watermark && !plan.is_acknowledgement_only);
     }
 

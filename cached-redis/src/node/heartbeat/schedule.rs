@@ -189,7 +189,7 @@ mod tests {
     fn process_is_quiet_some_seconds_after_the_last_use() {
         let start = Instant::now();
         let mut schedule = Schedule::new(start);
-        assert!(!schedule.is_quiet(MET, start + IDLE_TIME - MILLISECOND));
+        assert!(!schedule.is_quiet(MET, start + IDLE_TIME.saturating_sub(MILLISECOND)));
         assert!(schedule.is_quiet(MET, start + IDLE_TIME));
         schedule.record_use(start + SECOND);
         assert!(!schedule.is_quiet(MET, start + IDLE_TIME));
@@ -234,7 +234,7 @@ mod tests {
         let mut schedule = Schedule::new(start);
         assert!(schedule.is_full_due(SECOND, start));
         schedule.record_full(start);
-        assert!(!schedule.is_full_due(SECOND, start + SECOND - MILLISECOND));
+        assert!(!schedule.is_full_due(SECOND, start + SECOND.saturating_sub(MILLISECOND)));
         assert!(schedule.is_full_due(SECOND, start + SECOND));
         schedule.require_full();
         assert!(schedule.is_full_due(SECOND, start) && schedule.last_full().is_none());
