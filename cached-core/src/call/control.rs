@@ -100,7 +100,8 @@ impl CacheControl {
 impl CacheControl<OnlyIfCached> {
     /// Never loads a value.
     ///
-    /// `f::with` then returns an `Option`, which is `None` if no tier has the value.
+    /// The control has a type of its own: `f::with` then returns an `Option`, which is `None` if no tier has the
+    /// value. In a combination by [`and`](Self::and) it must be the first.
     pub fn only_if_cached() -> Self {
         Self { terms: Terms::default(), mode: PhantomData }
     }
@@ -211,9 +212,9 @@ pub enum CacheOutcome {
         /// Time since the value was loaded, in this process or another.
         age: Duration,
     },
-    /// This call loaded the value.
+    /// This call loaded the value, so it has no age.
     Miss,
-    /// Another call was loading the value, and this call waited for it.
+    /// Another call was loading the value, and this call waited for it. There is no age.
     Joined,
     /// The cache took no part: the function ran as if it had no attribute.
     Bypass(Reason),

@@ -249,6 +249,10 @@ use crate::{
 /// it knows that it cannot be reached, and return `false` from [`ready`](Tier::ready) during that time. An
 /// operation that failed may still take effect later. But it must not change a value if the key was deleted
 /// in the meantime. The tier stores opaque bytes; freshness, checksums and schemas are up to its caller.
+///
+/// A tier may report a change to the process that made it, or to the other processes only: both are allowed.
+/// The cache ends the epochs of its own invalidations itself. If the tier reports a lease or a fill to its own
+/// process, the cache asks the tier once more.
 #[async_trait]
 pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// Attaches the cache that is built on the tier. Called once.
@@ -375,11 +379,17 @@ pub trait Tier: Send + Sync + fmt::Debug + 'static {
     /// Removes every key that matches `pattern`, and returns the number of removed keys.
     ///
     /// `*` stands for any characters and nothing else is special. The tier may scan its keys in many steps.
+    ///
+    /// Values, leases and counters are removed alike. Keys that begin with `namespace:%` are kept: they are the
+    /// tags, the journal, and the keys of the tier itself (see [`Attachment::namespace`]).
     async fn delete_matching(&self, pattern: &str) -> Result<u64, TierError>;
 
     /// Waits until every attached process has handled all changes up to now.
     ///
     /// A process that has lost the right to serve from memory counts as one that has handled them.
+    ///
+    /// The default returns at once, and promises nothing about other processes. A tier that several caches share
+    /// overrides it: otherwise [`confirmed`](crate::Invalidation::confirmed) returns `Ok` too early.
     async fn confirm(&self) -> Result<(), TierError> {
         Ok(())
     }

@@ -48,12 +48,16 @@ impl RedisTier {
     /// `redis-sentinel://[[user]:password@]host[:port][,host[:port]…]/name[/database number]` names sentinels
     /// (feature `sentinel`; port 26379) and the primary that they monitor. Each connection attempt asks them
     /// for its address, one after the other until one answers. It uses only a server that reports itself to
-    /// be a primary. User and password are those of the primary. `rediss-sentinel://` uses TLS to the primary
-    /// and to the sentinels.
+    /// be a primary. User and password are those of the primary; the builder sets those of the sentinels
+    /// (`sentinel_username`, `sentinel_password`). `rediss-sentinel://` uses TLS to the primary and to the
+    /// sentinels.
     ///
     /// `redis-cluster://[[user]:password@]host[:port][,host[:port]…]` names some servers of a Redis Cluster
     /// (feature `cluster`), from which the others are discovered. There is a connection to each primary.
     /// `rediss-cluster://` uses TLS to all of them.
+    ///
+    /// A login is in front of the first host, once for all hosts. In a user or a password, `/`, `?`, `#`, `@`
+    /// and `%` are percent-encoded: the password `p@ss` is `p%40ss`.
     ///
     /// The rights that the user needs in each of these cases are listed in `docs/redis.md` of the repository,
     /// ready to be copied.

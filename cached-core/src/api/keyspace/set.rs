@@ -35,8 +35,10 @@ where
     ///
     /// # Errors
     /// [`is_key`](Error::is_key) and [`is_codec`](Error::is_codec): the key or the value cannot be stored.
-    /// Then nothing has changed. [`is_not_propagated`](Error::is_not_propagated): the value is stored in this
-    /// process. Other processes may have the previous value until the shared tier can be notified.
+    /// Then nothing has changed. [`is_not_propagated`](Error::is_not_propagated): the shared tier could not be
+    /// reached, or refused the value. Then this process serves the value, for the staleness bound and the outage
+    /// grace at most. Other processes do not see it, and may have the previous value. When the shared tier can be
+    /// reached again, the value is removed everywhere, in this process as well.
     pub async fn set(&self, key: &K, value: V) -> Result<(), Error> {
         let encoded = self.encode(key, value)?;
         self.store_all(vec![encoded]).await

@@ -57,7 +57,8 @@ use crate::{cache::Cache, error::Error};
 /// # Errors
 /// [`is_key`](Error::is_key) if an argument cannot be part of a key (then no value was ever cached for it).
 /// [`is_not_propagated`](Error::is_not_propagated) if the shared tier could not be reached: the invalidation
-/// holds in this process, and is sent again as soon as possible.
+/// holds in this process, and is sent again as soon as possible, as long as the process lives.
+/// [`Cache::close`] waits for it up to a limit.
 /// [`is_not_confirmed`](Error::is_not_confirmed), after [`confirmed`](Self::confirmed), if the confirmation
 /// failed.
 #[must_use = "an invalidation does nothing until it is awaited"]
