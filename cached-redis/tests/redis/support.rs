@@ -118,10 +118,20 @@ pub(crate) async fn fill(tier: &RedisTier, fill: TierFill) -> Result<bool, TierE
 
 /// Takes the lease of a key and stores a value, over any record.
 pub(crate) async fn put(tier: &RedisTier, key: &str, bytes: Vec<u8>, ttl: Duration) -> Result<(), TierError> {
+    assert!(try_put(tier, key, bytes, ttl).await?, "the lease is gone");
+    Ok(())
+}
+
+/// Stores a value like [`put`]. Returns false if the lease is gone, since a full server may evict it.
+pub(crate) async fn try_put(
+    tier: &RedisTier,
+    key: &str,
+    bytes: Vec<u8>,
+    ttl: Duration,
+) -> Result<bool, TierError> {
     let token = token();
     assert_eq!(lease(tier, lease_request(key, token, LeaseMode::Always)).await?, LeaseReply::Granted);
-    assert!(fill(tier, tier_fill(key, token, bytes, ttl)).await?, "somebody took the lease");
-    Ok(())
+    fill(tier, tier_fill(key, token, bytes, ttl)).await
 }
 
 /// Deletes one key.
