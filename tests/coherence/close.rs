@@ -64,6 +64,7 @@ async fn close_returns_false_if_an_invalidation_is_not_delivered() {
     pair.tier_a.set_down(true);
     assert!(row::invalidate(&pair.a, &source, 7).await.unwrap_err().is_not_propagated());
     assert!(!pair.a.close_within(Duration::from_millis(20)).await);
+    assert!(!pair.a.close_within(HOUR).await, "a closed cache has nothing to wait for");
 }
 
 /// The closing process releases its lease. Otherwise the other process would wait for the end of the lease,

@@ -749,6 +749,33 @@ async fn follower_of_unstored_load_starts_over_when_a_value_tag_is_invalidated()
     }
 }
 
+#[cached("unkept-odd:{n}", ttl = "1h", cache_if = |_| false, cache = cache, skip(cache, source),
+    tags_from = |_| panic!("no tags"))]
+async fn unstored_untaggable(cache: &Cache, source: &Source, n: usize) -> usize {
+    n + source.load().await
+}
+
+/// Any invalidated tag may be one of the value, as its own tags are unknown.
+#[tokio::test]
+async fn follower_of_unstored_load_starts_over_when_the_value_tags_are_unknown() {
+    for by_a in [true, false] {
+        let (pair, source) = (Pair::new(), Source::gated());
+        let call = || {
+            let (cache, source) = (pair.a.clone(), source.clone());
+            spawn(async move { unstored_untaggable(&cache, &source, 0).await })
+        };
+        let leading = call();
+        wait_until(|| source.runs() == 1).await;
+        source.write();
+        let cache = if by_a { &pair.a } else { &pair.b };
+        cache.invalidate_tag("any", &[]).await.unwrap();
+        let follower = call();
+        wait_until(|| pair.a.stats().waiting == 1).await;
+        source.release(9);
+        assert_eq!((leading.await.unwrap(), follower.await.unwrap()), (1, 2));
+    }
+}
+
 /// The connection reports no changes, and the load takes longer than the staleness bound. So the lease shows
 /// whether the key was invalidated.
 #[tokio::test]

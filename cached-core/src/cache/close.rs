@@ -82,7 +82,8 @@ impl Cache {
         }
         let are_values_stored = self.shared().background.flush(remaining()).await;
         let outbox = &self.shared().outbox;
-        while !outbox.is_empty() && !remaining().is_zero() {
+        // A cache that is closed already sends nothing.
+        while !outbox.is_empty() && !remaining().is_zero() && !*self.shared().closing.borrow() {
             self.resend();
             within(POLL_INTERVAL.min(remaining()), pending::<()>()).await;
         }

@@ -52,11 +52,6 @@ impl TagLog {
         (since.0 < table.forgotten && !tags.is_empty()) || tags.iter().any(is_later)
     }
 
-    /// Returns whether any tag was invalidated since `since`.
-    pub(crate) fn has_grown_since(&self, since: LogPosition) -> bool {
-        self.lock().count > since.0
-    }
-
     fn lock(&self) -> MutexGuard<'_, TagTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,7 +77,6 @@ mod tests {
         let since = log.position();
         log.record("b");
         assert!(!log.has_any_since(&tag, since) && !log.has_any_since(&[], since));
-        assert!(log.has_grown_since(since) && !log.has_grown_since(log.position()));
         log.record("a");
         assert!(log.has_any_since(&tag, since) && !log.has_any_since(&tag, log.position()));
     }

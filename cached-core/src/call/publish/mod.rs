@@ -98,6 +98,8 @@ pub(super) fn publish<R>(
     let CallContext { cache, spec, entry_key, terms, .. } = *context;
     let shared = cache.shared().clone();
     let uses_l2 = terms.shared && cache.mode() == Mode::On;
+    // The flight may end here before the rest has begun. A close waits for the one or the other.
+    let _job = (entry_key.is_shared && uses_l2).then(|| shared.background.begin());
     let value_tags = ValueTags::new(&shared, tags.as_deref(), log_position, &fill_right);
     // The call asked for a new load, so the value in L2 is older.
     let is_newer = !terms.read && !is_error && uses_l2;

@@ -47,14 +47,12 @@ impl ValueTags {
 
     /// Returns whether one of these tags may have been invalidated during the load.
     pub(super) fn may_be_outdated(&self) -> bool {
-        (self.are_unknown || !self.tags.is_empty())
-            && self.journal_epoch.as_ref().is_some_and(|any| !any.is_alive())
+        !self.tags.is_empty() && self.journal_epoch.as_ref().is_some_and(|any| !any.is_alive())
     }
 
     /// Adds these tags to a validity for this process only.
     ///
-    /// Returns `None` if this process has invalidated one of them during the load. If the tags are unknown,
-    /// returns `None` if any tag is known to have been invalidated.
+    /// Returns `None` if this process has invalidated one of them during the load, or if they are unknown.
     pub(super) fn added_to(
         &self,
         validity: Validity,
@@ -62,8 +60,7 @@ impl ValueTags {
         is_shared: bool,
     ) -> Option<Validity> {
         if self.are_unknown {
-            let is_outdated = self.may_be_outdated() || shared.tag_log.has_grown_since(self.log_position);
-            return (!is_outdated).then_some(validity);
+            return None;
         }
         if self.tags.is_empty() {
             return Some(validity);

@@ -1,8 +1,7 @@
 //! The duties of the next heartbeat: collects the facts from which `schedule`, `registrar` and `plan` decide.
 //!
 //! Link, router and member have the facts that other tasks change as well. A plan takes the flags of the
-//! router, which are then reset: that of a barrier always, and that of a lost registry unless a full
-//! heartbeat is due anyway.
+//! router, which are then reset.
 
 use std::time::Instant;
 
