@@ -749,6 +749,23 @@ async fn follower_of_unstored_load_starts_over_when_a_value_tag_is_invalidated()
     }
 }
 
+/// The tier breaks its contract. No key gets the value of another one for that.
+#[tokio::test]
+async fn get_many_ignores_an_answer_with_too_few_records() {
+    let (clock, faults) = (ManualClock::new(), Arc::new(Faults::default()));
+    let tier = FakeTier::new(&clock);
+    let build = || Cache::builder().namespace("test").clock(clock.clock());
+    let a = build().tier(FaultyTier(tier.same_connection(), faults.clone())).build().unwrap();
+    let b = build().tier(tier.clone()).build().unwrap();
+    let (reads, writes) = (a.keyspace("n", 60 * SECOND).unwrap(), b.keyspace("n", 60 * SECOND).unwrap());
+    let keys: Vec<u32> = (0..300).collect();
+    writes.set_many(keys.iter().map(|key| (key, *key))).await.unwrap();
+    faults.loses_records.store(true, SeqCst);
+    assert_eq!(reads.get_many(&keys).await, vec![None; 300]);
+    faults.loses_records.store(false, SeqCst);
+    assert_eq!(reads.get_many(&keys).await, keys.iter().map(|key| Some(*key)).collect::<Vec<_>>());
+}
+
 #[cached("unkept-odd:{n}", ttl = "1h", cache_if = |_| false, cache = cache, skip(cache, source),
     tags_from = |_| panic!("no tags"))]
 async fn unstored_untaggable(cache: &Cache, source: &Source, n: usize) -> usize {

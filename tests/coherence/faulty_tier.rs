@@ -24,6 +24,7 @@ use cached_aside::{
 /// * `untracked`: no changes are reported (RESP2).
 /// * `refuses_deletes`: deletes are refused.
 /// * `not_ready`: the tier is not ready for reads, as with an open breaker.
+/// * `loses_records`: the answer to a look-up has a record too few.
 /// * `times_out_large_fills`: large values do not arrive at the tier in time.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
@@ -31,6 +32,7 @@ pub(crate) struct Faults {
     pub(crate) untracked: AtomicBool,
     pub(crate) refuses_deletes: AtomicBool,
     pub(crate) not_ready: AtomicBool,
+    pub(crate) loses_records: AtomicBool,
     pub(crate) times_out_large_fills: AtomicBool,
     /// Budgets of the requests, by operation.
     pub(crate) budgets: Mutex<Vec<(&'static str, Budget)>>,
@@ -62,7 +64,10 @@ impl Tier for FaultyTier {
         self.0.ready() && !self.1.not_ready.load(SeqCst)
     }
     async fn lookup(&self, lookups: &[Lookup<'_>], tags: &[String]) -> Result<Found, TierError> {
-        let found = self.0.lookup(lookups, tags).await?;
+        let mut found = self.0.lookup(lookups, tags).await?;
+        if self.1.loses_records.load(SeqCst) {
+            found.records.pop();
+        }
         Ok(Found { feed: self.feed(found.feed), ..found })
     }
     async fn get_within(&self, key: &str, budget: Budget) -> Result<(Record, Arc<ChangeFeed>), TierError> {

@@ -139,7 +139,7 @@ where
         if self.is_off() {
             return false;
         }
-        if self.usable_entry(&entry_key).is_some() {
+        if self.find_l1(&entry_key).is_some() {
             return true;
         }
         let shared = self.cache.shared();
@@ -160,19 +160,21 @@ where
 
     /// Returns the value in L1, if it may be served, and counts the hit.
     fn lookup_l1(&self, entry_key: &EntryKey) -> Option<Arc<dyn ErasedValue>> {
-        let entry = self.usable_entry(entry_key)?;
-        let is_fresh = entry.erased.freshness().is_fresh(self.cache.clock().now());
-        let count = if is_fresh { Count::HitL1 } else { Count::Stale };
+        let (entry, count) = self.find_l1(entry_key)?;
         self.cache.report(count, &self.spec, entry_key.key.as_ref());
         Some(entry.erased.clone())
     }
 
-    /// Returns the entry of L1 that [`get`](Self::get) would serve without asking the shared tier.
-    fn usable_entry(&self, entry_key: &EntryKey) -> Option<Arc<Entry>> {
+    /// Returns the entry of L1 that [`get`](Self::get) would serve without asking the shared tier, and how it
+    /// counts.
+    fn find_l1(&self, entry_key: &EntryKey) -> Option<(Arc<Entry>, Count)> {
         match self.cache.lookup(&self.spec, entry_key.key.as_ref()) {
-            L1Lookup::Fresh(entry, _) => Some(entry),
-            L1Lookup::Due(entry) => Some(entry).filter(|entry| self.cache.may_serve(&self.spec, entry)),
-            L1Lookup::Suspect(_) | L1Lookup::Nothing => None,
+            L1Lookup::Fresh(entry, _) => Some((entry, Count::HitL1)),
+            L1Lookup::Due(entry) if self.cache.may_serve(&self.spec, &entry) => {
+                let is_fresh = entry.erased.freshness().is_fresh(self.cache.clock().now());
+                Some((entry, if is_fresh { Count::HitL1 } else { Count::Stale }))
+            }
+            L1Lookup::Due(_) | L1Lookup::Suspect(_) | L1Lookup::Nothing => None,
         }
     }
 

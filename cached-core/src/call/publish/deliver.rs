@@ -8,6 +8,7 @@
 
 use super::{Rest, change_check::ChangeCheck, publication::Publication, run_in_background};
 use crate::{
+    base::background::Job,
     cache::invalidation::{Invalidation, InvalidationTarget},
     call::fill_right::{Ended, FillRight},
     coherence::validity::Validity,
@@ -22,18 +23,19 @@ pub(super) fn deliver_only(
     mut fill_right: FillRight,
     ended: Ended,
     invalidates_tiers: bool,
+    job: Option<Job>,
 ) -> Option<Rest> {
     fill_right.announce_release();
-    let (cache, target) = (
-        publication.cache.clone(),
-        InvalidationTarget::Entry(publication.spec, Box::new(publication.entry_key.clone())),
-    );
+    let invalidation = invalidates_tiers.then(|| {
+        let Publication { cache, spec, entry_key, .. } = &publication;
+        Invalidation::new(cache.clone(), Ok(InvalidationTarget::Entry(*spec, Box::new(entry_key.clone()))))
+    });
     let is_error = matches!(ended, Ended::Error(_));
     let finish = move |fill_right: FillRight| {
         fill_right.end(&ended);
-        if invalidates_tiers {
-            // A newer value that is not stored must not leave an older one behind.
-            Invalidation::new(cache, Ok(target)).spawn();
+        // A newer value that is not stored must not leave an older one behind.
+        if let Some(invalidation) = invalidation {
+            invalidation.spawn();
         }
     };
     let publication = if is_error { publication.land() } else { publication.land_unfollowed() };
@@ -47,7 +49,7 @@ pub(super) fn deliver_only(
         return None;
     }
     publication.leader.begin_landing();
-    run_in_background(&publication.cache.clone(), async move {
+    run_in_background(&publication.cache.clone(), job, async move {
         publication.deliver_unless_changed(&fill_right).await;
         finish(fill_right);
     })

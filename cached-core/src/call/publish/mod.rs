@@ -41,6 +41,7 @@ use tokio::runtime::Handle;
 
 use self::{deliver::deliver_only, publication::Publication, value_tags::ValueTags};
 use crate::{
+    base::background::Job,
     cache::{Cache, Mode},
     call::{
         context::CallContext,
@@ -97,19 +98,20 @@ pub(super) fn publish<R>(
     let is_renewed = context.policy.has_early_renewal() || context.spec.warm_keys() > 0;
     let CallContext { cache, spec, entry_key, terms, .. } = *context;
     let shared = cache.shared().clone();
-    let uses_l2 = terms.shared && cache.mode() == Mode::On;
+    let is_on = cache.mode() == Mode::On;
+    let uses_l2 = terms.shared && is_on;
     // The flight may end here before the rest has begun. A close waits for the one or the other.
-    let _job = (entry_key.is_shared && uses_l2).then(|| shared.background.begin());
+    let job = (entry_key.is_shared && uses_l2).then(|| shared.background.begin());
     let value_tags = ValueTags::new(&shared, tags.as_deref(), log_position, &fill_right);
     // The call asked for a new load, so the value in L2 is older.
     let is_newer = !terms.read && !is_error && uses_l2;
-    let skips_l2 = entry_key.is_shared && !terms.shared && cache.mode() == Mode::On;
+    let skips_l2 = entry_key.is_shared && !terms.shared && is_on;
     let publication = Publication { cache, spec, entry_key, leader, erased, value_tags, is_newer, skips_l2 };
 
     let (Some(ttl), Some(_)) = (ttl, tags) else {
         // Not to be stored. That includes a value with unknown tags, which could not be invalidated.
         let invalidates_tiers = !is_error && (had_fallback || !terms.read || terms.max_age.is_some());
-        return deliver_only(publication, fill_right, ended, invalidates_tiers);
+        return deliver_only(publication, fill_right, ended, invalidates_tiers, job);
     };
     if publication.skips_l2 {
         // L2 was not asked, so it would report no change of the entry, and a follower may have joined after
@@ -131,12 +133,15 @@ pub(super) fn publish<R>(
     let life = Life { start: shared.clock.now(), ttl, stale, spare };
     let fill = encoder.map(|encoder| Fill { encoder, created_ms: shared.clock.wall_ms(), life });
     publication.leader.begin_landing();
-    run_in_background(&publication.cache.clone(), async move {
-        let (cache, outdated) = (publication.cache.clone(), publication.outdated_entry_key());
-        match (fill_right, fill) {
+    run_in_background(&publication.cache.clone(), job, async move {
+        let (fill_right, fill) = match (fill_right, fill) {
             (FillRight::Everywhere(lease), Some(fill)) if !is_overloaded => {
                 return Box::pin(publication.publish_with_lease(lease, fill)).await;
             }
+            others => others,
+        };
+        let (cache, outdated) = (publication.cache.clone(), publication.outdated_entry_key());
+        match (fill_right, fill) {
             (FillRight::Everywhere(lease), Some(_)) => publication.publish_without_fill(lease),
             (fill_right, Some(_)) if is_overloaded => {
                 fill_right.fail();
@@ -173,9 +178,13 @@ impl<R> CallContext<R> {
     }
 }
 
-/// Runs `rest` in the background. Without a runtime, returns it instead.
-fn run_in_background(cache: &Cache, rest: impl Future<Output = ()> + Send + 'static) -> Option<Rest> {
-    let job = cache.shared().background.begin();
+/// Runs `rest` in the background, as a job that has begun or begins now. Without a runtime, returns it instead.
+fn run_in_background(
+    cache: &Cache,
+    job: Option<Job>,
+    rest: impl Future<Output = ()> + Send + 'static,
+) -> Option<Rest> {
+    let job = job.unwrap_or_else(|| cache.shared().background.begin());
     let rest: Rest = Box::pin(async move {
         let _job = job;
         rest.await;
