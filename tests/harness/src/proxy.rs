@@ -162,7 +162,7 @@ impl Proxy {
             _ => {}
         }
         if mode == Mode::Refuse {
-            gate.listener = None;
+            gate.stop_listening();
         } else if gate.listener.is_none() {
             gate.listener = Some(listen(self.port()).expect("taking the proxy's port back"));
         }
@@ -217,7 +217,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.inner.closed.store(true, Ordering::SeqCst);
         let mut gate = self.inner.gate();
-        gate.listener = None;
+        gate.stop_listening();
         gate.links.iter().filter_map(Weak::upgrade).for_each(|link| link.close());
     }
 }
@@ -237,6 +237,19 @@ struct Gate {
     mode: Mode,
     listener: Option<TcpListener>,
     links: Vec<Weak<Link>>,
+}
+
+impl Gate {
+    /// Closes the listener, so that the system refuses the next connection.
+    ///
+    /// While another thread starts a program, the new process has a copy of each socket of this one. A listener
+    /// that was only closed goes on to listen through the copy, so it is shut down first.
+    fn stop_listening(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            // Not every system can shut a listener down: those that cannot, report an error.
+            let _ = SockRef::from(&listener).shutdown(Shutdown::Both);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -500,4 +513,40 @@ fn listen_anywhere() -> (Port, TcpListener) {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    fn connect(proxy: &Proxy) -> std::io::Result<TcpStream> {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port()))
+    }
+
+    /// Copies the socket, as a process does that another thread starts.
+    fn copy_listener(proxy: &Proxy) -> TcpListener {
+        proxy.inner.gate().listener.as_ref().unwrap().try_clone().unwrap()
+    }
+
+    #[test]
+    fn connection_is_refused_while_a_new_process_has_a_copy_of_the_listener() {
+        let server = listen_anywhere();
+        let proxy = Proxy::start(server.0.number());
+        let copy = copy_listener(&proxy);
+        proxy.set_mode(Mode::Refuse);
+        assert_eq!(connect(&proxy).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        proxy.set_mode(Mode::Pass);
+        assert!(connect(&proxy).is_ok());
+        drop(copy);
+    }
+
+    #[test]
+    fn dropped_proxy_refuses_while_a_new_process_has_a_copy_of_the_listener() {
+        let proxy = Proxy::start(1);
+        let (copy, port) = (copy_listener(&proxy), proxy.port());
+        drop(proxy);
+        let error = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        drop(copy);
+    }
 }
