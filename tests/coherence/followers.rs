@@ -7,10 +7,9 @@ use std::{
 };
 
 use cached_aside::{
-    Cache, cached,
+    Cache, Event, EventKind, cached,
     testing::{FakeTier, ManualClock},
 };
-use serde::{Deserialize, Serialize};
 
 use crate::{
     faulty_tier::{Faults, FaultyTier},
@@ -19,26 +18,22 @@ use crate::{
 
 type Hook = Box<dyn FnOnce() + Send>;
 
-/// Code that runs in the next clone of a value.
+/// Code that runs when the next hit is reported.
 static HOOK: Mutex<Option<Hook>> = Mutex::new(None);
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Hooked(usize);
-
-impl Clone for Hooked {
-    fn clone(&self) -> Self {
+fn run_hook(event: &Event) {
+    if event.kind == EventKind::HitL1 {
         let hook = HOOK.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(hook) = hook {
             hook();
         }
-        Self(self.0)
     }
 }
 
 #[cached("hooked:{id}", ttl = "1h", bound = 0, tags = ["hooked"], cache = cache, skip(cache, source))]
-async fn hooked(cache: &Cache, source: &Source, id: u32) -> Hooked {
+async fn hooked(cache: &Cache, source: &Source, id: u32) -> usize {
     let _ = id;
-    Hooked(source.load().await)
+    source.load().await
 }
 
 /// The tier is there, but does not know an invalidation of this process. So the entry is served as in an outage. Another
@@ -47,10 +42,16 @@ async fn hooked(cache: &Cache, source: &Source, id: u32) -> Hooked {
 async fn follower_gets_no_entry_that_was_invalidated_before_it_joined() {
     let (clock, faults, source) = (ManualClock::new(), Arc::new(Faults::default()), Source::open());
     let tier = FaultyTier(FakeTier::new(&clock), faults.clone());
-    let cache = Cache::builder().namespace("test").clock(clock.clock()).tier(tier).build().unwrap();
+    let cache = Cache::builder()
+        .namespace("test")
+        .clock(clock.clock())
+        .tier(tier)
+        .on_event(run_hook)
+        .build()
+        .unwrap();
     faults.refuses_deletes.store(true, SeqCst);
     assert!(hooked::invalidate(&cache, &source, 7).await.unwrap_err().is_not_propagated());
-    assert_eq!(hooked(&cache, &source, 7).await.0, 1);
+    assert_eq!(hooked(&cache, &source, 7).await, 1);
 
     let (sender, followers) = mpsc::channel();
     let others = (cache.clone(), source.clone());
@@ -59,13 +60,13 @@ async fn follower_gets_no_entry_that_was_invalidated_before_it_joined() {
         source.write();
         let invalidated = pollster::block_on(cache.invalidate_tag("hooked", &[]));
         assert!(invalidated.unwrap_err().is_not_propagated());
-        let mut call = Box::pin(async move { hooked(&cache, &source, 7).await.0 });
+        let mut call = Box::pin(async move { hooked(&cache, &source, 7).await });
         let polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(polled.is_pending(), "it follows");
         sender.send(call).unwrap();
     };
     let in_a_thread: Hook = Box::new(|| thread::spawn(hook).join().unwrap());
     *HOOK.lock().unwrap_or_else(PoisonError::into_inner) = Some(in_a_thread);
-    assert_eq!(hooked(&cache, &source, 7).await.0, 1, "the call began before the invalidation");
+    assert_eq!(hooked(&cache, &source, 7).await, 1, "the call began before the invalidation");
     assert_eq!((followers.try_recv().unwrap().await, source.runs()), (2, 2));
 }

@@ -14,6 +14,27 @@ pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     rest.ends_with(last)
 }
 
+/// Returns whether any text matches both patterns.
+pub(crate) fn may_meet(one: &str, other: &str) -> bool {
+    let (one, other): (Vec<_>, Vec<_>) = (one.chars().collect(), other.chars().collect());
+    // For each rest of `other`, whether it meets the rest of `one` that was examined last.
+    let mut meets: Vec<bool> = (0..=other.len()).map(|at| other[at..].iter().all(|c| *c == '*')).collect();
+    for at in (0..one.len()).rev() {
+        let below = meets.clone();
+        for to in (0..=other.len()).rev() {
+            let rest = other.get(to);
+            meets[to] = match (one[at], rest) {
+                ('*', None) => below[to],
+                ('*', Some(_)) => below[to] || meets[to + 1],
+                (_, None) => false,
+                (_, Some('*')) => below[to] || meets[to + 1],
+                (a, Some(b)) => a == *b && below[to + 1],
+            };
+        }
+    }
+    meets[0]
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -53,6 +74,39 @@ mod tests {
         #[test]
         fn matches_agrees_with_the_naive_reference(pattern in "[ab*]{0,8}", name in "[ab]{0,10}") {
             prop_assert_eq!(matches(&pattern, &name), matches_naively(pattern.as_bytes(), name.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn patterns_meet_if_a_text_matches_both() {
+        for (one, other, expected) in [
+            ("a:b", "a:b", true),
+            ("a:b", "a:c", false),
+            ("a:*", "a:b:c", true),
+            ("a:7:*", "a:*:overview", true),
+            ("a:7:*", "a:*", true),
+            ("a:7:*", "b:*", false),
+            ("*", "", true),
+            ("", "", true),
+            ("a", "", false),
+            ("a*", "*b", true),
+            ("a*c", "b*c", false),
+            ("a*a", "a", false),
+        ] {
+            assert_eq!(may_meet(one, other), expected, "{one} {other}");
+            assert_eq!(may_meet(other, one), expected, "{other} {one}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_that_matches_both_patterns_makes_them_meet(
+            one in "[ab*]{0,6}", other in "[ab*]{0,6}", text in "[ab]{0,6}"
+        ) {
+            if matches(&one, &text) && matches(&other, &text) {
+                prop_assert!(may_meet(&one, &other));
+            }
+            prop_assert_eq!(may_meet(&one, &text), matches(&one, &text));
         }
     }
 }

@@ -84,7 +84,7 @@ impl Cache {
     fn counter_name<K: Serialize + ?Sized>(&self, prefix: &'static str, key: &K) -> Result<String, Error> {
         let (spec, part) = (FunctionSpec::prefix(prefix), Part(key));
         let key = with_identity(&spec, &part, |key| key.owned())?;
-        Ok(self.name(&spec, &key, &part)?.0)
+        Ok(self.name(&spec, &key, &part, true)?.0)
     }
 }
 

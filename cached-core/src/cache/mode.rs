@@ -5,7 +5,10 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::{cache::Cache, coherence::validity::Validity, key::entry_key::EntryKey, tier::feed::ChangeFeed};
+use crate::{
+    cache::Cache, coherence::validity::Validity, key::entry_key::EntryKey, spec::FunctionSpec,
+    tier::feed::ChangeFeed,
+};
 
 /// Selection of the tiers that take part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -64,8 +67,10 @@ impl Cache {
     /// If the entry is shared and L2 takes part, no change feed covers the value, so the validity lasts for
     /// the staleness bound only. The epochs are taken before the mode is read: a later change of the mode
     /// ends them.
-    pub(crate) fn local_validity(&self, entry_key: &EntryKey) -> Validity {
-        let validity = self.shared().local_validity(&entry_key.shared_key.text, &entry_key.tags);
+    pub(crate) fn local_validity(&self, spec: &FunctionSpec, entry_key: &EntryKey) -> Validity {
+        let (shared, name) = (self.shared(), &entry_key.shared_key.text);
+        let epoch = if name.is_empty() { shared.function_epoch(spec) } else { shared.epoch(name) };
+        let validity = shared.local_validity_on(epoch, &entry_key.tags);
         let is_local = !entry_key.is_shared || self.mode() != Mode::On;
         if is_local { validity } else { Validity { feed: ChangeFeed::none(), ..validity } }
     }

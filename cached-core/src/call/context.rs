@@ -1,14 +1,9 @@
 //! State of one call beyond the hit path, and its queries to each tier.
 //!
 //! The files `join`, `lead`, `renew`, `run` and `publish` add the steps of the call as methods of
-//! `CallContext`.
+//! `CallContext`. It does not know the return type of the function: values and errors are erased.
 
-use std::{
-    future::Future,
-    pin::{Pin, pin},
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
     base::{
@@ -21,19 +16,13 @@ use crate::{
         fill_right::FillRight,
     },
     coherence::validity::Validity,
-    flight::{
-        Leader, Panic,
-        permits::{LoadTurn, TurnResult},
-    },
+    flight::{Leader, Panic, permits::LoadTurn},
     key::entry_key::EntryKey,
-    l1::entry::Entry,
+    l1::{entry::Entry, hot_keys::Renewer},
     l2::lookup::{Acceptable, FoundValue, LookupOutcome, SharedLookup},
     spec::FunctionSpec,
-    telemetry::{stats::Count, step::LoadSpan},
-    value::{
-        erased::ErasedValue,
-        policy::{LoadedValue, ValuePolicy},
-    },
+    telemetry::stats::Count,
+    value::{erased::ErasedValue, policy::ValuePolicy},
 };
 
 /// Shortest and longest pause after a failed renewal.
@@ -43,26 +32,27 @@ use crate::{
 const RENEWAL_BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// State of one call beyond the hit path.
-pub(crate) struct CallContext<R> {
+#[derive(Clone)]
+pub(crate) struct CallContext {
     pub(crate) cache: Cache,
     pub(crate) spec: FunctionSpec,
     pub(crate) entry_key: EntryKey,
     pub(crate) terms: Terms,
-    pub(crate) policy: Arc<dyn ValuePolicy<R>>,
+    pub(crate) policy: Arc<dyn ValuePolicy>,
     /// Condition on values of L2: which of them are acceptable.
     pub(crate) acceptable: Acceptable,
+    /// Renewer of the key, which is registered if a hit makes the key one of the most used.
+    pub(crate) renewer: Option<Arc<dyn Renewer>>,
+    /// L1 was found to have no entry, and is not asked again.
+    pub(crate) is_absent: bool,
 }
 
-impl<R> Clone for CallContext<R> {
-    fn clone(&self) -> Self {
-        let (cache, entry_key, policy) = (self.cache.clone(), self.entry_key.clone(), self.policy.clone());
-        Self { cache, entry_key, policy, ..*self }
-    }
-}
+/// A value or an error of this function, with its origin. The code at the end of the call restores it.
+pub(crate) type ErasedReply = Reply<Arc<dyn ErasedValue>>;
 
 /// Result of a look into L1.
-pub(crate) enum Local<R> {
-    Hit(Arc<Entry>, Reply<R>),
+pub(crate) enum Local {
+    Hit(Arc<Entry>, ErasedReply),
     /// An entry that is due, and may be served until it has been loaded again.
     Due(Arc<Entry>),
     /// An entry that must be checked with L2 before it is served, because its validity is not proven.
@@ -71,17 +61,17 @@ pub(crate) enum Local<R> {
 }
 
 /// Result of a query to L2.
-pub(crate) enum SharedAnswer<R> {
-    Hit(FoundValue, Reply<R>),
+pub(crate) enum SharedAnswer {
+    Hit(FoundValue, ErasedReply),
     /// An entry of L1 that may be served because L2 cannot be queried.
-    Entry(Arc<Entry>, Reply<R>),
+    Entry(Arc<Entry>, ErasedReply),
     /// No value: the call loads, with this right to store the result.
     FillRight(FillRight),
     /// No value: the load of another process, for which this call waited, has failed with this error.
-    Failed(Box<LoadedValue<R>>),
+    Failed(Arc<dyn ErasedValue>),
 }
 
-impl<R> CallContext<R> {
+impl CallContext {
     /// Returns the turn of the leader's load under `max_loads`.
     pub(crate) fn turn(&self, leader: &Leader) -> LoadTurn {
         if self.spec.own_max_loads().is_none() {
@@ -100,7 +90,7 @@ impl<R> CallContext<R> {
         leader: &Leader,
         suspect: Option<Arc<Entry>>,
         turn: &mut LoadTurn,
-    ) -> Result<SharedAnswer<R>, Panic> {
+    ) -> Result<SharedAnswer, Panic> {
         // Resend invalidations that were queued outside of a runtime.
         self.cache.resend();
         if self.uses_l2() {
@@ -111,17 +101,17 @@ impl<R> CallContext<R> {
     }
 
     /// Looks into L1. A fresh entry that is older than the `max_age` of the call counts as absent.
-    pub(crate) fn lookup_l1(&self) -> Local<R> {
+    pub(crate) fn lookup_l1(&self) -> Local {
         if !self.terms.read {
             return Local::Nothing;
         }
         match self.cache.lookup(&self.spec, self.entry_key.key.as_ref()) {
             L1Lookup::Fresh(entry, age) => {
-                match self.fresh_enough(age).and_then(|_| self.policy.restore(&*entry.erased)) {
-                    Some(value) => {
+                match self.fresh_enough(age).and_then(|_| self.result_in(&entry.erased)) {
+                    Some(erased) => {
                         self.report(Count::HitL1);
                         let outcome = CacheOutcome::Hit { tier: Layer::L1, age };
-                        Local::Hit(entry, Reply::new(value, outcome))
+                        Local::Hit(entry, Reply::new(erased, outcome))
                     }
                     None => Local::Nothing,
                 }
@@ -142,7 +132,7 @@ impl<R> CallContext<R> {
         &self,
         suspect: Option<Arc<Entry>>,
         turn: &mut LoadTurn,
-    ) -> Pin<Box<impl Future<Output = SharedAnswer<R>>>> {
+    ) -> Pin<Box<impl Future<Output = SharedAnswer>>> {
         Box::pin(self.find_value_or_fill_right(suspect, turn))
     }
 
@@ -151,7 +141,7 @@ impl<R> CallContext<R> {
         &self,
         suspect: Option<Arc<Entry>>,
         turn: &mut LoadTurn,
-    ) -> SharedAnswer<R> {
+    ) -> SharedAnswer {
         let lookup = self.shared_lookup();
         let answer = if self.terms.read { lookup.run(suspect, turn).await } else { lookup.force(turn).await };
         match answer {
@@ -169,7 +159,7 @@ impl<R> CallContext<R> {
             LookupOutcome::Alone(validity) => SharedAnswer::FillRight(FillRight::LocalOnly(validity)),
             LookupOutcome::Failed(error) => {
                 match self.policy.rebuild_error(error, self.cache.clock().now()) {
-                    Some(loaded) => SharedAnswer::Failed(Box::new(loaded)),
+                    Some(erased) => SharedAnswer::Failed(erased),
                     None => SharedAnswer::FillRight(FillRight::LocalOnly(self.local_validity())),
                 }
             }
@@ -177,7 +167,7 @@ impl<R> CallContext<R> {
     }
 
     /// Looks for the value without a load: in a flight that is about to end, and in L2.
-    pub(crate) async fn find(&self, suspect: Option<&Arc<Entry>>) -> Option<Reply<R>> {
+    pub(crate) async fn find(&self, suspect: Option<&Arc<Entry>>) -> Option<ErasedReply> {
         match self.find_landing().await {
             None => self.find_l2(suspect).await,
             found => found,
@@ -185,7 +175,7 @@ impl<R> CallContext<R> {
     }
 
     /// Looks for the value in L2, without a load and without a wait for one.
-    pub(crate) async fn find_l2(&self, suspect: Option<&Arc<Entry>>) -> Option<Reply<R>> {
+    pub(crate) async fn find_l2(&self, suspect: Option<&Arc<Entry>>) -> Option<ErasedReply> {
         if !self.terms.read || !self.uses_l2() {
             return None;
         }
@@ -200,7 +190,7 @@ impl<R> CallContext<R> {
         }
     }
 
-    pub(crate) fn shared_lookup(&self) -> SharedLookup<'_, R> {
+    pub(crate) fn shared_lookup(&self) -> SharedLookup<'_> {
         let function = self.cache.function(&self.spec);
         SharedLookup {
             shared: self.cache.shared(),
@@ -217,54 +207,55 @@ impl<R> CallContext<R> {
         }
     }
 
-    fn reply_from_l2(&self, found: &FoundValue) -> Option<Reply<R>> {
-        let value = self.policy.restore(&*found.erased)?;
+    fn reply_from_l2(&self, found: &FoundValue) -> Option<ErasedReply> {
+        let erased = self.result_in(&found.erased)?;
         if found.was_awaited {
             self.report(Count::Joined);
-            return Some(Reply::new(value, CacheOutcome::Joined));
+            return Some(Reply::new(erased, CacheOutcome::Joined));
         }
-        Some(self.reply_at(found.read_at, Layer::L2, &*found.erased, value))
+        Some(self.reply_at(found.read_at, Layer::L2, erased))
+    }
+
+    /// Returns `erased` if it is a value or an error of this function.
+    pub(crate) fn result_in(&self, erased: &Arc<dyn ErasedValue>) -> Option<Arc<dyn ErasedValue>> {
+        self.policy.is_result(&**erased).then(|| erased.clone())
     }
 
     /// Counts a value of a tier as a hit, or as stale, and builds the reply.
-    pub(crate) fn reply_from(&self, tier: Layer, erased: &dyn ErasedValue, value: R) -> Reply<R> {
-        self.reply_at(self.cache.clock().now(), tier, erased, value)
-    }
-
-    fn reply_at(&self, now: Nanos, tier: Layer, erased: &dyn ErasedValue, value: R) -> Reply<R> {
+    fn reply_at(&self, now: Nanos, tier: Layer, erased: Arc<dyn ErasedValue>) -> ErasedReply {
         let freshness = erased.freshness();
         let age = freshness.age(now);
         if !freshness.is_fresh(now) {
             self.report(Count::Stale);
-            return Reply::new(value, CacheOutcome::Stale { tier, age });
+            return Reply::new(erased, CacheOutcome::Stale { tier, age });
         }
         self.report(if tier == Layer::L1 { Count::HitL1 } else { Count::HitL2 });
-        Reply::new(value, CacheOutcome::Hit { tier, age })
+        Reply::new(erased, CacheOutcome::Hit { tier, age })
     }
 
     /// Returns the reply with a due entry, if the entry may still be served.
-    pub(crate) fn fallback_reply(&self, entry: &Arc<Entry>) -> Option<Reply<R>> {
+    pub(crate) fn fallback_reply(&self, entry: &Arc<Entry>) -> Option<ErasedReply> {
         if self.cache.may_serve(&self.spec, entry) { self.fallback_reply_unchecked(entry) } else { None }
     }
 
     /// Returns the reply with a due entry that may be served, unless `max_age` excludes it.
-    pub(crate) fn fallback_reply_unchecked(&self, entry: &Arc<Entry>) -> Option<Reply<R>> {
-        let age = entry.erased.freshness().age(self.cache.clock().now());
-        let value = self.fresh_enough(age)?.policy.restore(&*entry.erased)?;
-        Some(self.reply_from(Layer::L1, &*entry.erased, value))
+    pub(crate) fn fallback_reply_unchecked(&self, entry: &Arc<Entry>) -> Option<ErasedReply> {
+        let now = self.cache.clock().now();
+        let erased = self.fresh_enough(entry.erased.freshness().age(now))?.result_in(&entry.erased)?;
+        Some(self.reply_at(now, Layer::L1, erased))
     }
 
     /// Returns the reply with an entry that is served because L2 cannot be queried.
-    fn outage_reply(&self, entry: &Entry) -> Option<Reply<R>> {
-        let age = entry.erased.freshness().age(self.cache.clock().now());
-        let value = self.fresh_enough(age)?.policy.restore(&*entry.erased)?;
+    fn outage_reply(&self, entry: &Entry) -> Option<ErasedReply> {
+        let now = self.cache.clock().now();
+        let erased = self.fresh_enough(entry.erased.freshness().age(now))?.result_in(&entry.erased)?;
         entry.function.add(Count::ServedInOutage);
-        Some(self.reply_from(Layer::L1, &*entry.erased, value))
+        Some(self.reply_at(now, Layer::L1, erased))
     }
 
     /// Returns the validity for a load that fills this process only.
     pub(crate) fn local_validity(&self) -> Validity {
-        self.cache.local_validity(&self.entry_key)
+        self.cache.local_validity(&self.spec, &self.entry_key)
     }
 
     /// Ends a flight with an entry of L1, if its validity still holds.
@@ -294,43 +285,13 @@ impl<R> CallContext<R> {
         self.terms.max_age.is_none_or(|max| age <= max).then_some(self)
     }
 
-    /// Waits for the turn, runs the load, and returns its result.
-    ///
-    /// If the turn or the load takes longer than `load_timeout`, the result is the timeout error instead.
-    pub(crate) async fn run_in_turn(
-        &self,
-        turn: &mut LoadTurn,
-        span: &mut LoadSpan,
-        load: impl Future<Output = R>,
-    ) -> R {
-        if turn.acquire().await == TurnResult::TooLate
-            && let Some(out) = self.timeout_error()
-        {
-            return out;
+    /// Counts a load that has exceeded `load_timeout`. Returns false if the function has no such limit.
+    pub(crate) fn count_timeout(&self) -> bool {
+        let has_limit = self.policy.load_timeout().is_some();
+        if has_limit {
+            self.cache.count_of(&self.spec, Count::LoadTimeout);
         }
-        self.report(Count::Load);
-        span.begin();
-        self.run_within_timeout(load).await
-    }
-
-    /// Returns the timeout error of the function and counts it; `None` without a `load_timeout`.
-    pub(crate) fn timeout_error(&self) -> Option<R> {
-        let out = self.policy.timeout_result()?;
-        self.cache.count_of(&self.spec, Count::LoadTimeout);
-        Some(out)
-    }
-
-    /// Runs the load and returns its result. After `load_timeout`, drops it and returns the timeout error.
-    pub(crate) async fn run_within_timeout(&self, load: impl Future<Output = R>) -> R {
-        let mut load = pin!(load);
-        let Some(limit) = self.policy.load_timeout() else { return load.await };
-        if let Some(out) = self.cache.clock().within(limit, &mut load).await {
-            return out;
-        }
-        match self.timeout_error() {
-            Some(out) => out,
-            None => load.await,
-        }
+        has_limit
     }
 
     /// Postpones the next renewal of `entry`, after a load in its place has failed.

@@ -6,6 +6,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -15,7 +16,7 @@ use futures_timer::Delay;
 use crate::{
     base::clock::{Clock, Nanos, nanos},
     call::{
-        context::CallContext,
+        context::{CallContext, ErasedReply},
         control::{CacheOutcome, Layer, Reply},
         load::Panicked,
     },
@@ -26,34 +27,28 @@ use crate::{
 };
 
 /// Result of joining a flight.
-pub(crate) enum Joined<R> {
+pub(crate) enum Joined {
     /// The call leads, and has to load for its followers.
     Lead(Leader),
     /// The call has the result of another load.
-    Reply(Reply<R>),
+    Reply(ErasedReply),
+    /// The call has waited for as long as a load may take.
+    TimedOut,
     /// The call has to load for itself only.
     Alone,
     /// Waiting would never end: see `Role::Recurse`.
     Recurse,
 }
 
-impl<R> CallContext<R> {
-    /// Takes the lead of the key's flight, or returns the role of a call that does not lead.
-    ///
-    /// A call that must not read cached values leads a flight of its own.
-    pub(crate) fn try_lead(&self) -> Result<Leader, Role> {
+impl CallContext {
+    /// Joins the flight of the key. A call that must not read cached values leads a flight of its own.
+    pub(crate) fn take_role(&self) -> Role {
         let (flights, key) = (self.cache.flights(), &self.entry_key.key);
-        if !self.terms.read {
-            return Ok(flights.start(key));
-        }
-        match flights.join(key, false) {
-            Role::Lead(leader) => Ok(leader),
-            role => Err(role),
-        }
+        if self.terms.read { flights.join(key, false) } else { Role::Lead(flights.start(key)) }
     }
 
     /// Waits for the leader of the flight, and takes over the lead if the leader goes away.
-    pub(crate) async fn join(&self, first_role: Role) -> Result<Joined<R>, Panicked> {
+    pub(crate) async fn join(&self, first_role: Role) -> Result<Joined, Panicked> {
         // A follower may see its flights superseded again and again. The last retry then accepts the result
         // of a superseded flight: the value was current at some time during the call.
         const RETRIES: usize = 2;
@@ -81,8 +76,7 @@ impl<R> CallContext<R> {
                 None => Some(follow(follower).await),
             };
             let Some(outcome) = outcome else {
-                let reply = self.timeout_error().map(|out| Reply::new(out, CacheOutcome::Joined));
-                return Ok(reply.map_or(Joined::Alone, Joined::Reply));
+                return Ok(if self.count_timeout() { Joined::TimedOut } else { Joined::Alone });
             };
             match outcome {
                 FollowOutcome::Lead(leader) => return Ok(Joined::Lead(leader)),
@@ -96,7 +90,7 @@ impl<R> CallContext<R> {
                     if self.exceeds_staleness_bound(landing_since) {
                         continue;
                     }
-                    let Some(reply) = self.reply_joined(&*erased, landing_since.is_some()) else {
+                    let Some(reply) = self.reply_joined(&erased, landing_since.is_some()) else {
                         return Ok(Joined::Alone);
                     };
                     return Ok(Joined::Reply(reply));
@@ -109,7 +103,7 @@ impl<R> CallContext<R> {
     /// Returns the value of a flight that is about to end.
     ///
     /// The value is in this process, but not in L1 yet.
-    pub(crate) async fn find_landing(&self) -> Option<Reply<R>> {
+    pub(crate) async fn find_landing(&self) -> Option<ErasedReply> {
         if !self.terms.read {
             return None;
         }
@@ -120,7 +114,7 @@ impl<R> CallContext<R> {
                 if !self.exceeds_staleness_bound(landing_since) =>
             {
                 self.fresh_enough(erased.freshness().age(self.cache.clock().now()))?
-                    .reply_joined(&*erased, true)
+                    .reply_joined(&erased, true)
             }
             _ => None,
         }
@@ -138,15 +132,19 @@ impl<R> CallContext<R> {
 
     /// Builds the reply of a follower. A value that was loaded before the follower joined counts as an L1
     /// hit.
-    pub(crate) fn reply_joined(&self, erased: &dyn ErasedValue, joined_after_load: bool) -> Option<Reply<R>> {
-        let value = self.policy.restore(erased)?;
+    pub(crate) fn reply_joined(
+        &self,
+        erased: &Arc<dyn ErasedValue>,
+        joined_after_load: bool,
+    ) -> Option<ErasedReply> {
+        let erased = self.result_in(erased)?;
         if joined_after_load {
             self.report(Count::HitL1);
             let age = erased.freshness().age(self.cache.clock().now());
-            return Some(Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age }));
+            return Some(Reply::new(erased, CacheOutcome::Hit { tier: Layer::L1, age }));
         }
         self.report(Count::Joined);
-        Some(Reply::new(value, CacheOutcome::Joined))
+        Some(Reply::new(erased, CacheOutcome::Joined))
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
         PreparedCall,
         context::CallContext,
         control::Terms,
-        load::{BoxedLoad, Spawn},
+        load::{BoxedLoad, TaskBody, erase_body},
         run::LoadRun,
     },
     flight::{Leader, Role},
@@ -39,17 +39,17 @@ use crate::{
     l2::lookup::{Acceptable, LookupOutcome},
     spec::FunctionSpec,
     telemetry::stats::Count,
-    value::{erased::ErasedValue, policy::ValuePolicy},
+    value::{
+        erased::ErasedValue,
+        policy::{ResultPolicy, ValuePolicy},
+    },
 };
 
 /// Pause before the next attempt to renew a key that is being loaded already.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Repeatable load of the value for certain arguments.
-pub struct Recipe<R> {
-    make: Box<dyn Fn() -> Option<BoxedLoad<R>> + Send + Sync>,
-    spawn: Spawn<R>,
-}
+pub struct Recipe<R>(Box<dyn Fn() -> Option<BoxedLoad<R>> + Send + Sync>);
 
 impl<R: Send + 'static> Recipe<R> {
     /// Creates a recipe. `make` returns a new load, or `None` if something that it needs is gone.
@@ -57,33 +57,22 @@ impl<R: Send + 'static> Recipe<R> {
     where
         F: Future<Output = R> + Send + 'static,
     {
-        let make = move || Some(Box::pin(make()?) as BoxedLoad<R>);
-        Self { make: Box::new(make), spawn: |runtime, load_run, future| runtime.spawn(load_run.run(future)) }
-    }
-
-    /// Returns a renewer of `entry_key` that loads by this recipe.
-    pub(crate) fn renewer(
-        self,
-        cache: &Cache,
-        spec: FunctionSpec,
-        entry_key: EntryKey,
-        new_policy: fn() -> Arc<dyn ValuePolicy<R>>,
-    ) -> Arc<dyn Renewer> {
-        Arc::new(Keeping { cache: cache.downgrade(), spec, entry_key, new_policy, recipe: self })
+        Self(Box::new(move || Some(Box::pin(make()?) as BoxedLoad<R>)))
     }
 }
 
-struct Keeping<R> {
+/// A key that is kept warm, and its load.
+struct Keeping {
     cache: WeakCache,
     spec: FunctionSpec,
     entry_key: EntryKey,
-    new_policy: fn() -> Arc<dyn ValuePolicy<R>>,
-    recipe: Recipe<R>,
+    policy: Arc<dyn ValuePolicy>,
+    make: Box<dyn Fn() -> Option<Box<dyn TaskBody>> + Send + Sync>,
 }
 
-impl<R> Keeping<R> {
-    fn context(&self, cache: &Cache, acceptable: Acceptable) -> Box<CallContext<R>> {
-        let (cache, entry_key, policy) = (cache.clone(), self.entry_key.clone(), (self.new_policy)());
+impl Keeping {
+    fn context(&self, cache: &Cache, acceptable: Acceptable) -> Box<CallContext> {
+        let (cache, entry_key, policy) = (cache.clone(), self.entry_key.clone(), self.policy.clone());
         Box::new(CallContext {
             cache,
             spec: self.spec,
@@ -91,6 +80,8 @@ impl<R> Keeping<R> {
             terms: Terms::default(),
             policy,
             acceptable,
+            renewer: None,
+            is_absent: false,
         })
     }
 
@@ -109,23 +100,23 @@ impl<R> Keeping<R> {
     }
 }
 
-impl<R: Send + 'static> Renewer for Keeping<R> {
+impl Renewer for Keeping {
     fn spec(&self) -> &FunctionSpec {
         &self.spec
     }
 
     fn is_value(&self, erased: &dyn ErasedValue) -> bool {
-        (self.new_policy)().is_value(erased)
+        self.policy.is_value(erased)
     }
 
     fn load(&self, entry: Arc<Entry>, runtime: &Handle) -> LoadStart {
         let Some(cache) = self.cache.upgrade() else { return LoadStart::Impossible };
         let Some(leader) = self.try_lead(&cache, &entry) else { return LoadStart::UnderWay };
-        let Some(future) = (self.recipe.make)() else { return LoadStart::Impossible };
+        let Some(body) = (self.make)() else { return LoadStart::Impossible };
         // A value of another process is acceptable, unless it is the one that is to be replaced.
         let acceptable = Acceptable::Another(entry.revision);
         let load_run = LoadRun::replacing(self.context(&cache, acceptable), acceptable, leader, entry);
-        drop((self.recipe.spawn)(runtime, load_run, future));
+        drop(runtime.spawn(load_run.run(body)));
         LoadStart::Started
     }
 
@@ -145,19 +136,33 @@ impl<R: Send + 'static> Renewer for Keeping<R> {
     }
 }
 
+impl CallContext {
+    fn renewer_by<R: Send + 'static>(
+        &self,
+        new_policy: fn() -> Arc<dyn ResultPolicy<R>>,
+        recipe: Recipe<R>,
+    ) -> Arc<dyn Renewer> {
+        let policy = self.policy.clone();
+        let make = Box::new(move || Some(erase_body(recipe.0()?, new_policy())));
+        let (cache, entry_key) = (self.cache.downgrade(), self.entry_key.clone());
+        Arc::new(Keeping { cache, spec: self.spec, entry_key, policy, make })
+    }
+}
+
 impl PreparedCall {
     /// Adds the renewer of the key, if the next use may make the key one of the most used.
     pub(crate) fn add_renewer<R: Send + 'static>(
         &mut self,
-        new_policy: fn() -> Arc<dyn ValuePolicy<R>>,
+        new_policy: fn() -> Arc<dyn ResultPolicy<R>>,
         recipe: impl FnOnce() -> Recipe<R>,
     ) {
-        if let Ok(entry_key) = &self.entry_key
-            && let L1Lookup::Fresh(entry, _) = self.cache.lookup(&self.spec, entry_key.key.as_ref())
+        if let Ok(context) = &mut self.0
+            && let L1Lookup::Fresh(entry, _) =
+                context.cache.lookup(&context.spec, context.entry_key.key.as_ref())
             && let Some(heat) = entry.heat()
             && heat.next_use_may_enter()
         {
-            self.renewer = Some(recipe().renewer(&self.cache, self.spec, entry_key.clone(), new_policy));
+            context.renewer = Some(context.renewer_by(new_policy, recipe()));
         }
     }
 
@@ -165,13 +170,12 @@ impl PreparedCall {
     pub(crate) fn keep_warm<R: Send + 'static>(
         self,
         entry: &Entry,
-        new_policy: fn() -> Arc<dyn ValuePolicy<R>>,
+        new_policy: fn() -> Arc<dyn ResultPolicy<R>>,
         recipe: Recipe<R>,
     ) {
-        let Self { cache, spec, entry_key, .. } = self;
-        let Ok(entry_key) = entry_key else { return };
-        let key = entry_key.key.clone();
-        cache.keep_warm(&spec, &key, entry, recipe.renewer(&cache, spec, entry_key, new_policy));
+        let Ok(context) = self.0 else { return };
+        let renewer = context.renewer_by(new_policy, recipe);
+        context.cache.keep_warm(&context.spec, &context.entry_key.key, entry, renewer);
     }
 }
 

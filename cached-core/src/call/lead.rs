@@ -3,66 +3,53 @@
 //! A leader ends its flight on every path: with a value of a tier, with the result of its load, or by being
 //! dropped, which passes the lead to a follower. `join` has the side of the followers, `run` has the load.
 
-use std::{
-    future::{Future, pending},
-    sync::Arc,
-    thread,
-};
+use std::{future::pending, sync::Arc};
 
 use tokio::runtime::Handle;
 
 use crate::{
-    cache::Cache,
     call::{
         context::{CallContext, Local, SharedAnswer},
         control::{CacheOutcome, Reason, Reply},
+        decision::{Decision, settle},
+        fallback::Fallback,
         join::Joined,
-        load::{Load, Panicked},
-        run::{LoadOutput, LoadRun},
+        load::{Panicked, TaskBody},
+        pending::{BodyRun, LedLoad, PendingLoad},
+        run::{LoadRun, NoRun},
     },
     flight,
-    flight::{FlightResult, Leader},
-    l1::{entry::Entry, hot_keys::Renewer},
+    flight::{FlightResult, Leader, Role},
+    l1::entry::Entry,
     l2::lookup::Acceptable,
-    spec::FunctionSpec,
     telemetry::{stats::Count, step::LoadSpan},
 };
 
-/// Runs the function as if it had no attribute.
-pub(crate) async fn bypass<R, F>(
-    cache: &Cache,
-    spec: &FunctionSpec,
-    reason: Reason,
-    load: Load<R, F>,
-) -> Reply<R>
-where
-    F: Future<Output = R>,
-{
-    cache.count_of(spec, Count::Bypass);
-    Reply::new(load.run_in_caller().await, CacheOutcome::Bypass(reason))
-}
-
-impl<R> CallContext<R> {
-    /// Takes the steps of a call from L1 on. `renewer` is registered if a hit makes its key one of the most
-    /// used.
-    pub(crate) async fn run<F: Future<Output = R>>(
-        self: Box<Self>,
-        renewer: Option<Arc<dyn Renewer>>,
-        is_absent: bool,
-        load: Load<R, F>,
-    ) -> Result<Reply<R>, Panicked> {
-        let suspect = match if is_absent { Local::Nothing } else { self.lookup_l1() } {
+impl CallContext {
+    /// Takes the steps of a call from L1 on.
+    ///
+    /// A load runs in a task of its own if there is a `task` for it, and otherwise in the caller. With a `role`,
+    /// the call has looked into L1 and joined the flight of its key.
+    pub(crate) async fn run(
+        mut self: Box<Self>,
+        role: Option<Role>,
+        task: &mut Option<Box<dyn TaskBody>>,
+    ) -> Result<Decision, Panicked> {
+        if let Some(role) = role {
+            return self.act(role, task).await;
+        }
+        let suspect = match if self.is_absent { Local::Nothing } else { self.lookup_l1() } {
             Local::Hit(entry, reply) => {
                 if entry.add_heat()
-                    && let Some(renewer) = renewer
+                    && let Some(renewer) = self.renewer.take()
                 {
                     self.cache.keep_warm(&self.spec, &self.entry_key.key, &entry, renewer);
                 }
-                return Ok(reply);
+                return Ok(Decision::reply(self, reply));
             }
             Local::Due(entry) => {
                 entry.add_heat();
-                return Box::pin(self.renew(entry, load)).await;
+                return Box::pin(self.renew(entry, task)).await;
             }
             Local::Suspect(entry) => {
                 entry.add_heat();
@@ -70,52 +57,87 @@ impl<R> CallContext<R> {
             }
             Local::Nothing => None,
         };
-        self.miss(suspect, load).await
+        self.miss(suspect, task).await
     }
 
     /// Takes the steps of a call from single-flight on, as L1 has no value that may be served.
     ///
     /// The entry `suspect` may be served if L2 confirms it. A call that must not store (`no_store`) leads no
     /// flight.
-    pub(crate) async fn miss<F: Future<Output = R>>(
+    pub(crate) async fn miss(
         self: Box<Self>,
         suspect: Option<Arc<Entry>>,
-        load: Load<R, F>,
-    ) -> Result<Reply<R>, Panicked> {
+        task: &mut Option<Box<dyn TaskBody>>,
+    ) -> Result<Decision, Panicked> {
         if !self.terms.store {
             return Ok(match Box::pin(self.find(suspect.as_ref())).await {
-                Some(reply) => reply,
-                None => Box::pin(self.load_alone(load)).await,
+                Some(reply) => Decision::reply(self, reply),
+                None => self.load_alone().await,
             });
         }
+        let role = self.take_role();
+        self.act(role, task).await
+    }
+
+    /// Takes the steps of a call in its role: it leads a flight, or waits for another call.
+    async fn act(
+        self: Box<Self>,
+        role: Role,
+        task: &mut Option<Box<dyn TaskBody>>,
+    ) -> Result<Decision, Panicked> {
         // All paths but the lead are boxed separately, to keep the future of a hit in L2 small.
-        let joined = match self.try_lead() {
-            Ok(leader) => Joined::Lead(leader),
-            Err(follower) => Box::pin(self.join(follower)).await?,
+        let joined = match role {
+            Role::Lead(leader) => Joined::Lead(leader),
+            role => Box::pin(self.join(role)).await?,
         };
         match joined {
-            Joined::Lead(leader) => self.lead(leader, None, load).await,
-            Joined::Reply(reply) => Ok(reply),
-            Joined::Alone => Ok(Box::pin(self.load_alone(load)).await),
-            Joined::Recurse => Ok(Box::pin(bypass(&self.cache, &self.spec, Reason::Recursion, load)).await),
+            Joined::Lead(leader) => self.lead(leader, None, task).await,
+            Joined::Reply(reply) => Ok(Decision::reply(self, reply)),
+            Joined::TimedOut => Ok(Decision::TimedOut(CacheOutcome::Joined)),
+            Joined::Alone => Ok(self.load_alone().await),
+            Joined::Recurse => Ok(Decision::bypass(&self.cache, &self.spec, Reason::Recursion)),
         }
+    }
+
+    /// Decides at once if the call leads a load for this process only.
+    ///
+    /// Otherwise, returns the context, with the role of the call if it has one already.
+    pub(crate) fn try_lead_here(self: Box<Self>) -> Result<Decision, (Box<Self>, Option<Role>)> {
+        let waits = self.uses_l2() || self.spec.own_max_loads().is_some();
+        if waits || !self.is_absent || !self.terms.store {
+            return Err((self, None));
+        }
+        let leader = match self.take_role() {
+            // An earlier flight may have ended between the look into L1 and the join.
+            Role::Lead(leader) if !self.cache.l1().has(&self.entry_key.key) => leader,
+            role => return Err((self, Some(role))),
+        };
+        self.cache.resend();
+        let validity = self.local_validity();
+        if !leader.bind(&validity) {
+            return Err((self, Some(Role::Lead(leader))));
+        }
+        self.report(Count::Miss);
+        leader.expect_poll();
+        let led = LedLoad::for_this_process(self, leader, validity);
+        Ok(Decision::Load(PendingLoad::Led(Box::new(led), None)))
     }
 
     /// Gets the value for this call and all followers, from a tier or from a load.
     ///
     /// With a `fallback` entry, only a newer value is acceptable, and the entry is served if the load fails.
-    pub(crate) async fn lead<F: Future<Output = R>>(
+    pub(crate) async fn lead(
         mut self: Box<Self>,
         leader: Leader,
         fallback: Option<Arc<Entry>>,
-        load: Load<R, F>,
-    ) -> Result<Reply<R>, Panicked> {
+        task: &mut Option<Box<dyn TaskBody>>,
+    ) -> Result<Decision, Panicked> {
         // An earlier flight may have ended between the look into L1 and the join.
         let is_in_l1 = self.cache.l1().has(&self.entry_key.key);
         let suspect = match if is_in_l1 { self.lookup_l1() } else { Local::Nothing } {
             Local::Hit(entry, reply) => {
                 Self::land_entry(leader, &entry);
-                return Ok(reply);
+                return Ok(Decision::reply(self, reply));
             }
             Local::Due(entry) | Local::Suspect(entry) => Some(entry),
             Local::Nothing => None,
@@ -129,7 +151,7 @@ impl<R> CallContext<R> {
             Some(entry) => {
                 match Box::pin(self.query_l2_for_renewal(&leader, suspect, &mut turn, entry)).await {
                     Ok(answer) => answer,
-                    Err(reply) => return Ok(reply),
+                    Err(reply) => return Ok(Decision::reply(self, reply)),
                 }
             }
         };
@@ -138,20 +160,20 @@ impl<R> CallContext<R> {
             Ok(SharedAnswer::Hit(found, reply)) => {
                 self.land_found(leader, found);
                 if matches!(reply.outcome, CacheOutcome::Stale { .. }) {
-                    self.start_renewal(load);
+                    self.start_renewal(task);
                 }
-                return Ok(reply);
+                return Ok(Decision::reply(self, reply));
             }
             Ok(SharedAnswer::Entry(entry, reply)) => {
                 Self::land_entry(leader, &entry);
-                return Ok(reply);
+                return Ok(Decision::reply(self, reply));
             }
-            Ok(SharedAnswer::Failed(loaded)) => {
-                let output = self.land_failed(leader, *loaded);
-                let Reply { value, outcome } = self.settle(Ok(output), fallback.as_ref())?;
+            Ok(SharedAnswer::Failed(erased)) => {
+                self.land_failed(leader, erased.clone());
+                let reply = fallback.as_ref().and_then(|entry| self.fallback_reply(entry));
                 // The load was that of another call.
-                let outcome = if outcome == CacheOutcome::Miss { CacheOutcome::Joined } else { outcome };
-                return Ok(Reply::new(value, outcome));
+                let reply = reply.unwrap_or_else(|| Reply::new(erased, CacheOutcome::Joined));
+                return Ok(Decision::reply(self, reply));
             }
             Err(panic) => {
                 leader.fail(FlightResult::Panicked);
@@ -160,51 +182,44 @@ impl<R> CallContext<R> {
         };
         self.report(Count::Miss);
         leader.expect_poll();
-        let load_run = LoadRun::new(self.clone(), leader, fill_right, turn, fallback.clone());
-        let result = match load {
-            // Boxed, so that nested loads do not add up on the stack.
-            Load::Inline(future) => Box::pin(load_run.run(future)).await,
-            Load::Detached(future, spawn) => match Handle::try_current() {
-                Ok(runtime) => match spawn(&runtime, load_run.into_detached(), future).await {
-                    Ok(result) => result,
-                    Err(lost) => return Err(lost.try_into_panic().map_or(Panicked::Lost, Panicked::Here)),
-                },
-                Err(_) => Box::pin(load_run.run(future)).await,
-            },
-        };
-        self.settle(result, fallback.as_ref())
-    }
-
-    /// Returns the result of a load, or the value of `fallback` if the load failed.
-    pub(crate) fn settle(
-        &self,
-        result: thread::Result<LoadOutput<R>>,
-        fallback: Option<&Arc<Entry>>,
-    ) -> Result<Reply<R>, Panicked> {
-        let (has_failed, may_serve_fallback) =
-            result.as_ref().map_or((true, false), |output| (output.is_error, output.may_serve_fallback));
-        let fallback = fallback.filter(|_| has_failed);
-        let reply = fallback.and_then(|entry| {
-            if may_serve_fallback { self.fallback_reply_unchecked(entry) } else { self.fallback_reply(entry) }
-        });
-        if let Some(reply) = reply {
-            return Ok(reply);
+        let kept = fallback.clone().map(|entry| Fallback { context: self.clone(), entry });
+        let load_run = LoadRun::new(self, leader, fill_right, turn, fallback);
+        if task.is_some()
+            && let Ok(runtime) = Handle::try_current()
+            && let Some(body) = task.take()
+        {
+            return match runtime.spawn(load_run.into_detached().run(body)).await {
+                Ok(result) => settle(result, kept.as_ref()),
+                Err(lost) => Err(lost.try_into_panic().map_or(Panicked::Lost, Panicked::Here)),
+            };
         }
-        let output = result.map_err(Panicked::Here)?;
-        Ok(Reply::new(output.value, CacheOutcome::Miss))
+        // Boxed, so that nested loads do not add up on the stack.
+        let (context, end) = match Box::pin(load_run.start()).await {
+            Ok(led) => return Ok(Decision::Load(PendingLoad::Led(led, kept))),
+            Err(end) => end,
+        };
+        match (end, &kept) {
+            (NoRun::Failed(erased), None) => {
+                Ok(Decision::reply(context, Reply::new(erased, CacheOutcome::Miss)))
+            }
+            (end, kept) => settle(end.into_task_result(), kept.as_ref()),
+        }
     }
 
-    /// Loads for this caller only: the value is neither stored nor shared.
-    async fn load_alone<F: Future<Output = R>>(&self, load: Load<R, F>) -> Reply<R> {
+    /// Decides for a load for this caller only: the value is neither stored nor shared.
+    pub(crate) async fn load_alone(self: Box<Self>) -> Decision {
         self.report(Count::Miss);
-        let mut span = LoadSpan::new(self.cache.clock(), self.cache.function(&self.spec));
+        self.load_alone_uncounted().await
+    }
+
+    /// Decides like [`load_alone`](Self::load_alone), for a call that is counted already.
+    pub(crate) async fn load_alone_uncounted(self: Box<Self>) -> Decision {
+        let span = LoadSpan::new(self.cache.clock(), self.cache.function(&self.spec));
         let limit = self.policy.load_timeout();
         let clock = self.cache.clock();
-        let mut turn =
-            self.cache.permits().turn(&self.spec, clock, flight::is_inside_load(), pending(), limit);
-        let load = span.instrument(load.run_in_caller());
-        let value = self.run_in_turn(&mut turn, &mut span, load).await;
-        span.finish_unexamined();
-        Reply::new(value, CacheOutcome::Miss)
+        let turn = self.cache.permits().turn(&self.spec, clock, flight::is_inside_load(), pending(), limit);
+        let mut run = Box::new(BodyRun::new(self, turn, span));
+        Box::pin(run.acquire_turn()).await;
+        Decision::Load(PendingLoad::Alone(run))
     }
 }

@@ -1,51 +1,146 @@
-//! Execution of a function body, in a task or in the caller, and its failures.
+//! Function bodies, and the place where each runs.
+//!
+//! The path of a call knows neither the type of the body nor the return type. It reaches both through a
+//! [`Body`]: a future, with a [`TypedSlot`] for its result. A body in a task of its own is a [`TaskBody`], which the
+//! path owns. A body in the caller stays there, and the path stops where the body is to run: see `pending`.
 
-use std::{future::Future, panic::resume_unwind, pin::Pin, thread};
-
-use tokio::{runtime::Handle, task::JoinHandle};
+use std::{
+    any::Any,
+    future::Future,
+    panic::resume_unwind,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use crate::{
-    call::run::{LoadOutput, LoadRun},
     flight::Panic,
-    l2::lookup::Acceptable,
+    value::policy::{ResultPolicy, ResultSlot, TypedSlot},
 };
 
 /// A function body, and the place where it runs.
 pub enum Load<R, F> {
     /// Runs in a task of its own, which goes on when the caller is dropped.
-    Detached(Pin<Box<dyn Future<Output = R> + Send>>, Spawn<R>),
+    Detached(TaskLoad<R>),
     /// Runs in the caller, usually because it borrows from the caller. If the caller is dropped, a follower
     /// loads again.
-    Inline(F),
+    Inline(Pin<Box<F>>),
+    /// The call never loads.
+    Never,
 }
-
-/// Starts the task of a load.
-///
-/// Only code that knows the body's type can prove that the load may move to another thread. That code passes
-/// this function.
-pub type Spawn<R> = fn(&Handle, LoadRun<R>, BoxedLoad<R>) -> LoadTask<R>;
 
 /// A body that may move to another thread.
 pub(crate) type BoxedLoad<R> = Pin<Box<dyn Future<Output = R> + Send>>;
 
-/// Handle of a load in a task of its own.
-pub type LoadTask<R> = JoinHandle<thread::Result<LoadOutput<R>>>;
+/// A body in a task of its own, and the way of its result to the caller.
+///
+/// Only code that knows that the return type can move to another thread can make one.
+pub struct TaskLoad<R> {
+    body: BoxedLoad<R>,
+    erase: EraseBody<R>,
+    take: TakeResult<R>,
+}
 
-impl<R, F: Future<Output = R>> Load<R, F> {
-    /// Returns which values of L2 are acceptable.
-    ///
-    /// A stale value is acceptable if a fresh one can be loaded in the background.
-    pub(crate) fn acceptable(&self) -> Acceptable {
-        let is_detached = matches!(self, Self::Detached(..)) && Handle::try_current().is_ok();
-        if is_detached { Acceptable::Usable } else { Acceptable::Fresh }
+type EraseBody<R> = fn(BoxedLoad<R>, Arc<dyn ResultPolicy<R>>) -> Box<dyn TaskBody>;
+
+/// Takes the result out of a body that has ended in its task.
+pub(crate) type TakeResult<R> = fn(Box<dyn TaskBody>) -> Option<R>;
+
+impl<R: Send + 'static> TaskLoad<R> {
+    pub(crate) fn new(body: BoxedLoad<R>) -> Self {
+        Self { body, erase: erase_body, take: take_result }
+    }
+}
+
+impl<R> TaskLoad<R> {
+    /// Returns the body for the path of the call, and the function that takes its result out again.
+    pub(crate) fn into_parts(self, policy: Arc<dyn ResultPolicy<R>>) -> (Box<dyn TaskBody>, TakeResult<R>) {
+        ((self.erase)(self.body, policy), self.take)
+    }
+}
+
+/// Erases the return type of a body.
+pub(crate) fn erase_body<R: Send + 'static>(
+    body: BoxedLoad<R>,
+    policy: Arc<dyn ResultPolicy<R>>,
+) -> Box<dyn TaskBody> {
+    Box::new(OwnedBody { slot: TypedSlot::new(policy), body: Some(body) })
+}
+
+fn take_result<R: Send + 'static>(body: Box<dyn TaskBody>) -> Option<R> {
+    let mut body: Box<OwnedBody<R>> = body.into_any().downcast().ok()?;
+    body.slot.take()
+}
+
+/// A function body, with the place for its result.
+pub(crate) trait Body {
+    /// Polls the body. When it is ready, its result is in the slot, and the body itself is dropped.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Drops the body.
+    fn cancel(&mut self);
+
+    fn slot(&mut self) -> &mut dyn ResultSlot;
+}
+
+/// A [`Body`] that can move to a task.
+pub(crate) trait TaskBody: Body + Send {
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+/// A future, and the slot for its output.
+pub(crate) struct BodyParts<'a, R, F: ?Sized> {
+    pub(crate) slot: &'a mut TypedSlot<R>,
+    pub(crate) body: &'a mut Option<Pin<Box<F>>>,
+}
+
+impl<R, F: Future<Output = R> + ?Sized> Body for BodyParts<'_, R, F> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(body) = self.body else { return Poll::Pending };
+        let Poll::Ready(result) = body.as_mut().poll(cx) else { return Poll::Pending };
+        self.slot.put(result);
+        self.cancel();
+        Poll::Ready(())
     }
 
-    /// Runs the body in the caller.
-    pub(crate) async fn run_in_caller(self) -> R {
-        match self {
-            Self::Detached(future, _) => future.await,
-            Self::Inline(future) => future.await,
-        }
+    fn cancel(&mut self) {
+        *self.body = None;
+    }
+
+    fn slot(&mut self) -> &mut dyn ResultSlot {
+        self.slot
+    }
+}
+
+/// A body in a task of its own, and the slot for its output.
+struct OwnedBody<R> {
+    slot: TypedSlot<R>,
+    body: Option<BoxedLoad<R>>,
+}
+
+impl<R> OwnedBody<R> {
+    fn parts(&mut self) -> BodyParts<'_, R, dyn Future<Output = R> + Send> {
+        BodyParts { slot: &mut self.slot, body: &mut self.body }
+    }
+}
+
+impl<R> Body for OwnedBody<R> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.parts().poll(cx)
+    }
+
+    fn cancel(&mut self) {
+        self.body = None;
+    }
+
+    fn slot(&mut self) -> &mut dyn ResultSlot {
+        &mut self.slot
+    }
+}
+
+impl<R: Send + 'static> TaskBody for OwnedBody<R> {
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
     }
 }
 

@@ -9,29 +9,38 @@
 //! 3. Single-flight (`join`): of the callers that miss a key in this process, one leads and the others
 //!    follow.
 //! 4. L2 (`context`): the leader asks for the value, or for the right to load and store it (`fill_right`).
-//! 5. Load (`lead`, `run`): the body runs in its turn under `max_loads`, in a task (`load`) or in the caller.
+//! 5. Load (`lead`, `run`, `pending`): the body runs in its turn under `max_loads`, in a task or in the caller.
 //! 6. Fill (`publish`): the value goes to L2, L1 and the followers, unless an invalidation overtook the load.
 //!
 //! Two orders matter. The epochs of all names are taken before L2 is asked, so that an invalidation which
 //! overtakes the reply still ends them. The turn comes before the lease, because a lease that waits for a
 //! permit of this process would keep all other processes from loading the key.
 //!
-//! `hit` has steps 1 and 2 of a plain call, `PreparedCall` has the rest. `aside` runs bodies that are not
-//! async, and `keep_warm` renews the most used keys without a call.
+//! `hit` has steps 1 and 2 of a plain call, `PreparedCall` has the rest. `keep_warm` renews the most used keys
+//! without a call.
+//!
+//! Steps 3 to 6 know neither the body nor the return type, so they are compiled once, and not for each
+//! function. They end in a [`Decision`](decision::Decision). `load` has the two types behind traits, and
+//! `drive` acts on the decision where the types are known.
 
-pub(crate) mod aside;
 pub(crate) mod context;
 pub(crate) mod control;
+pub(crate) mod decision;
+pub(crate) mod drive;
+pub(crate) mod fallback;
 pub(crate) mod fill_right;
 pub(crate) mod join;
 pub(crate) mod keep_warm;
 pub(crate) mod lead;
 pub(crate) mod load;
+pub(crate) mod pending;
 pub(crate) mod publish;
 pub(crate) mod renew;
 pub(crate) mod run;
 
-use std::{cell::RefCell, collections::HashMap, future::Future, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
+
+use tokio::runtime::Handle;
 
 use crate::{
     cache::{
@@ -39,19 +48,19 @@ use crate::{
         invalidation::{Invalidation, InvalidationTarget},
     },
     call::{
-        context::{CallContext, Local},
-        control::{CacheOutcome, Reason, Reply, Terms},
-        lead::bypass,
-        load::{Load, Panicked},
+        context::{CallContext, ErasedReply, Local},
+        control::{Reason, Terms},
+        decision::{Decision, DecisionStep},
+        drive::run_task_here,
+        load::TaskBody,
     },
     error::Error,
     key::{WriteKey, entry_key::EntryKey, with_identity},
-    l1::{entry::Entry, hot_keys::Renewer},
+    l1::entry::Entry,
     l2::{lookup::Acceptable, tags::Tags},
     spec::FunctionSpec,
     telemetry::stats::Count,
-    value::policy::ValuePolicy,
-    warm::report::Warmed,
+    value::policy::{ResultPolicy, ValuePolicy},
 };
 
 /// Description of a cached function, known to generated code before any call.
@@ -59,7 +68,7 @@ pub struct CallSpec<R> {
     /// Static description of the function.
     pub spec: &'static FunctionSpec,
     /// Creates the policies of the return type. Called on a miss.
-    pub new_policy: fn() -> Arc<dyn ValuePolicy<R>>,
+    pub new_policy: fn() -> Arc<dyn ResultPolicy<R>>,
 }
 
 impl<R> Clone for CallSpec<R> {
@@ -72,15 +81,15 @@ impl<R> Copy for CallSpec<R> {}
 
 /// A call that goes beyond the hit path, with its key encoded.
 ///
-/// It has missed L1, or has not looked there, such as the call of a companion.
-pub(crate) struct PreparedCall {
-    pub(crate) cache: Cache,
-    pub(crate) spec: FunctionSpec,
-    pub(crate) entry_key: Result<EntryKey, Error>,
-    /// Renewer of the key, which is registered if a hit makes the key one of the most used.
-    pub(crate) renewer: Option<Arc<dyn Renewer>>,
-    /// L1 was found to have no entry, and is not asked again.
-    pub(crate) is_absent: bool,
+/// It has missed L1, or has not looked there, such as the call of a companion. The error is that of an argument
+/// that cannot be part of a key.
+pub(crate) struct PreparedCall(Result<Box<CallContext>, Box<RefusedCall>>);
+
+/// A call without a key.
+struct RefusedCall {
+    cache: Cache,
+    spec: FunctionSpec,
+    error: Error,
 }
 
 /// Takes steps 1 and 2 of a plain call: writes the key, and looks into L1.
@@ -103,117 +112,155 @@ pub(crate) fn hit<T>(
 
 /// Returns the fingerprint of the function, the type and the version of the value.
 ///
-/// Each thread computes it once, instead of once per miss.
-pub(crate) fn schema<R>(call_spec: CallSpec<R>) -> u64 {
+/// Each thread computes it once, instead of once per miss. `constructor` is the address of the function that
+/// creates `policy`.
+fn schema(constructor: usize, spec: &FunctionSpec, policy: &dyn ValuePolicy) -> u64 {
     type Schemas = HashMap<(usize, u64), u64, foldhash::fast::RandomState>;
     thread_local!(static SCHEMAS: RefCell<Schemas> = RefCell::default());
     // Constructors at one address run the same code, and so create equal policies.
-    let schema_key = (call_spec.new_policy as usize, call_spec.spec.fingerprint());
+    let schema_key = (constructor, spec.fingerprint());
     let cached_schema = || SCHEMAS.try_with(|schemas| schemas.borrow().get(&schema_key).copied());
     cached_schema().ok().flatten().unwrap_or_else(|| {
         // Policies run user code, so they are not called under the borrow.
-        let schema = (call_spec.new_policy)().schema(call_spec.spec);
+        let schema = policy.schema(spec);
         let _ = SCHEMAS.try_with(|schemas| schemas.borrow_mut().insert(schema_key, schema));
         schema
     })
 }
 
 impl PreparedCall {
-    /// Takes step 1 alone, for a call that goes beyond the hit path.
+    /// Takes step 1 alone, for a call of a function that goes beyond the hit path.
     ///
     /// Kept out of the code of a hit, which must be small enough to be inlined into its caller.
     #[cold]
-    pub(crate) fn new(
+    pub(crate) fn of_function<R>(
+        call_spec: CallSpec<R>,
+        policy: Arc<dyn ValuePolicy>,
+        cache: &Cache,
+        parts: &dyn WriteKey,
+        needs_name: bool,
+        Absent(is_absent): Absent,
+    ) -> Self {
+        let constructor = call_spec.new_policy as usize;
+        let schema = |policy: &dyn ValuePolicy| schema(constructor, call_spec.spec, policy);
+        Self::with_schema(cache, call_spec.spec, parts, policy, needs_name, &schema, is_absent)
+    }
+
+    /// Takes step 1 alone, for a call of a keyspace.
+    pub(crate) fn of_keyspace(
         cache: &Cache,
         spec: &FunctionSpec,
         parts: &dyn WriteKey,
-        schema: impl FnOnce() -> u64,
+        policy: Arc<dyn ValuePolicy>,
+        needs_name: bool,
+    ) -> Self {
+        Self::with_schema(cache, spec, parts, policy, needs_name, &|policy| policy.schema(spec), false)
+    }
+
+    fn with_schema(
+        cache: &Cache,
+        spec: &FunctionSpec,
+        parts: &dyn WriteKey,
+        policy: Arc<dyn ValuePolicy>,
+        needs_name: bool,
+        schema: &dyn Fn(&dyn ValuePolicy) -> u64,
+        is_absent: bool,
     ) -> Self {
         let key = with_identity(spec, parts, |key| key.owned());
-        let entry_key = key.and_then(|key| cache.entry_key(spec, key, parts, schema));
-        Self { cache: cache.clone(), spec: *spec, entry_key, renewer: None, is_absent: false }
+        let entry_key =
+            key.and_then(|key| cache.entry_key(spec, key, parts, needs_name, || schema(&*policy)));
+        Self(match entry_key {
+            Ok(entry_key) => Ok(Box::new(CallContext {
+                cache: cache.clone(),
+                spec: *spec,
+                entry_key,
+                terms: Terms::default(),
+                policy,
+                acceptable: Acceptable::Usable,
+                renewer: None,
+                is_absent,
+            })),
+            Err(error) => Err(Box::new(RefusedCall { cache: cache.clone(), spec: *spec, error })),
+        })
     }
 
     /// Adds the tags of the call. If one cannot be written, the key counts as refused.
     pub(crate) fn add_tags(&mut self, write: impl FnOnce(&mut Tags<'_>) -> Result<(), Error>) {
-        let Ok(entry_key) = &mut self.entry_key else { return };
-        if let Err(error) = write(&mut Tags::new(self.cache.shared(), &mut entry_key.tags)) {
-            self.entry_key = Err(error);
+        let Ok(context) = &mut self.0 else { return };
+        let CallContext { cache, spec, entry_key, .. } = &mut **context;
+        if let Err(error) = write(&mut Tags::new(cache.shared(), &mut entry_key.tags)) {
+            self.0 = Err(Box::new(RefusedCall { cache: cache.clone(), spec: *spec, error }));
         }
     }
 
-    /// Takes the remaining steps of a call.
+    /// Returns the key of the entry.
+    pub(crate) fn into_key(self) -> Result<EntryKey, Error> {
+        self.0.map(|context| context.entry_key).map_err(|refused| refused.error)
+    }
+
+    /// Takes the remaining steps of a call, up to a load in the caller.
     ///
-    /// The context is built before the future is created, so that its parts take no space in the future.
-    pub(crate) fn run<R, F: Future<Output = R>>(
-        self,
-        terms: Terms,
-        policy: Arc<dyn ValuePolicy<R>>,
-        load: Load<R, F>,
-    ) -> impl Future<Output = Result<Reply<R>, Panicked>> {
-        let Self { cache, spec, entry_key, renewer, is_absent } = self;
-        // Boxed, so that nested loads do not add up on the stack.
-        let context = match entry_key {
-            _ if !terms.enabled || cache.mode() == CacheMode::Off => {
-                Err(Box::new((cache, spec, Reason::Off)))
-            }
-            Err(_) => {
-                cache.count_of(&spec, Count::KeyRefused);
-                Err(Box::new((cache, spec, Reason::Key)))
-            }
-            Ok(entry_key) => Ok(Box::new(CallContext {
-                cache,
-                spec,
-                entry_key,
-                terms,
-                policy,
-                acceptable: load.acceptable(),
-            })),
+    /// The body of a `task` runs in a task of its own, or in the caller where there is no runtime. A call that
+    /// leads a load in the caller, for this process only, waits for nothing, and is decided at once.
+    pub(crate) fn decide(self, terms: Terms, mut task: Option<Box<dyn TaskBody>>) -> DecisionStep {
+        let (cache, spec) = self.origin();
+        let context = if !terms.enabled || cache.mode() == CacheMode::Off {
+            Err(Decision::bypass(cache, spec, Reason::Off))
+        } else {
+            self.0.map_err(|refused| {
+                refused.cache.count_of(&refused.spec, Count::KeyRefused);
+                Decision::bypass(&refused.cache, &refused.spec, Reason::Key)
+            })
         };
-        async move {
-            match context {
-                Ok(context) => context.run(renewer, is_absent, load).await,
-                Err(bypassed) => {
-                    let (cache, spec, reason) = &*bypassed;
-                    Ok(Box::pin(bypass(cache, spec, *reason, load)).await)
-                }
+        let mut role = None;
+        let context = context.and_then(|mut context| {
+            context.terms = terms;
+            // A stale value is acceptable if a fresh one can be loaded in the background.
+            if task.is_none() || Handle::try_current().is_err() {
+                context.acceptable = Acceptable::Fresh;
             }
+            if task.is_some() {
+                return Ok(context);
+            }
+            context.try_lead_here().map_or_else(
+                |(context, first_role)| {
+                    role = first_role;
+                    Ok(context)
+                },
+                Err,
+            )
+        });
+        match (context, &task) {
+            (Err(decision), None) => DecisionStep::Made(decision),
+            (Err(decision), Some(_)) => {
+                DecisionStep::Deciding(Box::pin(async move { run_task_here(decision, task).await }))
+            }
+            (Ok(context), _) => DecisionStep::Deciding(Box::pin(async move {
+                let decision = context.run(role, &mut task).await?;
+                run_task_here(decision, task).await
+            })),
         }
     }
 
-    /// Ensures that the value is cached, and discards it. Calls `new_policy` twice.
-    pub(crate) async fn warm<R, F: Future<Output = R>>(
-        self,
-        terms: Terms,
-        new_policy: impl Fn() -> Arc<dyn ValuePolicy<R>>,
-        load: Load<R, F>,
-    ) -> Warmed {
-        if self.cache.mode() == CacheMode::Off || self.entry_key.is_err() {
-            // The value could not be stored, so a load would be useless.
-            return Warmed::Skipped;
+    fn origin(&self) -> (&Cache, &FunctionSpec) {
+        match &self.0 {
+            Ok(context) => (&context.cache, &context.spec),
+            Err(refused) => (&refused.cache, &refused.spec),
         }
-        let Ok(Reply { value, outcome }) = self.run(terms, new_policy(), load).await else {
-            return Warmed::Panicked;
-        };
-        if new_policy().is_error_result(value) {
-            return Warmed::Failed;
-        }
-        match outcome {
-            CacheOutcome::Hit { .. } | CacheOutcome::Stale { .. } => Warmed::Present,
-            CacheOutcome::Miss => Warmed::Loaded,
-            CacheOutcome::Joined => Warmed::Joined,
-            CacheOutcome::Bypass(_) => Warmed::Skipped,
-        }
+    }
+
+    /// Returns whether a value could be stored. Otherwise, a load to warm the cache would be useless.
+    pub(crate) fn may_store(&self) -> bool {
+        self.0.as_ref().is_ok_and(|context| context.cache.mode() != CacheMode::Off)
     }
 
     /// Returns the value if a tier has it, without a load and without a fill.
-    pub(crate) async fn find<R>(self, terms: Terms, policy: Arc<dyn ValuePolicy<R>>) -> Option<Reply<R>> {
-        let Self { cache, spec, entry_key, .. } = self;
-        if !terms.enabled || cache.mode() == CacheMode::Off {
+    pub(crate) async fn find(self, terms: Terms) -> Option<ErasedReply> {
+        let mut context = self.0.ok()?;
+        if !terms.enabled || context.cache.mode() == CacheMode::Off {
             return None;
         }
-        let entry_key = entry_key.ok()?;
-        let context = CallContext { cache, spec, entry_key, terms, policy, acceptable: Acceptable::Usable };
+        context.terms = terms;
         match context.lookup_l1() {
             Local::Hit(_, reply) => Some(reply),
             Local::Due(entry) => context.fallback_reply(&entry),
@@ -224,8 +271,13 @@ impl PreparedCall {
 
     /// Returns the invalidation of the entry, which has not begun.
     pub(crate) fn invalidate(self) -> Invalidation {
-        let target =
-            self.entry_key.map(|entry_key| InvalidationTarget::Entry(self.spec, Box::new(entry_key)));
-        Invalidation::new(self.cache, target)
+        let (cache, target) = match self.0 {
+            Ok(context) => {
+                let CallContext { cache, spec, entry_key, .. } = *context;
+                (cache, Ok(InvalidationTarget::Entry(spec, Box::new(entry_key))))
+            }
+            Err(refused) => (refused.cache, Err(refused.error)),
+        };
+        Invalidation::new(cache, target)
     }
 }

@@ -1,23 +1,24 @@
 //! Renewal of a due entry, while callers are served from it (stale-while-revalidate and refresh-ahead).
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
 use crate::{
     cache::L1Lookup,
     call::{
-        context::{CallContext, SharedAnswer},
-        control::Reply,
+        context::{CallContext, ErasedReply, SharedAnswer},
+        decision::{Decision, settle},
+        fallback::Fallback,
         join::follow,
-        load::{Load, LoadTask, Panicked},
+        load::{Panicked, TaskBody},
         run::LoadRun,
     },
     flight::{FlightResult, FollowOutcome, Follower, Leader, Panic, Role, permits::LoadTurn},
     l1::entry::Entry,
 };
 
-impl<R> CallContext<R> {
+impl CallContext {
     /// Serves `entry`, and starts a load that replaces it.
     ///
     /// A load in a task of its own runs in the background. An inline load makes its caller wait, and does not
@@ -25,32 +26,29 @@ impl<R> CallContext<R> {
     ///
     /// In all other cases, a caller waits for a fresh value for the `soft_timeout` of the function at most.
     /// It does not wait without a `soft_timeout`, or while the entry is fresh.
-    pub(crate) async fn renew<F: Future<Output = R>>(
+    pub(crate) async fn renew(
         self: Box<Self>,
         entry: Arc<Entry>,
-        load: Load<R, F>,
-    ) -> Result<Reply<R>, Panicked> {
+        task: &mut Option<Box<dyn TaskBody>>,
+    ) -> Result<Decision, Panicked> {
         let now = self.cache.clock().now();
         let is_fresh = entry.erased.freshness().is_fresh(now);
         let can_start = self.terms.store && !entry.is_backing_off(now);
-        let runs_in_background = matches!(load, Load::Detached(..)) && Handle::try_current().is_ok();
+        let runs_in_background = task.is_some() && Handle::try_current().is_ok();
         if !can_start || (is_fresh && !runs_in_background) {
-            return self.fallback_or_miss(entry, load).await;
+            return self.fallback_or_miss(entry, task).await;
         }
         let soft_timeout = self.spec.own_soft_timeout().filter(|_| !is_fresh);
-        match (self.cache.flights().join(&self.entry_key.key, false), load) {
-            (Role::Lead(leader), Load::Detached(future, spawn)) if runs_in_background => {
-                self.renew_in_background(entry, soft_timeout, |context, runtime, entry| {
-                    spawn(runtime, LoadRun::renewing(context, leader, entry), future)
-                })
-                .await
-            }
-            (Role::Lead(leader), load) => self.lead(leader, Some(entry), load).await,
-            (Role::Follow(follower), load) => match self.wait_for_fresh(follower, soft_timeout).await {
-                Some(reply) => Ok(reply),
-                None => self.fallback_or_miss(entry, load).await,
+        match self.cache.flights().join(&self.entry_key.key, false) {
+            Role::Lead(leader) => match task.take_if(|_| runs_in_background) {
+                Some(body) => self.renew_in_background(entry, soft_timeout, leader, body).await,
+                None => self.lead(leader, Some(entry), task).await,
             },
-            (Role::Recurse, load) => self.fallback_or_miss(entry, load).await,
+            Role::Follow(follower) => match self.wait_for_fresh(follower, soft_timeout).await {
+                Some(reply) => Ok(Decision::reply(self, reply)),
+                None => self.fallback_or_miss(entry, task).await,
+            },
+            Role::Recurse => self.fallback_or_miss(entry, task).await,
         }
     }
 
@@ -60,26 +58,27 @@ impl<R> CallContext<R> {
         self: Box<Self>,
         entry: Arc<Entry>,
         soft_timeout: Option<Duration>,
-        start: impl FnOnce(Box<Self>, &Handle, Arc<Entry>) -> LoadTask<R>,
-    ) -> Result<Reply<R>, Panicked> {
+        leader: Leader,
+        body: Box<dyn TaskBody>,
+    ) -> Result<Decision, Panicked> {
         let Ok(runtime) = Handle::try_current() else { return Err(Panicked::Lost) };
-        let mut task = start(self.clone(), &runtime, entry.clone());
+        let mut task = runtime.spawn(LoadRun::renewing(self.clone(), leader, entry.clone()).run(body));
         if soft_timeout.is_none()
             && let Some(reply) = self.fallback_reply(&entry)
         {
-            return Ok(reply);
+            return Ok(Decision::reply(self, reply));
         }
         let clock = self.cache.clock();
         let ended = match clock.within(soft_timeout.unwrap_or_default(), &mut task).await {
             Some(ended) => ended,
             None => match self.fallback_reply(&entry) {
-                Some(reply) => return Ok(reply),
+                Some(reply) => return Ok(Decision::reply(self, reply)),
                 // The entry was invalidated meanwhile, or may not be served any longer.
                 None => task.await,
             },
         };
         match ended {
-            Ok(result) => self.settle(result, Some(&entry)),
+            Ok(result) => settle(result, Some(&Fallback { context: self, entry })),
             Err(end) => Err(end.try_into_panic().map_or(Panicked::Lost, Panicked::Here)),
         }
     }
@@ -94,7 +93,7 @@ impl<R> CallContext<R> {
         suspect: Option<Arc<Entry>>,
         turn: &mut LoadTurn,
         entry: &Arc<Entry>,
-    ) -> Result<Result<SharedAnswer<R>, Panic>, Reply<R>> {
+    ) -> Result<Result<SharedAnswer, Panic>, ErasedReply> {
         if let Some(soft_timeout) = self.spec.own_soft_timeout() {
             let answer = self.query_l2(leader, suspect.clone(), turn);
             if let Some(answer) = self.cache.clock().within(soft_timeout, answer).await {
@@ -109,36 +108,43 @@ impl<R> CallContext<R> {
     }
 
     /// Serves `entry` if it may still be served, and otherwise goes on as after a miss.
-    async fn fallback_or_miss<F: Future<Output = R>>(
+    async fn fallback_or_miss(
         self: Box<Self>,
         entry: Arc<Entry>,
-        load: Load<R, F>,
-    ) -> Result<Reply<R>, Panicked> {
+        task: &mut Option<Box<dyn TaskBody>>,
+    ) -> Result<Decision, Panicked> {
         match self.fallback_reply(&entry) {
-            Some(reply) => Ok(reply),
-            None => Box::pin(self.miss(Some(entry), load)).await,
+            Some(reply) => Ok(Decision::reply(self, reply)),
+            None => Box::pin(self.miss(Some(entry), task)).await,
         }
     }
 
     /// Returns the fresh value of a load under way, if it arrives within `soft_timeout`.
-    async fn wait_for_fresh(&self, follower: Follower, soft_timeout: Option<Duration>) -> Option<Reply<R>> {
+    async fn wait_for_fresh(
+        &self,
+        follower: Follower,
+        soft_timeout: Option<Duration>,
+    ) -> Option<ErasedReply> {
         match self.cache.clock().within(soft_timeout?, follow(follower)).await? {
             FollowOutcome::Landed(FlightResult::Shared(erased)) if self.policy.is_value(&*erased) => self
                 .fresh_enough(erased.freshness().age(self.cache.clock().now()))?
-                .reply_joined(&*erased, false),
+                .reply_joined(&erased, false),
             _ => None,
         }
     }
 
     /// Starts a load for a stale value that was found in L2, if it can run in the background.
-    pub(crate) fn start_renewal<F: Future<Output = R>>(self: Box<Self>, load: Load<R, F>) {
-        let (Load::Detached(future, spawn), Ok(runtime)) = (load, Handle::try_current()) else { return };
+    pub(crate) fn start_renewal(&self, task: &mut Option<Box<dyn TaskBody>>) {
+        let Ok(runtime) = Handle::try_current() else { return };
         let L1Lookup::Due(entry) = self.cache.lookup(&self.spec, self.entry_key.key.as_ref()) else { return };
         if entry.is_backing_off(self.cache.clock().now()) {
             return;
         }
-        if let Role::Lead(leader) = self.cache.flights().join(&self.entry_key.key, false) {
-            drop(spawn(&runtime, LoadRun::renewing(self, leader, entry), future));
+        if task.is_some()
+            && let Role::Lead(leader) = self.cache.flights().join(&self.entry_key.key, false)
+            && let Some(body) = task.take()
+        {
+            drop(runtime.spawn(LoadRun::renewing(Box::new(self.clone()), leader, entry).run(body)));
         }
     }
 }

@@ -1,46 +1,58 @@
-//! The run of one load, from its fill right to the end of its flight.
+//! The start of one load, from its fill right to the run of its body; and its run in a task.
 //!
 //! 1. The flight is bound to the validity of the fill right. An invalidation from here on supersedes the
 //!    flight.
 //! 2. If there was an invalidation before that, the right is checked or requested again (`confirm_fill_right`).
 //! 3. The lease, if there is one, is renewed for as long as the load is being polled.
-//! 4. The body runs in its turn. Panics of the body and of the policies are caught.
-//! 5. The permit is returned, and the result is published, or the lease released.
+//! 4. The load waits for its turn.
+//! 5. The body runs, and the result is published, or the lease released: see `pending`.
 //!
-//! `publish` has step 5, `flight::leader` has the ends of a flight.
+//! `flight::leader` has the ends of a flight.
 
-use std::{future::Future, sync::Arc, thread, time::Duration};
+use std::{future::poll_fn, sync::Arc, thread, time::Duration};
 
 use crate::{
     call::{
         context::{CallContext, SharedAnswer},
         fill_right::FillRight,
-        publish::{LoadResult, publish},
+        load::TaskBody,
+        pending::{BodyRun, LedLoad, LoadOutput},
     },
-    flight::{FlightResult, Leader, permits::LoadTurn},
+    flight::{FlightResult, Leader, Panic, permits::LoadTurn},
     l1::entry::Entry,
     l2::lookup::Acceptable,
     telemetry::{stats::Count, step::LoadSpan},
-    value::policy::{LoadContext, LoadedValue},
+    value::erased::ErasedValue,
 };
 
 /// Idle time after which a load counts as abandoned: it could go on, and is not polled.
 const ABANDONED_AFTER: Duration = Duration::from_secs(1);
 
-/// Outcome of a load for its caller.
-pub struct LoadOutput<R> {
-    pub(crate) value: R,
+/// Outcome of a load in a task, or the payload of a panic.
+pub(crate) type TaskResult = thread::Result<TaskOutput>;
+
+/// Outcome of a load in a task.
+pub(crate) struct TaskOutput {
+    pub(crate) content: TaskContent,
     pub(crate) is_error: bool,
     /// An older value could still be served when the load had ended.
     pub(crate) may_serve_fallback: bool,
 }
 
+/// Place of the result of a load in a task.
+pub(crate) enum TaskContent {
+    /// The body has run, and has its result.
+    Own(Box<dyn TaskBody>),
+    /// The body has not run, because there was a value, or an error of another process, when it was to begin.
+    Shared(Arc<dyn ErasedValue>),
+}
+
 /// Fill right of a load, and its turn.
 type Start = (FillRight, LoadTurn);
 
-/// Runs a load and ends its flight, in the caller or in a task of its own.
-pub struct LoadRun<R> {
-    context: Box<CallContext<R>>,
+/// A load that leads a flight and has not begun.
+pub(crate) struct LoadRun {
+    context: Box<CallContext>,
     leader: Leader,
     /// Fill right and turn; `None` if L2 is still to be queried.
     granted: Option<Start>,
@@ -50,9 +62,18 @@ pub struct LoadRun<R> {
     fallback: Option<Arc<Entry>>,
 }
 
-impl<R> LoadRun<R> {
+/// Reason why the body of a load need not run. The flight has ended.
+pub(crate) enum NoRun {
+    /// There is a value.
+    Found(Arc<dyn ErasedValue>),
+    /// The load of another process has failed with this error.
+    Failed(Arc<dyn ErasedValue>),
+    Panicked(Panic),
+}
+
+impl LoadRun {
     pub(crate) fn new(
-        context: Box<CallContext<R>>,
+        context: Box<CallContext>,
         leader: Leader,
         fill_right: FillRight,
         turn: LoadTurn,
@@ -63,7 +84,7 @@ impl<R> LoadRun<R> {
     }
 
     /// Creates a run that queries L2 before it loads.
-    pub(crate) fn querying(context: Box<CallContext<R>>, leader: Leader, fallback: Arc<Entry>) -> Self {
+    pub(crate) fn querying(context: Box<CallContext>, leader: Leader, fallback: Arc<Entry>) -> Self {
         Self { context, leader, granted: None, span: None, fallback: Some(fallback) }
     }
 
@@ -73,18 +94,18 @@ impl<R> LoadRun<R> {
         self
     }
 
-    /// Runs the load. Returns its outcome, or the payload of a panic.
-    pub(crate) async fn run(self, load: impl Future<Output = R>) -> thread::Result<LoadOutput<R>> {
+    /// Takes the steps up to the run of the body, unless it turns out that the body need not run.
+    pub(crate) async fn start(self) -> Result<Box<LedLoad>, (Box<CallContext>, NoRun)> {
         let Self { context, leader, granted, span, fallback } = self;
-        let (leader, (mut fill_right, mut turn)) = match granted {
+        let (leader, (mut fill_right, turn)) = match granted {
             Some(start) if leader.bind(start.0.validity()) => (leader, start),
             // Boxed, so that nested loads do not add up on the stack.
             granted => match Box::pin(context.confirm_fill_right(leader, granted, fallback.clone())).await {
                 Ok(start) => start,
-                Err(end) => return end,
+                Err(end) => return Err((context, end)),
             },
         };
-        let mut span = span
+        let span = span
             .unwrap_or_else(|| LoadSpan::new(context.cache.clock(), context.cache.function(&context.spec)));
         let log_position = context.cache.shared().tag_log.position();
         if let FillRight::Everywhere(lease) = &mut fill_right {
@@ -94,57 +115,44 @@ impl<R> LoadRun<R> {
                 lease.renew_while(leader.progress_check(ABANDONED_AFTER));
             }
         }
-        // Policies are user code as well, so their panics are caught, too.
-        let load = span.instrument(load);
-        let settle = async {
-            let value = context.run_in_turn(&mut turn, &mut span, load).await;
-            context.policy.split_result(value, &LoadContext::new(context.cache.clock(), context.terms.ttl))
+        let run = BodyRun::new(context, turn, span);
+        let mut led = Box::new(LedLoad { run, fill_right, leader, fallback, log_position });
+        let LedLoad { run, leader, .. } = &mut *led;
+        // The wait for a permit runs no user code, so it cannot panic.
+        let _ = leader.run(run.acquire_turn()).await;
+        led.leader.expect_poll();
+        Ok(led)
+    }
+
+    /// Runs the load, in a task of its own.
+    pub(crate) async fn run(self, mut body: Box<dyn TaskBody>) -> TaskResult {
+        // Boxed, so that nested loads do not add up on the stack.
+        let mut led = match Box::pin(self.start()).await {
+            Ok(led) => led,
+            Err((_, end)) => return end.into_task_result(),
         };
-        let loaded = leader.run(settle).await;
-        // The permit is returned: the next load may begin.
-        drop(turn);
-        let loaded = match loaded {
-            Ok(loaded) => loaded,
-            Err(panic) => {
-                span.finish_panicked();
-                fallback.inspect(|entry| context.back_off(entry));
-                fill_right.fail();
-                leader.fail(FlightResult::Panicked);
-                return Err(panic);
-            }
-        };
-        let is_error = loaded.is_error;
-        span.finish(is_error);
-        let mut ttl = loaded.ttl;
-        let had_fallback = fallback.is_some();
-        // Checked before the lease is released, because the release ends the epoch of the key.
-        let may_serve_fallback =
-            fallback.as_ref().is_some_and(|entry| context.cache.may_serve(&context.spec, entry));
-        if let Some(entry) = fallback.filter(|_| is_error) {
-            context.back_off(&entry);
-            // An error does not replace a value that may still be served.
-            ttl = None;
+        let loaded = poll_fn(|cx| led.poll(cx, &mut *body)).await;
+        let (result, rest) = led.end(loaded);
+        if let Some(rest) = rest {
+            rest.await;
         }
-        match (loaded.erased, ttl) {
-            (Some(erased), ttl) => {
-                let load_result = LoadResult { erased, ttl, is_error, had_fallback, log_position };
-                // Boxed, so that nested loads do not add up on the stack.
-                if let Some(rest) = publish(context, leader, fill_right, load_result) {
-                    rest.await;
-                }
-            }
-            (None, _) => {
-                fill_right.fail_with(None);
-                if leader.pass_lead() {
-                    context.cache.function(&context.spec).warn_unshared_errors();
-                }
-            }
-        }
-        Ok(LoadOutput { value: loaded.result, is_error, may_serve_fallback })
+        let LoadOutput { is_error, may_serve_fallback } = result?;
+        Ok(TaskOutput { content: TaskContent::Own(body), is_error, may_serve_fallback })
     }
 }
 
-impl<R> CallContext<R> {
+impl NoRun {
+    pub(crate) fn into_task_result(self) -> TaskResult {
+        let (erased, is_error) = match self {
+            Self::Found(erased) => (erased, false),
+            Self::Failed(erased) => (erased, true),
+            Self::Panicked(panic) => return Err(panic),
+        };
+        Ok(TaskOutput { content: TaskContent::Shared(erased), is_error, may_serve_fallback: false })
+    }
+}
+
+impl CallContext {
     /// Returns the fill right under which the load begins, or the outcome if there is a value already.
     ///
     /// An invalidation may come between the reply of L2 and the start of the load. A load that started
@@ -155,7 +163,7 @@ impl<R> CallContext<R> {
         mut leader: Leader,
         mut granted: Option<Start>,
         fallback: Option<Arc<Entry>>,
-    ) -> Result<(Leader, Start), thread::Result<LoadOutput<R>>> {
+    ) -> Result<(Leader, Start), NoRun> {
         const MAX_ATTEMPTS: usize = 3;
 
         let mut attempts = 0;
@@ -184,7 +192,7 @@ impl<R> CallContext<R> {
                         Ok(None) => {}
                         Err(panic) => {
                             leader.fail(FlightResult::Panicked);
-                            return Err(Err(panic));
+                            return Err(NoRun::Panicked(panic));
                         }
                     }
                 }
@@ -205,7 +213,7 @@ impl<R> CallContext<R> {
         &self,
         leader: Leader,
         fallback: Option<Arc<Entry>>,
-    ) -> Result<(Leader, Start), thread::Result<LoadOutput<R>>> {
+    ) -> Result<(Leader, Start), NoRun> {
         let due_entry = fallback.clone();
         let mut turn = self.turn(&leader);
         let reply = match self.query_l2(&leader, fallback, &mut turn).await {
@@ -218,40 +226,37 @@ impl<R> CallContext<R> {
                 Self::land_entry(leader, &entry);
                 reply
             }
-            Ok(SharedAnswer::Failed(loaded)) => {
+            Ok(SharedAnswer::Failed(erased)) => {
                 if let Some(entry) = due_entry {
                     self.back_off(&entry);
                 }
-                return Err(Ok(self.land_failed(leader, *loaded)));
+                self.land_failed(leader, erased.clone());
+                return Err(NoRun::Failed(erased));
             }
             Err(panic) => {
                 leader.fail(FlightResult::Panicked);
-                return Err(Err(panic));
+                return Err(NoRun::Panicked(panic));
             }
         };
-        Err(Ok(LoadOutput { value: reply.value, is_error: false, may_serve_fallback: false }))
+        Err(NoRun::Found(reply.value))
     }
 
     /// Ends a flight with the error of a load in another process.
-    pub(crate) fn land_failed(&self, leader: Leader, loaded: LoadedValue<R>) -> LoadOutput<R> {
+    pub(crate) fn land_failed(&self, leader: Leader, erased: Arc<dyn ErasedValue>) {
         self.report(Count::Joined);
-        match loaded.erased {
-            Some(erased) => _ = leader.land(erased, || ()),
-            None => _ = leader.pass_lead(),
-        }
-        LoadOutput { value: loaded.result, is_error: true, may_serve_fallback: false }
+        leader.land(erased, || ());
     }
 }
 
-impl<R> LoadRun<R> {
+impl LoadRun {
     /// Creates a run that replaces `entry`, unless L2 has a newer value.
-    pub(crate) fn renewing(context: Box<CallContext<R>>, leader: Leader, entry: Arc<Entry>) -> Self {
+    pub(crate) fn renewing(context: Box<CallContext>, leader: Leader, entry: Arc<Entry>) -> Self {
         Self::replacing(context, Acceptable::Newer, leader, entry)
     }
 
     /// Creates a run that replaces `entry`, unless L2 has a value that satisfies `acceptable`.
     pub(crate) fn replacing(
-        mut context: Box<CallContext<R>>,
+        mut context: Box<CallContext>,
         acceptable: Acceptable,
         leader: Leader,
         entry: Arc<Entry>,

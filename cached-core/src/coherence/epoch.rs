@@ -18,6 +18,7 @@ use std::{
     collections::HashMap,
     fmt,
     hash::BuildHasher,
+    mem,
     sync::{Arc, PoisonError, Weak},
 };
 
@@ -39,6 +40,7 @@ pub(crate) struct Epochs {
     pub(crate) invalid_count: InvalidCount,
     shards: Box<[Mutex<EpochShard>]>,
     hasher: foldhash::fast::RandomState,
+    functions: Mutex<HashMap<&'static str, Arc<Epoch>, foldhash::fast::RandomState>>,
 }
 
 /// The period of a name from one invalidation to the next.
@@ -51,6 +53,7 @@ pub(crate) struct Epoch {
     loads: Mutex<Option<Box<Loads>>>,
     /// Notified when the epoch ends, and by [`Epochs::notify_listeners`].
     changed: Notify,
+    /// Table of the epoch; dangling for the epoch of a function.
     epochs: Weak<Epochs>,
 }
 
@@ -69,7 +72,38 @@ impl Epochs {
             invalid_count: InvalidCount::default(),
             shards,
             hasher: foldhash::fast::RandomState::default(),
+            functions: Mutex::default(),
         })
+    }
+
+    /// Returns the living epoch of all entries of a function that have no names.
+    ///
+    /// Only a pattern ends it: the entry of a key is found by the key. `names` is the pattern of the names that
+    /// the entries would have.
+    pub(crate) fn current_of_function(
+        &self,
+        template: &'static str,
+        names: impl FnOnce() -> String,
+    ) -> Arc<Epoch> {
+        let make = || Arc::new(Epoch::new(names().into(), Weak::new()));
+        lock(&self.functions).entry(template).or_insert_with(make).clone()
+    }
+
+    /// Ends the epochs of the functions of which a name may match `pattern`.
+    fn end_functions(&self, pattern: &str) {
+        let ended: Vec<_> = {
+            let mut functions = lock(&self.functions);
+            let templates: Vec<_> = functions
+                .iter()
+                .filter(|(_, epoch)| glob::may_meet(pattern, &epoch.name))
+                .map(|(template, _)| *template)
+                .collect();
+            templates.into_iter().filter_map(|template| functions.remove(template)).collect()
+        };
+        for epoch in ended {
+            self.invalid_count.add(Arc::strong_count(&epoch) - 1);
+            epoch.end();
+        }
     }
 
     /// Returns the living epoch of `name`. All readers of the name share it until it ends.
@@ -79,13 +113,7 @@ impl Epochs {
             return epoch;
         }
         let name: Arc<str> = name.into();
-        let epoch = Arc::new(Epoch {
-            name: name.clone(),
-            is_ended: AtomicBool::new(false),
-            loads: Mutex::default(),
-            changed: Notify::new(),
-            epochs: Arc::downgrade(self),
-        });
+        let epoch = Arc::new(Epoch::new(name.clone(), Arc::downgrade(self)));
         shard.insert(name, Arc::downgrade(&epoch));
         epoch
     }
@@ -122,11 +150,14 @@ impl Epochs {
     /// Ends the epoch of every name that matches `pattern`, as [`end`](Self::end) does for one.
     pub(crate) fn end_matching(&self, pattern: &str) {
         self.end_where(|name| glob::matches(pattern, name.strip_suffix('\0').unwrap_or(name)));
+        self.end_functions(pattern);
     }
 
     /// Ends the epoch of every name, as [`end`](Self::end) does for one.
     pub(crate) fn end_all(&self) {
         self.end_where(|_| true);
+        let functions = mem::take(&mut *lock(&self.functions));
+        functions.into_values().for_each(|epoch| epoch.end());
     }
 
     fn end_where(&self, is_match: impl Fn(&str) -> bool) {
@@ -161,6 +192,21 @@ impl fmt::Debug for Epochs {
 }
 
 impl Epoch {
+    fn new(name: Arc<str>, epochs: Weak<Epochs>) -> Self {
+        Self {
+            name,
+            is_ended: AtomicBool::new(false),
+            loads: Mutex::default(),
+            changed: Notify::new(),
+            epochs,
+        }
+    }
+
+    /// Returns whether this is the epoch of all entries of a function, and of no name.
+    pub(crate) fn is_of_function(&self) -> bool {
+        self.epochs.ptr_eq(&Weak::new())
+    }
+
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }

@@ -79,8 +79,12 @@ impl Validity {
         Self { tags: epochs.zip(generations).collect(), ..self }
     }
 
-    fn epochs(&self) -> impl Iterator<Item = &Arc<Epoch>> {
-        std::iter::once(&self.epoch).chain(self.tags.iter().map(|(tag, _)| tag))
+    /// Returns the epochs that notify a load of an invalidation.
+    ///
+    /// That of a function is not among them. A load of this process alone is checked when it ends.
+    fn notifying_epochs(&self) -> impl Iterator<Item = &Arc<Epoch>> {
+        let own = (!self.epoch.is_of_function()).then_some(&self.epoch);
+        own.into_iter().chain(self.tags.iter().map(|(tag, _)| tag))
     }
 }
 
@@ -93,15 +97,18 @@ pub(crate) struct LoadRegistration {
 }
 
 impl LoadRegistration {
-    pub(crate) fn new(validity: Validity, load: Weak<dyn DependentLoad>) -> Self {
-        validity.epochs().for_each(|epoch| epoch.attach_load(&load));
-        Self { validity, load }
+    /// Registers a load; `None` if there is no epoch to register it with.
+    pub(crate) fn new(validity: &Validity, load: impl FnOnce() -> Weak<dyn DependentLoad>) -> Option<Self> {
+        validity.notifying_epochs().next()?;
+        let (validity, load) = (validity.clone(), load());
+        validity.notifying_epochs().for_each(|epoch| epoch.attach_load(&load));
+        Some(Self { validity, load })
     }
 }
 
 impl Drop for LoadRegistration {
     fn drop(&mut self) {
-        self.validity.epochs().for_each(|epoch| epoch.detach_load(&self.load));
+        self.validity.notifying_epochs().for_each(|epoch| epoch.detach_load(&self.load));
     }
 }
 
@@ -199,8 +206,8 @@ mod tests {
         for name in ["name", "tag 1", "tag 2", "another"] {
             for is_registered in [true, false] {
                 let (Read { epochs, validity }, load) = (Read::new(), Arc::new(Load::default()));
-                let registration = LoadRegistration::new(validity.clone(), load.weak());
-                let _registration = is_registered.then_some(registration);
+                let registration = LoadRegistration::new(&validity, || load.weak());
+                let _registration = registration.filter(|_| is_registered);
                 epochs.end(name);
                 let is_invalidated = is_registered && name != "another";
                 assert_eq!(

@@ -8,6 +8,7 @@
 use std::{
     any::Any,
     future::{Future, poll_fn},
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{Arc, Weak},
@@ -71,27 +72,34 @@ impl Leader {
         Self { flights, flight, liveness, link, has_ended: false }
     }
 
+    /// Runs a part of the load: see [`poll`](Self::poll).
+    pub(crate) fn run<T>(&self, part: impl Future<Output = T>) -> impl Future<Output = Result<T, Panic>> {
+        let (link, liveness) = (self.link.clone(), self.liveness.clone());
+        liveness.expect_poll();
+        async move {
+            let mut part = pin!(part);
+            poll_fn(|cx| poll_inside(&link, &liveness, cx, |cx| part.as_mut().poll(cx))).await
+        }
+    }
+
     /// Polls a part of the load.
     ///
     /// Panics of the part are caught. Calls inside it find the load in their chain, and followers can see
     /// whether it is being polled.
-    pub(crate) fn run<T>(&self, part: impl Future<Output = T>) -> impl Future<Output = Result<T, Panic>> {
-        let link = self.link.clone();
-        let liveness = self.liveness.clone();
-        liveness.expect_poll();
-        let waker = Waker::from(liveness.clone());
-        async move {
-            let mut part = pin!(part);
-            poll_fn(|cx| {
-                liveness.begin_poll(cx.waker());
-                let mut cx = Context::from_waker(&waker);
-                let polled =
-                    catch_unwind(AssertUnwindSafe(|| nesting::enter(&link, || part.as_mut().poll(&mut cx))));
-                liveness.end_poll();
-                polled.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
-            })
-            .await
-        }
+    pub(crate) fn poll<T>(
+        &self,
+        cx: &Context<'_>,
+        part: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<Result<T, Panic>> {
+        poll_inside(&self.link, &self.liveness, cx, part)
+    }
+
+    /// Runs a part of the load that does not wait. Panics of the part are caught.
+    pub(crate) fn enter<T>(&self, part: impl FnOnce() -> T) -> Result<T, Panic> {
+        self.liveness.begin_poll(Waker::noop());
+        let result = catch_unwind(AssertUnwindSafe(|| nesting::enter(&self.link, part)));
+        self.liveness.end_poll();
+        result
     }
 
     /// Waits until another load waits for this one.
@@ -220,9 +228,9 @@ impl Leader {
     pub(crate) fn binder(&self) -> impl Fn(&Validity) + Send + use<> {
         let flight = self.flight.clone();
         move |validity| {
-            let load: Weak<Flight> = Arc::downgrade(&flight);
-            let registration = LoadRegistration::new(validity.clone(), load);
-            let previous = lock(&flight.registration).replace(registration);
+            let load = || -> Weak<dyn DependentLoad> { Arc::<Flight>::downgrade(&flight) };
+            let registration = LoadRegistration::new(validity, load);
+            let previous = mem::replace(&mut *lock(&flight.registration), registration);
             // Dropped outside of the lock: the drop may take the lock of an epoch.
             drop(previous);
         }
@@ -311,6 +319,20 @@ impl Leader {
         }
         is_followed
     }
+}
+
+fn poll_inside<T>(
+    link: &Arc<nesting::Link>,
+    liveness: &Arc<Liveness>,
+    cx: &Context<'_>,
+    part: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+) -> Poll<Result<T, Panic>> {
+    let waker = Waker::from(liveness.clone());
+    liveness.begin_poll(cx.waker());
+    let mut cx = Context::from_waker(&waker);
+    let polled = catch_unwind(AssertUnwindSafe(|| nesting::enter(link, || part(&mut cx))));
+    liveness.end_poll();
+    polled.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
 }
 
 impl Drop for Leader {

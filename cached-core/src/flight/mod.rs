@@ -49,7 +49,7 @@ use std::{
 pub(crate) use self::{
     follower::{FollowOutcome, Follower},
     leader::{Leader, Panic},
-    nesting::{CapturedChain, is_inside_load},
+    nesting::is_inside_load,
     state::FlightResult,
 };
 use self::{

@@ -46,22 +46,6 @@ pub(crate) fn is_inside_load() -> bool {
     INNERMOST.with_borrow(Option::is_some)
 }
 
-/// Chain of loads, captured to run other code inside them.
-pub(crate) struct CapturedChain(Option<Arc<Link>>);
-
-impl CapturedChain {
-    /// Captures the chain of the current code.
-    pub(crate) fn capture() -> Self {
-        Self(INNERMOST.with_borrow(Option::clone))
-    }
-
-    /// Runs `f` as code inside these loads.
-    pub(crate) fn run<T>(self, f: impl FnOnce() -> T) -> T {
-        let _restore = Restore(INNERMOST.replace(self.0));
-        f()
-    }
-}
-
 /// Restores the previous chain when it is dropped.
 struct Restore(Option<Arc<Link>>);
 

@@ -14,6 +14,8 @@ pub(crate) struct EntryKey {
 }
 
 /// A key as L2 knows it.
+///
+/// The text is empty if nothing needs a name: see `Cache::entry_key`.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedKey {
     pub(crate) text: String,

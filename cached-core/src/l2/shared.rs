@@ -24,6 +24,7 @@ use crate::{
     error::{Error, tier::TierError},
     key::{KeyHasher, entry_key::SharedKey},
     l2::{pending_releases::PendingReleases, sweeps::Sweeps},
+    spec::FunctionSpec,
     telemetry::functions::FunctionMetrics,
     tier::{LeaseToken, Stored, Tier, catch_panic::CatchPanic, feed::ChangeFeed},
     value::{
@@ -139,7 +140,18 @@ impl Shared {
 
     /// Returns the validity of a load that does not ask the tier: only this process can invalidate it.
     pub(crate) fn local_validity(&self, name: &str, tags: &[String]) -> Validity {
-        self.validity(self.epochs.current(name), tags, self.local_feed.clone())
+        self.local_validity_on(self.epochs.current(name), tags)
+    }
+
+    /// Returns the validity of such a load, on an epoch that the caller has taken.
+    pub(crate) fn local_validity_on(&self, epoch: Arc<Epoch>, tags: &[String]) -> Validity {
+        self.validity(epoch, tags, self.local_feed.clone())
+    }
+
+    /// Returns the epoch of all entries of a function that have no names.
+    pub(crate) fn function_epoch(&self, spec: &FunctionSpec) -> Arc<Epoch> {
+        let names = || format!("{}:{}:*", self.namespace, spec.template());
+        self.epochs.current_of_function(spec.template(), names)
     }
 
     /// Returns a validity without a change feed, as of now.
@@ -179,11 +191,11 @@ impl Shared {
     }
 
     /// Decodes a record that the tier had under `name` at `now`; `None` if its life has ended.
-    pub(crate) fn open<R>(
+    pub(crate) fn open(
         &self,
         name: &SharedKey,
         stored: &Stored,
-        policy: &dyn ValuePolicy<R>,
+        policy: &dyn ValuePolicy,
         now: Nanos,
     ) -> Result<Option<OpenedRecord>, Unreadable> {
         let expect = Expect { schema: name.schema, check: name.check };

@@ -7,15 +7,15 @@
 use std::future::Future;
 
 use super::argument::AllOwned;
-use crate::call::load::{BoxedLoad, Load, Spawn};
+use crate::call::load::{BoxedLoad, Load, TaskLoad};
 
 /// Load in a task of its own.
-pub struct Detached<R>(BoxedLoad<R>, Spawn<R>);
+pub struct Detached<R>(TaskLoad<R>);
 
 impl<R> Detached<R> {
     /// Returns the load where the alternative runs in the caller, with the future `F`.
     pub fn load<F>(self) -> Load<R, F> {
-        Load::Detached(self.0, self.1)
+        Load::Detached(self.0)
     }
 
     /// Returns the load where there is no alternative.
@@ -31,7 +31,7 @@ pub fn detached<F>(future: F) -> Detached<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
-    Detached(Box::pin(future), |runtime, load_run, future| runtime.spawn(load_run.run(future)))
+    Detached(TaskLoad::new(Box::pin(future)))
 }
 
 /// Stands for the return value of a body where only its type is needed, in code that never runs.

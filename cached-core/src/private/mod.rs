@@ -43,8 +43,7 @@ pub use crate::{
         CallSpec,
         control::{CacheControl, LoadRule, Reply},
         keep_warm::Recipe,
-        load::{Load, LoadTask, Spawn},
-        run::{LoadOutput, LoadRun},
+        load::Load,
     },
     error::Error,
     key::{KeyPart, Literal, Scope, ScopeValue, flaw, tag::Tag},
@@ -52,7 +51,10 @@ pub use crate::{
     spec::FunctionSpec,
     value::{
         erased::{ErasedValue, Failure, Freshness, Value},
-        policy::{Encoder, ErrorText, Lifespan, LoadContext, LoadedValue, Sharing, TypedPolicy, ValuePolicy},
+        policy::{
+            Encoder, ErrorText, Lifespan, LoadContext, LoadedValue, ResultPolicy, Sharing, TypedPolicy,
+            ValuePolicy,
+        },
     },
     warm::report::Warmed,
 };

@@ -75,20 +75,6 @@ mod on {
         };
     }
 
-    /// Span that is current at one place, to be entered at another.
-    pub(crate) struct Entered(tracing::Span);
-
-    impl Entered {
-        pub(crate) fn current() -> Self {
-            Self(tracing::Span::current())
-        }
-
-        /// Enters the span, unless it is the current one already.
-        pub(crate) fn reenter(self) -> Option<tracing::span::EnteredSpan> {
-            (self.0.id() != tracing::Span::current().id()).then(|| self.0.entered())
-        }
-    }
-
     /// Spans of the steps, each a child of the caller's current span.
     impl Span {
         pub(crate) fn load(function: &'static str) -> Self {
@@ -117,6 +103,11 @@ mod on {
             step.instrument(self.caller.as_ref().unwrap_or(&self.span).clone())
         }
 
+        /// Runs a part of the step inside of the span.
+        pub(crate) fn enter<T>(&self, part: impl FnOnce() -> T) -> T {
+            self.caller.as_ref().unwrap_or(&self.span).in_scope(part)
+        }
+
         pub(crate) fn record(&self, outcome: &'static str, took: Duration) {
             self.span.record("outcome", outcome).record("duration_us", millionths(took));
         }
@@ -128,19 +119,6 @@ mod on {
     use super::Duration;
 
     pub(crate) struct Span;
-
-    pub(crate) struct Entered;
-
-    impl Entered {
-        pub(crate) fn current() -> Self {
-            Self
-        }
-
-        #[allow(clippy::unused_self, reason = "same signature as with the feature")]
-        pub(crate) fn reenter(self) -> Option<()> {
-            None
-        }
-    }
 
     #[allow(clippy::unused_self, reason = "same signature as with the feature")]
     impl Span {
@@ -166,11 +144,15 @@ mod on {
             step
         }
 
+        pub(crate) fn enter<T>(&self, part: impl FnOnce() -> T) -> T {
+            part()
+        }
+
         pub(crate) fn record(&self, _: &'static str, _: Duration) {}
     }
 }
 
-pub(crate) use on::{Entered, Span};
+pub(crate) use on::Span;
 
 #[cfg(feature = "tracing")]
 fn millionths(took: Duration) -> u64 {

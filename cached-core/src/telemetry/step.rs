@@ -70,8 +70,9 @@ impl LoadSpan {
         self.step.span.detach();
     }
 
-    pub(crate) fn instrument<F: Future>(&self, load: F) -> impl Future<Output = F::Output> + use<F> {
-        self.step.instrument(load)
+    /// Runs a part of the load inside of its span.
+    pub(crate) fn enter<T>(&self, part: impl FnOnce() -> T) -> T {
+        self.step.span.enter(part)
     }
 
     pub(crate) fn finish(mut self, is_error: bool) {

@@ -37,7 +37,7 @@ pub(super) fn load(input: &Input) -> TokenStream {
     let body = |at| if input.is_method() { method_body(input, at) } else { free_body(input, at) };
     let inline = || {
         let body = body(Span::mixed_site());
-        quote!(#krate::__private::Load::Inline(#body))
+        quote!(#krate::__private::Load::Inline(#krate::__private::Box::pin(#body)))
     };
     let load = match (input.detach(), holders(input)) {
         (Detach::Never, _) | (Detach::IfPossible, None) => inline(),

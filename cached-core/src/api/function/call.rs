@@ -8,11 +8,12 @@ use std::{
 };
 
 use crate::{
-    api::function::{Missed, Stage, run},
+    api::function::{Missed, Stage},
     cache::invalidation::Invalidation,
     call::{
         control::{CacheControl, CacheOutcome, Layer, LoadRule, Reply, Terms},
-        load::{Load, Panicked},
+        drive::CallRun,
+        load::Load,
     },
     error::Error,
     warm::report::Warmed,
@@ -27,7 +28,7 @@ use crate::{
 pub struct Call<R, F>(pub(super) Stage<R, Miss<R, F>>);
 
 /// State and load of a call, which are added at different times.
-type Miss<R, F> = (Box<Missed<R>>, Box<Load<R, F>>);
+type Miss<R, F> = (Missed<R>, Load<R, F>);
 
 impl<R, F: Future<Output = R>> Call<R, F> {
     /// Makes the call.
@@ -75,8 +76,11 @@ impl<R, F: Future<Output = R>> Call<R, F> {
         match self.0 {
             Stage::Hit(_) | Stage::Hot(..) => Warmed::Present,
             Stage::Miss((missed, load)) => {
-                let Missed { call_spec, prepared, .. } = *missed;
-                Box::pin(prepared.warm(Terms::default(), call_spec.new_policy, *load)).await
+                // The value could not be stored, so a load would be useless.
+                if !missed.prepared.may_store() {
+                    return Warmed::Skipped;
+                }
+                run(missed, load, Terms::default()).warm().await
             }
         }
     }
@@ -97,7 +101,7 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     /// [`is_key`](Error::is_key) if an argument cannot be part of a key.
     pub fn key(self) -> Result<String, Error> {
         match self.0 {
-            Stage::Miss((missed, _)) => missed.prepared.entry_key.map(|entry| entry.shared_key.text),
+            Stage::Miss((missed, _)) => missed.prepared.into_key().map(|entry| entry.shared_key.text),
             Stage::Hit(_) | Stage::Hot(..) => {
                 Err(Error::key("the key of this call is unknown: a hit does not compute it"))
             }
@@ -117,26 +121,36 @@ impl<R, F: Future<Output = R>> Call<R, F> {
         match self.0 {
             Stage::Hit(value) | Stage::Hot(value, _) => Some(hit_reply(value)),
             Stage::Miss((missed, _)) => {
-                let Missed { call_spec, prepared, .. } = *missed;
-                Box::pin(prepared.find(terms, (call_spec.new_policy)())).await
+                let Missed { policy, prepared, .. } = missed;
+                let Reply { value: erased, outcome } = Box::pin(prepared.find(terms)).await?;
+                Some(Reply::new(policy.restore(&*erased)?, outcome))
             }
         }
     }
 }
 
 /// Returns the reply of a plain call that L1 had answered when the call was started.
-fn hit_reply<R>(value: R) -> Reply<R> {
+pub(super) fn hit_reply<R>(value: R) -> Reply<R> {
     Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age: Duration::ZERO })
 }
 
-/// Future of a plain call that L1 did not answer.
-struct Making<F>(Pin<Box<F>>);
+/// Makes the rest of a call in a box, which takes no space in the frames that poll it.
+///
+/// Kept out of the code of a hit.
+#[cold]
+fn run<R, F: Future<Output = R>>(missed: Missed<R>, load: Load<R, F>, terms: Terms) -> Box<CallRun<R, F>> {
+    let Missed { policy, prepared, .. } = missed;
+    Box::new(CallRun::new(prepared, terms, policy, load))
+}
 
-impl<R, F: Future<Output = Result<Reply<R>, Panicked>>> Future for Making<F> {
+/// Future of a plain call that L1 did not answer.
+struct Making<R, F>(Box<CallRun<R, F>>);
+
+impl<R, F: Future<Output = R>> Future for Making<R, F> {
     type Output = R;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
-        let reply = self.0.as_mut().poll(cx);
+        let reply = Pin::new(&mut *self.0).poll(cx);
         reply.map(|reply| reply.unwrap_or_else(|panicked| panicked.resume()).value)
     }
 }

@@ -12,19 +12,15 @@ mod call;
 mod started;
 mod sync_call;
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 pub use self::{call::Call, started::Started, sync_call::SyncCall};
 use crate::{
     cache::{Absent, Cache},
-    call::{
-        CallSpec, PreparedCall,
-        control::{Reply, Terms},
-        load::{Load, Panicked},
-        schema,
-    },
+    call::{CallSpec, PreparedCall},
     key::WriteKey,
     l1::entry::Entry,
+    value::policy::ResultPolicy,
 };
 
 /// Purpose of a call that is being started.
@@ -47,37 +43,26 @@ enum Stage<R, M> {
 
 /// A call that L1 did not answer, or that belongs to a companion.
 struct Missed<R> {
-    call_spec: CallSpec<R>,
     intent: Intent,
+    new_policy: fn() -> Arc<dyn ResultPolicy<R>>,
+    policy: Arc<dyn ResultPolicy<R>>,
     prepared: PreparedCall,
 }
 
 impl<R> Missed<R> {
-    /// Creates the state in a box, or each caller would reserve space for it.
+    /// Kept out of the code of a hit.
     #[cold]
     fn new(
         intent: Intent,
         call_spec: CallSpec<R>,
         cache: &Cache,
         parts: &dyn WriteKey,
-        Absent(is_absent): Absent,
-    ) -> Box<Self> {
-        let prepared = PreparedCall::new(cache, call_spec.spec, parts, || schema(call_spec));
-        let prepared = PreparedCall { is_absent, ..prepared };
-        Box::new(Self { call_spec, intent, prepared })
+        absent: Absent,
+    ) -> Self {
+        let policy = (call_spec.new_policy)();
+        // A companion may return the name.
+        let needs_name = matches!(intent, Intent::Companion);
+        let prepared = PreparedCall::of_function(call_spec, policy.clone(), cache, parts, needs_name, absent);
+        Self { intent, new_policy: call_spec.new_policy, policy, prepared }
     }
-}
-
-/// Creates the boxed future of a call, which thereby takes no space in the frames that poll it.
-///
-/// Kept out of the code of a hit.
-#[cold]
-#[allow(clippy::boxed_local, reason = "the callers pass boxes")]
-fn run<R, F: Future<Output = R>>(
-    missed: Box<Missed<R>>,
-    load: Box<Load<R, F>>,
-    terms: Terms,
-) -> Pin<Box<impl Future<Output = Result<Reply<R>, Panicked>>>> {
-    let Missed { call_spec, prepared, .. } = *missed;
-    Box::pin(prepared.run(terms, (call_spec.new_policy)(), *load))
 }

@@ -19,7 +19,7 @@ use crate::{
 /// A call with its key written.
 ///
 /// From here on, its arguments may go into the load.
-pub struct Started<R>(Stage<R, Box<Missed<R>>>);
+pub struct Started<R>(Stage<R, Missed<R>>);
 
 impl<R> Started<R> {
     /// Writes the key, and for a plain call looks into L1.
@@ -70,7 +70,7 @@ impl<R> Started<R> {
                 Ok((value, None)) => return Self(Stage::Hit(value)),
                 Ok((value, Some(entry))) => {
                     let missed = Missed::new(intent, call_spec, cache, parts, Absent(false));
-                    return Self(Stage::Hot(value, Box::new((*missed, entry))));
+                    return Self(Stage::Hot(value, Box::new((missed, entry))));
                 }
                 Err(absent) => absent,
             },
@@ -101,11 +101,11 @@ impl<R> Started<R> {
         Self(match self.0 {
             Stage::Hot(value, hot) => {
                 let (missed, entry) = *hot;
-                missed.prepared.keep_warm(&entry, missed.call_spec.new_policy, recipe());
+                missed.prepared.keep_warm(&entry, missed.new_policy, recipe());
                 Stage::Hit(value)
             }
             Stage::Miss(mut missed) if matches!(missed.intent, Intent::Companion) => {
-                missed.prepared.add_renewer(missed.call_spec.new_policy, recipe);
+                missed.prepared.add_renewer(missed.new_policy, recipe);
                 Stage::Miss(missed)
             }
             stage => stage,
@@ -117,7 +117,7 @@ impl<R> Started<R> {
     pub fn load<F: Future<Output = R>>(self, load: impl FnOnce() -> Load<R, F>) -> Call<R, F> {
         Call(match self.0 {
             Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
-            Stage::Miss(missed) => Stage::Miss((missed, Box::new(load()))),
+            Stage::Miss(missed) => Stage::Miss((missed, load())),
         })
     }
 

@@ -1,17 +1,17 @@
 //! A call of a function that is not async, and its operations, which block.
 //!
-//! The operations are those of [`Call`]. A load runs in the calling thread: see `call::aside`.
+//! The operations are those of [`Call`]. A load runs in the calling thread: see `call::drive`.
 
-use std::future::Future;
+use std::future::Ready;
 
 use pollster::block_on;
 
 use crate::{
-    api::function::{Call, Missed, Stage, run},
+    api::function::{Call, Missed, Stage, call::hit_reply},
     cache::invalidation::Invalidation,
     call::{
-        aside::{self, Aside},
-        control::{CacheControl, LoadRule, Terms},
+        control::{CacheControl, LoadRule, Reply, Terms},
+        drive::{call_now, warm_now},
         load::Load,
     },
     error::Error,
@@ -20,7 +20,7 @@ use crate::{
 
 /// A [`Call`] of a function that is not async: its methods block.
 #[must_use = "a call does nothing until one of its methods is used"]
-pub struct SyncCall<R, F>(pub(super) Stage<R, (Box<Missed<R>>, F)>);
+pub struct SyncCall<R, F>(pub(super) Stage<R, (Missed<R>, F)>);
 
 impl<R, F: FnOnce() -> R> SyncCall<R, F> {
     /// Makes the call.
@@ -28,18 +28,21 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
     pub fn get(self) -> R {
         match self.0 {
             Stage::Hit(value) | Stage::Hot(value, _) => value,
-            Stage::Miss((missed, body)) => get(missed, body),
+            Stage::Miss((missed, body)) => run(missed, body, Terms::default()).value,
         }
     }
 
     /// Makes the call under `control`, and returns the value with its origin.
     pub fn with<M: LoadRule>(self, control: CacheControl<M>) -> M::Reply<R> {
-        self.drive(|call| call.with(control))
+        match M::absent::<R>() {
+            None => M::present(self.run(control.terms)),
+            Some(_) => block_on(self.without_load().with(control)),
+        }
     }
 
     /// Runs the function and stores the new value, even if one is cached.
     pub fn refresh(self) -> R {
-        self.drive(Call::refresh)
+        self.run(CacheControl::no_cache().terms).value
     }
 
     /// Returns the cached value, without running the function.
@@ -51,7 +54,15 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
 
     /// Ensures that the value is cached, and discards it, for [`warm`](crate::warm()).
     pub fn warm(self) -> Warmed {
-        self.drive(Call::warm)
+        match self.0 {
+            Stage::Hit(_) | Stage::Hot(..) => Warmed::Present,
+            // The value could not be stored, so a load would be useless.
+            Stage::Miss((missed, _)) if !missed.prepared.may_store() => Warmed::Skipped,
+            Stage::Miss((missed, body)) => {
+                let Missed { policy, prepared, .. } = missed;
+                warm_now(prepared, Terms::default(), policy, body)
+            }
+        }
     }
 
     /// Removes the value. A load that has begun does not store its value afterwards.
@@ -74,20 +85,17 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
         self.without_load().key()
     }
 
-    /// Makes an async call, and blocks where that would wait.
-    fn drive<T, A: Future<Output = T>>(self, make: impl FnOnce(Call<R, Aside<R>>) -> A) -> T {
+    fn run(self, terms: Terms) -> Reply<R> {
         match self.0 {
-            Stage::Miss((missed, body)) => aside::drive(body, |load| {
-                Box::pin(make(Call(Stage::Miss((missed, Box::new(Load::Inline(load)))))))
-            }),
-            Stage::Hit(value) | Stage::Hot(value, _) => block_on(make(Call(Stage::Hit(value)))),
+            Stage::Hit(value) | Stage::Hot(value, _) => hit_reply(value),
+            Stage::Miss((missed, body)) => run(missed, body, terms),
         }
     }
 
-    /// Returns a call that cannot load.
-    fn without_load(self) -> Call<R, Aside<R>> {
+    /// Returns the same call in async form, for an operation that never loads.
+    fn without_load(self) -> Call<R, Ready<R>> {
         Call(match self.0 {
-            Stage::Miss((missed, _)) => Stage::Miss((missed, Box::new(Load::Inline(Aside::never())))),
+            Stage::Miss((missed, _)) => Stage::Miss((missed, Load::Never)),
             Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
         })
     }
@@ -98,10 +106,7 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
 /// Not inlined, so that a miss takes no space in the frame of the caller.
 #[cold]
 #[inline(never)]
-fn get<R, F: FnOnce() -> R>(missed: Box<Missed<R>>, body: F) -> R {
-    let ended = aside::drive(body, |load| run(missed, Box::new(Load::Inline(load)), Terms::default()));
-    match ended {
-        Ok(reply) => reply.value,
-        Err(panicked) => panicked.resume(),
-    }
+fn run<R, F: FnOnce() -> R>(missed: Missed<R>, body: F, terms: Terms) -> Reply<R> {
+    let Missed { policy, prepared, .. } = missed;
+    call_now(prepared, terms, policy, body).unwrap_or_else(|panicked| panicked.resume())
 }

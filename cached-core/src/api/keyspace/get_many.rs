@@ -11,7 +11,7 @@ use crate::{
     key::entry_key::EntryKey,
     l2::lookup::{FoundValue, SharedLookup},
     telemetry::stats::Count,
-    value::policy::ValuePolicy,
+    value::policy::ResultPolicy,
 };
 
 /// A key to look up in the shared tier.
@@ -42,7 +42,7 @@ where
         let mut values = Vec::new();
         let mut queries: Vec<KeyQuery> = Vec::new();
         for key in keys {
-            let entry_key = if self.is_off() { None } else { self.prepare(key).entry_key.ok() };
+            let entry_key = if self.is_off() { None } else { self.prepare(key).into_key().ok() };
             let value = entry_key.and_then(|entry_key| match self.lookup_l1(&entry_key) {
                 Some(erased) => policy.restore(&*erased),
                 None if !entry_key.is_shared => None,

@@ -27,6 +27,7 @@ use crate::{
     call::{
         PreparedCall,
         control::{CacheControl, Terms},
+        drive::CallRun,
         load::{Load, Panicked},
     },
     error::Error,
@@ -37,7 +38,7 @@ use crate::{
     tier::Tier,
     value::{
         erased::ErasedValue,
-        policy::{Sharing, TypedPolicy, ValuePolicy},
+        policy::{ResultPolicy, Sharing, TypedPolicy, ValuePolicy},
     },
     warm::report::Warmed,
 };
@@ -79,8 +80,9 @@ where
 {
     /// Returns the value if a tier has it. A failure of the shared tier is a miss.
     pub async fn get(&self, key: &K) -> Option<V> {
-        let found = self.prepare(key).find(Terms::default(), Arc::new(self.plain_policy())).await;
-        found.map(|reply| reply.value)
+        let policy = Arc::new(self.plain_policy());
+        let found = self.prepare_with(key, policy.clone(), false).find(Terms::default()).await?;
+        policy.restore(&*found.value)
     }
 
     /// Returns the value, and loads it with `load` if no tier has it.
@@ -96,12 +98,13 @@ where
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>>,
     {
-        let policy = self.fallible_policy();
+        let policy = Arc::new(self.fallible_policy());
         // `load` is called only once it is known that a load is needed, and that nothing was invalidated
         // since.
-        let load = Load::Inline(async move { load().await.map_err(Arc::new) });
+        let load = Load::Inline(Box::pin(async move { load().await.map_err(Arc::new) }));
         let terms = CacheControl::ttl(self.ttl).terms;
-        match self.prepare(key).run(terms, Arc::new(policy), load).await {
+        let prepared = self.prepare_with(key, policy.clone(), false);
+        match Box::new(CallRun::new(prepared, terms, policy, load)).await {
             Ok(reply) => reply.value.map_err(LoadError::Failed),
             Err(Panicked::Here(panic)) => std::panic::resume_unwind(panic),
             Err(_) => Err(LoadError::Panicked),
@@ -116,9 +119,14 @@ where
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>>,
     {
-        let load = Load::Inline(async move { load().await.map_err(Arc::new) });
+        let policy = Arc::new(self.fallible_policy());
+        let prepared = self.prepare_with(key, policy.clone(), false);
+        if !prepared.may_store() {
+            return Warmed::Skipped;
+        }
+        let load = Load::Inline(Box::pin(async move { load().await.map_err(Arc::new) }));
         let terms = CacheControl::ttl(self.ttl).terms;
-        self.prepare(key).warm(terms, || Arc::new(self.fallible_policy()), load).await
+        Box::new(CallRun::new(prepared, terms, policy, load)).warm().await
     }
 
     /// Removes the value from every tier, once the result is awaited.
@@ -135,7 +143,7 @@ where
     ///
     /// The shared tier is asked for the key alone, so a value that cannot be read as a `V` counts as well.
     pub async fn exists(&self, key: &K) -> bool {
-        let Ok(entry_key) = self.prepare(key).entry_key else { return false };
+        let Ok(entry_key) = self.prepare(key).into_key() else { return false };
         if self.is_off() {
             return false;
         }
@@ -155,7 +163,7 @@ where
     /// # Errors
     /// [`is_key`](Error::is_key) if `key` cannot be part of a key.
     pub fn key(&self, key: &K) -> Result<String, Error> {
-        self.prepare(key).entry_key.map(|entry_key| entry_key.shared_key.text)
+        self.prepare(key).into_key().map(|entry_key| entry_key.shared_key.text)
     }
 
     /// Returns the value in L1, if it may be served, and counts the hit.
@@ -179,8 +187,11 @@ where
     }
 
     fn prepare(&self, key: &K) -> PreparedCall {
-        let schema = || self.plain_policy().schema(&self.spec);
-        PreparedCall::new(&self.cache, &self.spec, &Part(key), schema)
+        self.prepare_with(key, Arc::new(self.plain_policy()), true)
+    }
+
+    fn prepare_with(&self, key: &K, policy: Arc<dyn ValuePolicy>, needs_name: bool) -> PreparedCall {
+        PreparedCall::of_keyspace(&self.cache, &self.spec, &Part(key), policy, needs_name)
     }
 
     fn plain_policy(&self) -> TypedPolicy<V, Infallible, V> {

@@ -18,7 +18,7 @@ use crate::{
     },
     error::{Error, tier::TierError},
     l2::shared::{Fill, Life},
-    value::policy::{LoadContext, ValuePolicy},
+    value::policy::{LoadContext, ResultPolicy, ValuePolicy},
 };
 
 impl<K, V> Keyspace<K, V>
@@ -77,9 +77,9 @@ where
 
     /// Prepares a value for the store: encodes it, and changes nothing yet.
     fn encode(&self, key: &K, value: V) -> Result<EncodedValue, Error> {
-        let entry_key = self.prepare(key).entry_key?;
+        let entry_key = self.prepare(key).into_key()?;
         let policy = self.plain_policy();
-        let loaded = policy.split_result(value, &LoadContext::new(self.cache.clock(), Some(self.ttl)));
+        let (_, loaded) = policy.split_result(value, &LoadContext::new(self.cache.clock(), Some(self.ttl)));
         let clock = self.cache.clock();
         let value = loaded.erased.zip(loaded.ttl).map(|(erased, ttl)| {
             (erased, Life { start: clock.now(), ttl, stale: Duration::ZERO, spare: Duration::ZERO })

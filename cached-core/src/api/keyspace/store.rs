@@ -70,7 +70,7 @@ impl Store {
             let invalidated = Invalidation::new(self.cache.clone(), Ok(target)).await;
             result = result.and(invalidated);
             if self.cache.mode() != Mode::Off {
-                let validity = self.cache.local_validity(&encoded.entry_key);
+                let validity = self.cache.local_validity(&self.spec, &encoded.entry_key);
                 self.store_in_l1(encoded, validity, 0);
             }
         }

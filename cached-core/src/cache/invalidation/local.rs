@@ -20,8 +20,11 @@ impl Cache {
                 InvalidationTarget::Entry(_, entry_key) => {
                     // The epochs end first: an entry that is read from L1 after that is not valid. Loads of
                     // other functions may depend on these epochs as well.
-                    epochs.end(&entry_key.shared_key.text);
-                    epochs.end(&own_epoch_name(&entry_key.shared_key.text));
+                    let name = &entry_key.shared_key.text;
+                    if !name.is_empty() {
+                        epochs.end(name);
+                        epochs.end(&own_epoch_name(name));
+                    }
                     self.flights().supersede(&entry_key.key, || self.l1().remove(&entry_key.key));
                 }
                 InvalidationTarget::Tag(key) => {

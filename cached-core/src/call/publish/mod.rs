@@ -76,8 +76,8 @@ pub(super) type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Publishes the result of a load, which ends its flight.
 ///
 /// The remaining work runs in the background. Without a runtime, it is returned instead.
-pub(super) fn publish<R>(
-    context: Box<CallContext<R>>,
+pub(super) fn publish(
+    context: Box<CallContext>,
     leader: Leader,
     fill_right: FillRight,
     loaded: LoadResult,
@@ -93,16 +93,13 @@ pub(super) fn publish<R>(
     } else {
         None
     };
-    let encoder = if is_error { None } else { context.policy.encoder(&erased) };
-    let stale = context.policy.stale();
-    let is_renewed = context.policy.has_early_renewal() || context.spec.warm_keys() > 0;
-    let CallContext { cache, spec, entry_key, terms, .. } = *context;
-    let shared = cache.shared().clone();
+    let CallContext { cache, spec, entry_key, terms, policy, .. } = *context;
+    let shared = cache.shared();
     let is_on = cache.mode() == Mode::On;
     let uses_l2 = terms.shared && is_on;
     // The flight may end here before the rest has begun. A close waits for the one or the other.
     let job = (entry_key.is_shared && uses_l2).then(|| shared.background.begin());
-    let value_tags = ValueTags::new(&shared, tags.as_deref(), log_position, &fill_right);
+    let value_tags = ValueTags::new(shared, tags.as_deref(), log_position, &fill_right);
     // The call asked for a new load, so the value in L2 is older.
     let is_newer = !terms.read && !is_error && uses_l2;
     let skips_l2 = entry_key.is_shared && !terms.shared && is_on;
@@ -124,6 +121,10 @@ pub(super) fn publish<R>(
         publication.publish_without_l2(validity);
         return None;
     }
+    let shared = publication.cache.shared().clone();
+    let encoder = if is_error { None } else { policy.encoder(&publication.erased) };
+    let stale = policy.stale();
+    let is_renewed = policy.has_early_renewal() || publication.spec.warm_keys() > 0;
     let is_overloaded = shared.background.len() > MAX_BACKGROUND_JOBS;
     // L2 holds a value longer by the length of a lease, so that it does not expire under the lease of its
     // renewal.
@@ -170,7 +171,7 @@ pub(super) fn publish<R>(
     })
 }
 
-impl<R> CallContext<R> {
+impl CallContext {
     /// Returns the text of an error for other processes, if callers there can have waited for this load.
     fn shared_error(&self, erased: &dyn ErasedValue, fill_right: &FillRight) -> Option<SharedLoadError> {
         let is_awaited = matches!(fill_right, FillRight::Everywhere(_)) && !self.spec.coalesces_locally();

@@ -71,11 +71,8 @@ fn is_inside_load_holds_only_inside_a_load() {
     let flights = Arc::new(Flights::new());
     let leader = lead(&flights, &key("x"));
     assert!(!is_inside_load());
-    let inner = run_inside(&leader, || {
-        assert!(is_inside_load());
-        CapturedChain::capture()
-    });
+    assert!(run_inside(&leader, is_inside_load));
     assert!(!is_inside_load());
-    assert!(inner.run(is_inside_load));
-    assert!(!CapturedChain::capture().run(is_inside_load));
+    assert!(leader.enter(is_inside_load).unwrap());
+    assert!(!is_inside_load());
 }

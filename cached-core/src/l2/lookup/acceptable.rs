@@ -29,7 +29,7 @@ impl Acceptable {
     }
 }
 
-impl<R> SharedLookup<'_, R> {
+impl SharedLookup<'_> {
     /// Returns whether a value with this revision and this lifespan is acceptable.
     pub(super) fn is_acceptable(&self, freshness: &Freshness, revision: Revision, now: Nanos) -> bool {
         let is_known_revision = self.acceptable == Acceptable::Another(revision);

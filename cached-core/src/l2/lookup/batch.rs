@@ -20,12 +20,12 @@ use crate::{
     value::policy::ValuePolicy,
 };
 
-impl<R> SharedLookup<'_, R> {
+impl SharedLookup<'_> {
     /// Returns the values that the tier has, in one round trip. Only for functions without tags.
     pub(crate) async fn find_many(
         shared: &Arc<Shared>,
         entry_keys: &[&EntryKey],
-        policy: &dyn ValuePolicy<R>,
+        policy: &dyn ValuePolicy,
         function: &FunctionMetrics,
         budget: Budget,
     ) -> Vec<Option<FoundValue>> {

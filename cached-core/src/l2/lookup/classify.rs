@@ -53,7 +53,7 @@ pub(super) enum Observed {
     Changed,
 }
 
-impl<R> SharedLookup<'_, R> {
+impl SharedLookup<'_> {
     /// Classifies a value by its lifespan and its revision.
     pub(super) fn classify(
         &self,

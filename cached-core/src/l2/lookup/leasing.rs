@@ -37,7 +37,7 @@ pub(super) enum Leasing {
     Unknown,
 }
 
-impl<R> SharedLookup<'_, R> {
+impl SharedLookup<'_> {
     /// Requests a lease, with the generations of the tags.
     pub(super) async fn request_lease(&self, mode: LeaseMode) -> Leasing {
         let (shared, name) = (self.shared, &self.entry_key.shared_key);

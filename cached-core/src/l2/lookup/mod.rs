@@ -69,10 +69,10 @@ const MAX_RELEASE_WAIT: Duration = Duration::from_millis(50);
 const MAX_ROUNDS: usize = 32;
 
 /// A lookup of one missed key in the shared tier.
-pub(crate) struct SharedLookup<'a, R> {
+pub(crate) struct SharedLookup<'a> {
     pub(crate) shared: &'a Arc<Shared>,
     pub(crate) entry_key: &'a EntryKey,
-    pub(crate) policy: &'a dyn ValuePolicy<R>,
+    pub(crate) policy: &'a dyn ValuePolicy,
     pub(crate) function: &'a FunctionMetrics,
     pub(crate) budget: Budget,
     pub(crate) max_age: Option<Duration>,
@@ -93,7 +93,7 @@ enum Right {
     Stub(Validity, Revision),
 }
 
-impl<R> SharedLookup<'_, R> {
+impl SharedLookup<'_> {
     /// Returns the value if the tier has it. This takes no lease and notifies no other process.
     pub(crate) async fn find(&self, mut fallback: Option<&Arc<Entry>>) -> Option<LookupOutcome> {
         let mut known = fallback;

@@ -22,7 +22,7 @@ use crate::{
     tier::{Found, LeaseMode, Lookup, Record, Revision, Tier, feed::ChangeFeed},
 };
 
-impl<R> SharedLookup<'_, R> {
+impl SharedLookup<'_> {
     /// Reads the key in one round trip. A second one follows if the value has tags that were not known
     /// before.
     pub(super) async fn observe(&self, epoch: Arc<Epoch>, known: Option<&Arc<Entry>>) -> Observed {

@@ -11,7 +11,7 @@ use crate::{
     l2::lookup::{Acceptable, LookupOutcome, SharedLookup},
 };
 
-impl<R> SharedLookup<'_, R> {
+impl SharedLookup<'_> {
     /// Returns the entry of this process if it may be served, or else the right to load alone.
     pub(super) fn without_tier(&self, fallback: Option<&Arc<Entry>>) -> LookupOutcome {
         match self.serve_in_outage(fallback) {

@@ -19,7 +19,7 @@ use crate::{
     value::{envelope::TagGeneration, erased::ErasedValue},
 };
 
-impl<R> SharedLookup<'_, R> {
+impl SharedLookup<'_> {
     /// Returns `validity` with the current generations of all tags, if the value was stored under the same ones.
     pub(super) async fn check_tags(
         &self,

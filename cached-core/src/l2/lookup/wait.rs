@@ -36,7 +36,7 @@ pub(super) struct Patience {
     until: Option<Nanos>,
 }
 
-impl<R> SharedLookup<'_, R> {
+impl SharedLookup<'_> {
     /// Returns whether there is time left to wait for the load of another process.
     pub(super) fn may_wait(&self, patience: &mut Option<Patience>) -> bool {
         let clock = &self.shared.clock;

@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Memory, Probe};
 use crate::value::{
     erased::ErasedValue,
-    policy::{TypedPolicy, ValuePolicy},
+    policy::{ResultPolicy, TypedPolicy},
     weigh::weigh,
 };
 
@@ -50,7 +50,7 @@ where
     }
 
     /// Ends a chain of policies.
-    pub fn __cached_boxed(self) -> Arc<dyn ValuePolicy<R>>
+    pub fn __cached_boxed(self) -> Arc<dyn ResultPolicy<R>>
     where
         E: 'static,
         R: 'static,
@@ -61,7 +61,7 @@ where
 
 /// Rejects values that cannot be cached.
 pub trait RefuseValue<V, R>: Sized {
-    fn __cached_boxed(self) -> Arc<dyn ValuePolicy<R>>
+    fn __cached_boxed(self) -> Arc<dyn ResultPolicy<R>>
     where
         Memory: Keeps<V>,
     {

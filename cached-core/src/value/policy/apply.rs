@@ -1,7 +1,7 @@
 //! Policies at work: the implementation of [`ValuePolicy`].
 //!
-//! The copy of an error, its text and `tags_from` are code of the user. A panic in that code after a load must
-//! not take the result from the caller, so it is caught here.
+//! The text of an error and `tags_from` are code of the user. A panic in that code after a load must not take
+//! the result from the caller, so it is caught here.
 
 use std::{
     any::{Any, type_name},
@@ -12,75 +12,22 @@ use std::{
 
 use crate::{
     base::clock::Nanos,
-    error::{Error, load_timeout::LoadTimeout, shared::SharedLoadError},
+    error::{Error, shared::SharedLoadError},
     key::KeyHasher,
     spec::{FunctionSpec, Owner},
     value::{
         codec::Format,
         envelope::schema_fingerprint,
         erased::{ErasedValue, Freshness, Value},
-        policy::{Encoded, Encoder, Lifespan, LoadContext, LoadedValue, Sharing, TypedPolicy, ValuePolicy},
+        policy::{Encoded, Encoder, Lifespan, TypedPolicy, ValuePolicy},
     },
 };
 
-impl<V, E, R> TypedPolicy<V, E, R>
-where
-    V: Clone + Send + Sync + 'static,
-{
-    /// Restores a result from a value; `None` if `erased` is no `V`.
-    ///
-    /// This is the path of a hit, where the policies do not matter.
-    #[inline]
-    pub fn restore_value(&self, erased: &dyn ErasedValue) -> Option<R> {
-        let Value { value, .. } = (erased as &dyn Any).downcast_ref::<Value<V>>()?;
-        Some((self.join)(Ok(value.clone())))
-    }
-}
-
-impl<V, E, R> ValuePolicy<R> for TypedPolicy<V, E, R>
+impl<V, E, R> ValuePolicy for TypedPolicy<V, E, R>
 where
     V: Clone + Send + Sync + 'static,
     E: 'static,
 {
-    fn restore(&self, erased: &dyn ErasedValue) -> Option<R> {
-        self.restore_value(erased).or_else(|| {
-            let sharing = self.sharing.as_ref()?;
-            // This is the user's code, which may panic.
-            let error = catch_unwind(AssertUnwindSafe(|| sharing.restore_error(erased))).ok()??;
-            Some((self.join)(Err(error)))
-        })
-    }
-
-    fn split_result(&self, result: R, context: &LoadContext) -> LoadedValue<R> {
-        match (self.split)(result) {
-            Ok(value) => {
-                let ttl = self.ttl_of(&value, context);
-                let (now, remaining, stale) = (context.now, ttl.unwrap_or_default(), self.stale_period());
-                let lifespan = Lifespan { now, age: Duration::ZERO, remaining, stale };
-                let freshness = self.freshness_at(lifespan, size_of::<V>() + (self.heap_bytes)(&value));
-                let result = (self.join)(Ok(value.clone()));
-                LoadedValue {
-                    result,
-                    erased: Some(Arc::new(Value { freshness, value })),
-                    ttl,
-                    is_error: false,
-                }
-            }
-            Err(error) => {
-                let cache_err = self.cache_err.filter(|_| context.ttl.is_none_or(|ttl| !ttl.is_zero()));
-                let ttl = cache_err.and_then(|(ttl, which)| which(&error).then_some(ttl));
-                let freshness =
-                    Freshness::new(context.now, Duration::ZERO, ttl.unwrap_or_default(), size_of::<E>());
-                // This is the user's code: a panic in it must not take the error from the caller.
-                let erase = |sharing: &Sharing<E>| {
-                    catch_unwind(AssertUnwindSafe(|| sharing.erase(&error, freshness))).ok()
-                };
-                let erased = self.sharing.as_ref().and_then(erase);
-                LoadedValue { result: (self.join)(Err(error)), erased, ttl, is_error: true }
-            }
-        }
-    }
-
     fn encoder(&self, erased: &Arc<dyn ErasedValue>) -> Option<Encoder> {
         let (encode, _) = self.codec?;
         let erased = erased.clone();
@@ -154,8 +101,8 @@ where
         (erased as &dyn Any).is::<Value<V>>()
     }
 
-    fn is_error_result(&self, result: R) -> bool {
-        (self.split)(result).is_err()
+    fn is_result(&self, erased: &dyn ErasedValue) -> bool {
+        self.is_value(erased) || self.sharing.as_ref().is_some_and(|sharing| sharing.is_error(erased))
     }
 
     fn shared_error(&self, erased: &dyn ErasedValue) -> Option<SharedLoadError> {
@@ -169,31 +116,19 @@ where
         self.error_text.is_some()
     }
 
-    fn rebuild_error(&self, error: SharedLoadError, now: Nanos) -> Option<LoadedValue<R>> {
+    fn rebuild_error(&self, error: SharedLoadError, now: Nanos) -> Option<Arc<dyn ErasedValue>> {
         let error_text = self.error_text?;
         let freshness = Freshness::new(now, Duration::ZERO, Duration::ZERO, size_of::<E>());
         let rebuild = || {
             let own_error = (error_text.from_text)(error.clone());
-            let erased = self.sharing.as_ref()?.erase_rebuilt(&own_error, error, freshness);
-            Some((own_error, erased))
+            Some(self.sharing.as_ref()?.erase_rebuilt(own_error, error, freshness))
         };
         // This is the user's code, which may panic.
-        let (own_error, erased) = catch_unwind(AssertUnwindSafe(rebuild)).ok()??;
-        Some(LoadedValue {
-            result: (self.join)(Err(own_error)),
-            erased: Some(erased),
-            ttl: None,
-            is_error: true,
-        })
+        catch_unwind(AssertUnwindSafe(rebuild)).ok()?
     }
 
     fn load_timeout(&self) -> Option<Duration> {
         self.load_timeout.map(|(limit, _)| limit)
-    }
-
-    fn timeout_result(&self) -> Option<R> {
-        let (limit, error) = self.load_timeout?;
-        Some((self.join)(Err(error(LoadTimeout { limit }))))
     }
 }
 

@@ -35,10 +35,8 @@ pub(crate) fn random() -> f64 {
     f64::from(u32::from_le_bytes([a, b, c, d])) / f64::from(u32::MAX)
 }
 
-/// Outcome of a load.
-pub struct LoadedValue<R> {
-    /// Result for the caller.
-    pub result: R,
+/// The part of a load's result that others share.
+pub struct LoadedValue {
     /// Content for followers and tiers; `None` if it cannot be shared.
     pub erased: Option<Arc<dyn ErasedValue>>,
     /// Time for which `erased` may be kept; `None` if not at all.

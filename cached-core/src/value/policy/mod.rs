@@ -1,12 +1,15 @@
 //! Policies of a return type: which values and errors are kept, and for how long.
 //!
-//! Most of the runtime handles a `dyn ErasedValue` and does not know the types of values and errors. A
-//! [`ValuePolicy`] converts the result `R` of a function to an erased value and back, and applies the options
-//! of the attribute. [`TypedPolicy`] implements it. The result of a load has two parts: one for the caller,
-//! and one that followers and tiers share.
+//! Most of the runtime handles a `dyn ErasedValue` and does not know the types of values and errors, nor the
+//! return type. It applies the options of the attribute through a [`ValuePolicy`]. Only the two ends of a call
+//! know the return type `R`: there, a [`ResultPolicy`] converts a result to an erased value and back.
+//! [`TypedPolicy`] implements both. The result of a load has two parts: one for the caller, and one that
+//! followers and tiers share.
 //!
 //! * `options`: a method for each option of the attribute, which sets it.
 //! * `apply`: the implementation of [`ValuePolicy`], which applies the options.
+//! * `result`: the implementation of [`ResultPolicy`].
+//! * `slot`: the place of a result, which untyped code fills and splits.
 //! * `freshness`: the ttl of a value, and the times that follow from it.
 //! * `sharing`: the method by which an error reaches followers and other processes.
 //! * `load`: the input and the output of a split.
@@ -18,12 +21,18 @@ mod apply;
 mod freshness;
 mod load;
 mod options;
+mod result;
 mod sharing;
+mod slot;
 mod stored;
 
 use std::{convert::Infallible, marker::PhantomData, sync::Arc, time::Duration};
 
-pub(crate) use self::{load::random, stored::Encoded};
+pub(crate) use self::{
+    load::random,
+    slot::{ResultSlot, TypedSlot},
+    stored::Encoded,
+};
 pub use self::{
     load::{LoadContext, LoadedValue},
     sharing::{ErrorText, Sharing},
@@ -41,13 +50,7 @@ use crate::{
 };
 
 /// Policies of a return type, for code that does not know its value and error types.
-pub trait ValuePolicy<R>: Send + Sync {
-    /// Restores the function's result from `erased`; `None` if that is another function's.
-    fn restore(&self, erased: &dyn ErasedValue) -> Option<R>;
-
-    /// Splits a result into the part for the caller and the part that others share.
-    fn split_result(&self, result: R, context: &LoadContext) -> LoadedValue<R>;
-
+pub trait ValuePolicy: Send + Sync {
     /// Returns the encoder of the value for L2; `None` if the value is not stored there.
     fn encoder(&self, erased: &Arc<dyn ErasedValue>) -> Option<Encoder>;
 
@@ -86,8 +89,10 @@ pub trait ValuePolicy<R>: Send + Sync {
     /// Returns whether `erased` is a value of this function, and not an error.
     fn is_value(&self, erased: &dyn ErasedValue) -> bool;
 
-    /// Returns whether the function's result is an error.
-    fn is_error_result(&self, result: R) -> bool;
+    /// Returns whether `erased` is a value or an error of this function.
+    ///
+    /// Only the attempt to restore an error shows whether that succeeds: it is the user's code.
+    fn is_result(&self, erased: &dyn ErasedValue) -> bool;
 
     /// Returns the text of the error in an erased value of this function; `None` if it has none.
     fn shared_error(&self, erased: &dyn ErasedValue) -> Option<SharedLoadError>;
@@ -95,13 +100,26 @@ pub trait ValuePolicy<R>: Send + Sync {
     /// Returns whether an error can be made from text.
     fn can_rebuild_errors(&self) -> bool;
 
-    /// Makes an error from the text of another process, and splits it as `split_result` does.
+    /// Makes an error from the text of another process.
     ///
     /// Returns `None` if an error cannot be made from text.
-    fn rebuild_error(&self, error: SharedLoadError, now: Nanos) -> Option<LoadedValue<R>>;
+    fn rebuild_error(&self, error: SharedLoadError, now: Nanos) -> Option<Arc<dyn ErasedValue>>;
 
     /// Returns the longest time a load may take; `None` without a limit.
     fn load_timeout(&self) -> Option<Duration>;
+}
+
+/// Policies of the return type `R`, for the code at the ends of a call.
+pub trait ResultPolicy<R>: ValuePolicy {
+    /// Restores the function's result from `erased`; `None` if that is another function's, or if the user's
+    /// code cannot restore an error.
+    fn restore(&self, erased: &dyn ErasedValue) -> Option<R>;
+
+    /// Splits a result into the part for the caller and the part that others share.
+    fn split_result(&self, result: R, context: &LoadContext) -> (R, LoadedValue);
+
+    /// Returns whether the function's result is an error.
+    fn is_error_result(&self, result: R) -> bool;
 
     /// Returns the result of a load that exceeds `load_timeout`; `None` without one.
     fn timeout_result(&self) -> Option<R>;

@@ -63,14 +63,22 @@ impl<E> Sharing<E> {
     /// Converts an error that was made from `text` to an erased value.
     pub(super) fn erase_rebuilt(
         &self,
-        error: &E,
+        error: E,
         text: SharedLoadError,
         freshness: Freshness,
     ) -> Arc<dyn ErasedValue> {
         match &self.0 {
-            SharingMethod::Copies { copy, erase, .. } => erase(copy(error), freshness),
+            SharingMethod::Copies { erase, .. } => erase(error, freshness),
             // The original text, and not that of the error that was made from it.
             SharingMethod::Text(_) => Arc::new(Failure { freshness, error: text }),
+        }
+    }
+
+    /// Returns whether an erased value has such an error.
+    pub(super) fn is_error(&self, erased: &dyn ErasedValue) -> bool {
+        match &self.0 {
+            SharingMethod::Copies { downcast, .. } => downcast(erased).is_some(),
+            SharingMethod::Text(_) => downcast_error::<SharedLoadError>(erased).is_some(),
         }
     }
 

@@ -15,7 +15,7 @@ use super::{Orders, ThreadBody, block_on, explore, lock, run_concurrently};
 use crate::{
     api::keyspace::{Keyspace, LoadError},
     cache::{Cache, builder::CacheBuilder},
-    call::{PreparedCall, control::CacheControl, load::Load},
+    call::{PreparedCall, control::CacheControl, drive::CallRun, load::Load},
     key::Part,
     redis::Redis,
     spec::FunctionSpec,
@@ -116,7 +116,8 @@ impl Process {
     fn call_with_tag(&self) -> u64 {
         let (policy, spec) =
             (TypedPolicy::<u64, Infallible, u64>::plain().shared(), FunctionSpec::prefix("tagged"));
-        let mut call = PreparedCall::new(&self.cache, &spec, &Part(&7), || 1);
+        let policy = Arc::new(policy);
+        let mut call = PreparedCall::of_keyspace(&self.cache, &spec, &Part(&7), policy.clone(), true);
         call.add_tags(|tags| tags.tag(&Part(&1)));
         self.run(call, policy)
     }
@@ -125,13 +126,15 @@ impl Process {
     fn call_with_value_tag(&self) -> u64 {
         let (policy, spec) =
             (TypedPolicy::<u64, Infallible, u64>::plain().shared(), FunctionSpec::prefix("value-tagged"));
-        let call = PreparedCall::new(&self.cache, &spec, &Part(&7), || 1);
-        self.run(call, policy.tags_from(|_| vec![crate::tag!("{}", 1)]))
+        let policy = Arc::new(policy.tags_from(|_| vec![crate::tag!("{}", 1)]));
+        let call = PreparedCall::of_keyspace(&self.cache, &spec, &Part(&7), policy.clone(), true);
+        self.run(call, policy)
     }
 
-    fn run(&self, call: PreparedCall, policy: TypedPolicy<u64, Infallible, u64>) -> u64 {
-        let load = Load::Inline(async { self.world.load() });
-        let Ok(reply) = block_on(call.run(CacheControl::ttl(HOUR).terms, Arc::new(policy), load)) else {
+    fn run(&self, call: PreparedCall, policy: Arc<TypedPolicy<u64, Infallible, u64>>) -> u64 {
+        let load = Load::Inline(Box::pin(async { self.world.load() }));
+        let terms = CacheControl::ttl(HOUR).terms;
+        let Ok(reply) = block_on(CallRun::new(call, terms, policy, load)) else {
             panic!("loads do not panic");
         };
         reply.value
