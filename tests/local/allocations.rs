@@ -47,6 +47,11 @@ async fn shared(cache: &Cache, n: u64) -> u64 {
     n
 }
 
+#[cached("cube", ttl = "1h", local, cache = cache, skip(cache))]
+fn cube(cache: &Cache, n: u64) -> u64 {
+    n * n * n
+}
+
 #[derive(Clone, Copy)]
 struct Service {
     id: u8,
@@ -77,11 +82,11 @@ fn assert_allocations(description: &str, most: u64, call: impl Fn()) {
     const HITS: u64 = 10_000;
     const SWEEP: u64 = 64;
     // If a test has cleared a cache before, the next hits sweep the thread cache for it, and every fourth of them goes
-    // to Moka meanwhile. Hits of another function finish that sweep.
+    // to L1 meanwhile. Hits of another function finish that sweep.
     (0..SWEEP).for_each(|_| {
         square(7);
     });
-    // The first hit that Moka answers creates the thread cache.
+    // The first hit that L1 answers creates the thread cache.
     (0..2).for_each(|_| call());
     let count = measure(|| (0..HITS).for_each(|_| call())).count_total;
     assert!(count <= most, "{count} allocations in {HITS} hits of {description}");
@@ -164,6 +169,22 @@ fn hit_in_the_shared_tier_stays_within_measured_allocations() {
     let count: u64 = (0..HITS).map(hit).sum();
     assert_eq!(cache.stats().hits_l2, HITS);
     assert!(count <= MOST * HITS, "{count} allocations in {HITS} hits");
+}
+
+/// Each key is new, and is never asked for again. An entry that was never used again costs nothing in Moka.
+#[test]
+fn local_miss_stays_within_measured_allocations() {
+    const MISSES: u64 = 1_000;
+    let _counting = lock_counting();
+    for (description, bytes, most) in [("a tier with room", 1 << 30, 20), ("a full tier", 1 << 20, 20)] {
+        let cache = Cache::builder().l1_max_bytes(bytes).build().unwrap();
+        (0..10_000).for_each(|n| assert_eq!(cube(&cache, n), n * n * n));
+        let evictions = cache.stats().l1_entries < 10_000;
+        assert_eq!(evictions, bytes < 1 << 30, "{description}");
+        let count = measure(|| (10_000..10_000 + MISSES).for_each(|n| _ = cube(&cache, n))).count_total;
+        println!("{description}: {count} allocations in {MISSES} misses");
+        assert!(count <= most * MISSES, "{description}: {count} allocations in {MISSES} misses");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! outermost `DeferredDrops` of the thread drops the value after the lock is released.
 //!
 //! The operation that removes an entry cannot return it to its caller instead: Moka drops entries in any of
-//! its calls, not only in those that remove them. See [`Map`](crate::l1::map::Map).
+//! its calls, not only in those that remove them. See `regions::map`.
 
 use std::{
     cell::{Cell, RefCell},

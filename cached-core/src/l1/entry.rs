@@ -58,8 +58,10 @@ pub(crate) struct Entry {
     pub(crate) weight: u32,
     /// Set when the weight is counted in the retired bytes of the budget.
     is_counted_retired: StdAtomicBool,
-    /// Set when the entry is removed from Moka.
+    /// Set when the entry is removed from its region.
     is_removed: StdAtomicBool,
+    /// Set when the entry is in the main region, and not in the window.
+    is_in_main: StdAtomicBool,
     /// Place in the eviction policy of the tier.
     ticket: OnceLock<Ticket>,
     /// Place in the list of the function.
@@ -99,6 +101,7 @@ impl Entry {
             weight,
             is_counted_retired: StdAtomicBool::new(false),
             is_removed: StdAtomicBool::new(false),
+            is_in_main: StdAtomicBool::new(false),
             ticket: OnceLock::new(),
             function_ticket: OnceLock::new(),
         }
@@ -176,11 +179,27 @@ impl Entry {
         }
     }
 
-    /// Marks the entry as about to be removed from Moka. Returns whether it was marked already.
+    /// Marks the entry as about to be removed from its region. Returns whether it was marked already.
     ///
-    /// The caller holds the lock of the key in the store.
+    /// The caller holds the lock of the key.
     pub(crate) fn mark_removed(&self) -> bool {
         self.is_removed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Returns whether the entry is removed from its region, or about to be.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the entry is in the main region. Only a caller that holds the lock of the key can rely on
+    /// it.
+    pub(crate) fn is_in_main(&self) -> bool {
+        self.is_in_main.load(Ordering::Relaxed)
+    }
+
+    /// Records that the entry is in the main region. The caller holds the lock of the key.
+    pub(crate) fn set_in_main(&self) {
+        self.is_in_main.store(true, Ordering::Relaxed);
     }
 
     #[inline]

@@ -95,7 +95,7 @@ impl<T: Resident> Policy<T> {
                 if is_recent {
                     self.adjust_share(kind);
                 }
-                if self.turn_cost(weight) > 1 || !self.wins_duel() {
+                if self.turn_cost(weight) > 1 || !self.wins_duel(&mut |_| ()) {
                     // The entry keeps its evidence.
                     (QueueKind::Small, 1)
                 } else {
@@ -118,8 +118,11 @@ impl<T: Resident> Policy<T> {
     ///
     /// An entry that is heavier than the capacity leaves before all others. Any other entry that was just
     /// inserted leaves only if it is alone in its queue.
-    pub(crate) fn evict(&mut self) -> Option<T> {
-        if self.weight() <= self.capacity {
+    ///
+    /// `on_proof` gets the entries that prove their use meanwhile: those that buy a place in the main queue, or
+    /// pay for a turn there. The one that leaves may be among them.
+    pub(crate) fn evict(&mut self, on_proof: &mut dyn FnMut(&T)) -> Option<T> {
+        if !self.is_over_capacity() {
             return None;
         }
         self.is_full = true;
@@ -136,8 +139,8 @@ impl<T: Resident> Policy<T> {
             let index = self.queues.oldest(queue)?;
             let stays = turns < MAX_TURNS
                 && match queue {
-                    QueueKind::Small => self.try_promote(index),
-                    QueueKind::Main => self.charge_turn(index),
+                    QueueKind::Small => self.try_promote(index, on_proof),
+                    QueueKind::Main => self.charge_turn(index, on_proof),
                 };
             if !stays {
                 let kind = if queue == QueueKind::Small { GhostKind::Small } else { GhostKind::Main };
@@ -200,6 +203,11 @@ impl<T: Resident> Policy<T> {
         self.queues.len()
     }
 
+    /// Returns whether entries must leave.
+    pub(crate) fn is_over_capacity(&self) -> bool {
+        self.weight() > self.capacity
+    }
+
     /// Returns the weight that the small queue may have.
     #[expect(
         clippy::cast_precision_loss,
@@ -222,28 +230,30 @@ impl<T: Resident> Policy<T> {
     /// Charges an entry for its turn in the main queue, and moves it to the end if it can pay.
     ///
     /// Returns whether it could pay.
-    fn charge_turn(&mut self, index: u32) -> bool {
+    fn charge_turn(&mut self, index: u32, on_proof: &mut dyn FnMut(&T)) -> bool {
         let cost = self.turn_cost(self.queues.weight_of(index));
-        let uses = self.queues.item(index).uses();
-        let Some(rest) = uses.get().checked_sub(cost) else { return false };
-        uses.set(rest);
+        let item = self.queues.item(index);
+        let Some(rest) = item.uses().get().checked_sub(cost) else { return false };
+        item.uses().set(rest);
+        on_proof(item);
         self.queues.requeue(index);
         true
     }
 
     /// Charges the next entry of the main queue for its turn. The challenger wins if that entry cannot pay.
-    fn wins_duel(&mut self) -> bool {
-        self.queues.oldest(QueueKind::Main).is_none_or(|other| !self.charge_turn(other))
+    fn wins_duel(&mut self, on_proof: &mut dyn FnMut(&T)) -> bool {
+        self.queues.oldest(QueueKind::Main).is_none_or(|other| !self.charge_turn(other, on_proof))
     }
 
     /// Moves an entry from the small queue to the main queue, if its uses buy a place there.
     ///
     /// Returns whether they do.
-    fn try_promote(&mut self, index: u32) -> bool {
+    fn try_promote(&mut self, index: u32, on_proof: &mut dyn FnMut(&T)) -> bool {
         let cost = self.turn_cost(self.queues.weight_of(index));
         let uses = self.queues.item(index).uses().get();
-        let is_promoted = uses > cost || uses == cost && self.wins_duel();
+        let is_promoted = uses > cost || uses == cost && self.wins_duel(on_proof);
         if is_promoted {
+            on_proof(self.queues.item(index));
             self.promote(index);
         }
         is_promoted
@@ -267,7 +277,7 @@ impl<T: Resident> Policy<T> {
     /// While there is room for all, no entry can prove to be worth more than another. Without this, the main
     /// queue would stay empty for ever in a loop.
     fn overflow_to_main(&mut self) {
-        if self.is_full || self.weight() > self.capacity {
+        if self.is_full || self.is_over_capacity() {
             return;
         }
         while self.queues.weight(QueueKind::Small) > self.small_target()

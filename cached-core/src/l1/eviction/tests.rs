@@ -24,11 +24,13 @@ impl Resident for Entry {
 struct Cache {
     policy: Policy<Arc<Entry>>,
     entries: HashMap<u64, (Arc<Entry>, Ticket)>,
+    /// Keys of the entries that have proved their use, each as often as it has.
+    proven: Vec<u64>,
 }
 
 impl Cache {
     fn new(capacity: u64) -> Self {
-        Self { policy: Policy::new(capacity), entries: HashMap::new() }
+        Self { policy: Policy::new(capacity), entries: HashMap::new(), proven: Vec::new() }
     }
 
     /// Returns whether the key is a hit. A key that is missed is stored.
@@ -49,7 +51,8 @@ impl Cache {
     }
 
     fn evict(&mut self) {
-        while let Some(entry) = self.policy.evict() {
+        let proven = &mut self.proven;
+        while let Some(entry) = self.policy.evict(&mut |entry| proven.push(entry.key)) {
             let (stored, _) = self.entries.remove(&entry.key).expect("no entry leaves twice");
             assert!(Arc::ptr_eq(&stored, &entry), "the evicted entry was stored");
         }
@@ -109,6 +112,23 @@ fn newest_entry_stays_when_capacity_is_one() {
         assert!(cache.get(key));
         assert_eq!(cache.policy.len(), 1);
     }
+}
+
+#[test]
+fn entry_proves_its_use_by_a_place_in_the_main_queue_and_by_each_turn_that_it_pays() {
+    let mut cache = Cache::new(10);
+    cache.hits(0..100);
+    assert_eq!(cache.proven, [0; 0], "no entry was used again");
+    cache.hits([200, 200, 200]);
+    cache.hits(300..310);
+    assert_eq!((cache.queue_of(200), &*cache.proven), (QueueKind::Main, &[200][..]), "two uses buy a place");
+    // The small queue keeps to its share, so all entries of the main queue get a turn.
+    (0..10).for_each(|_| _ = cache.get(200));
+    for key in 400..500 {
+        cache.hits([key, key, key]);
+    }
+    let turns = cache.proven.iter().filter(|key| **key == 200).count();
+    assert!((2..=4).contains(&turns) && !cache.has(200), "{turns} turns for three uses");
 }
 
 #[test]

@@ -1,14 +1,15 @@
-//! The store of the in-process tier: typed values in Moka, bounded by their bytes.
+//! The store of the in-process tier: typed values, bounded by their bytes.
 //!
-//! Moka holds the entries, and the [policy](crate::l1::eviction::Policy) of this crate selects those that
-//! leave. A function with `max_entries` has a second policy, for its own entries.
+//! The [regions](crate::l1::regions) hold the entries, and the [policy](crate::l1::eviction::Policy) selects
+//! those that leave. A function with `max_entries` has a second policy, for its own entries.
 //!
 //! Invariants:
 //!
 //! * The entries in the policy are those in the tier.
-//! * An entry that leaves is retired first, and removed from Moka afterwards. A thread that still finds it in
-//!   Moka sees that it is retired and does not serve it.
-//! * Changes of one key happen one after the other, under the lock of the key (one of `key_locks`).
+//! * An entry that leaves is retired first, and removed from its region afterwards. A thread that still finds
+//!   it there sees that it is retired and does not serve it.
+//! * Changes of one key happen one after the other, under the lock of the key: the lock of its shard in the
+//!   regions. An entry moves to the main region under the same lock, unless it is retired.
 //! * Lock order: a shard of `flight` (held by most callers), the lock of a key, `function_lists`, a list. The
 //!   lock of a key is never taken under the lock of a list.
 //! * The drop of a value and an observer are user code. They run under none of these locks: see
@@ -47,7 +48,7 @@ use crate::{
         deferred_drops::DeferredDrops,
         entry::{Entry, EntryParts, MemoryBudget},
         hot_keys::HotKeys,
-        map::Map,
+        regions::Regions,
     },
     spec::FunctionSpec,
     telemetry::{event::SharedObservers, functions::FunctionRegistry},
@@ -58,18 +59,14 @@ use crate::{
 /// Least number of bytes for which threads are asked to purge: each has to scan its whole thread cache.
 const MIN_PURGE_BYTES: u64 = 1 << 20;
 
-/// Number of locks under which the changes of one key happen one after the other.
-const KEY_LOCKS: usize = 64;
-
 /// The in-process tier of one cache.
 pub(crate) struct L1 {
-    map: Map,
+    regions: Regions,
     memory: Arc<MemoryBudget>,
     list: BoundedList<Arc<Entry>>,
     /// List of each function with `max_entries`, by its template.
     function_lists: RwLock<HashMap<&'static str, Arc<BoundedList<Listed>>, foldhash::fast::RandomState>>,
     hot_keys: HotKeys,
-    key_locks: [Mutex<()>; KEY_LOCKS],
     /// Evicted entries that observers have not been notified of.
     unreported_evictions: Mutex<Vec<Arc<Entry>>>,
     /// Bytes that have left since threads were last asked to purge their caches.
@@ -89,12 +86,11 @@ impl L1 {
         functions: &Arc<FunctionRegistry>,
     ) -> Self {
         Self {
-            map: Map::new(),
+            regions: Regions::new(max_bytes),
             memory: MemoryBudget::new(max_bytes),
             list: BoundedList::new(max_bytes),
             function_lists: RwLock::default(),
             hot_keys: HotKeys::default(),
-            key_locks: [const { Mutex::new(()) }; KEY_LOCKS],
             unreported_evictions: Mutex::default(),
             bytes_since_purge: AtomicU64::new(0),
             purge_threshold: (max_bytes / 16).max(MIN_PURGE_BYTES),
@@ -121,7 +117,7 @@ impl L1 {
 
     /// Returns the entry under `key`, unless it is too old to be served: then it is removed.
     pub(crate) fn get(&self, spec: &FunctionSpec, key: KeyRef<'_>, now: Nanos) -> Option<Arc<Entry>> {
-        let mut entry = self.map.get(key)?;
+        let mut entry = self.regions.get(key)?;
         if entry.is_retired() {
             entry = self.get_under_lock(key)?;
         }
@@ -133,17 +129,16 @@ impl L1 {
         Some(entry)
     }
 
-    /// Returns whether there is an entry under `key`: see [`Map::has`].
+    /// Returns whether there is an entry under `key`: see [`Regions::has`].
     pub(crate) fn has(&self, key: &OwnedKey) -> bool {
-        self.map.has(key.as_ref())
+        self.regions.has(key.as_ref())
     }
 
     /// Looks again, under the lock of the key: a new entry may be about to replace the retired one.
     #[cold]
     fn get_under_lock(&self, key: KeyRef<'_>) -> Option<Arc<Entry>> {
         let _deferred = DeferredDrops::begin();
-        let _key_lock = self.lock_key(key.hash());
-        self.map.get(key).filter(|entry| !entry.is_retired())
+        self.regions.lock(key.hash()).get(key).filter(|entry| !entry.is_retired())
     }
 
     /// Stores a value under `key`, and evicts entries that do not fit any more.
@@ -161,8 +156,8 @@ impl L1 {
         let _deferred = DeferredDrops::begin();
         let function = self.functions.metrics_of(spec).clone();
         let weight = entry_weight(key, &validity, erased.freshness().weight);
-        let key_lock = self.lock_key(key.hash());
-        let before = if self.has(key) { self.map.get(key.as_ref()) } else { None };
+        let mut regions = self.regions.lock(key.hash());
+        let before = regions.get(key.as_ref());
         if let Some(before) = &before {
             before.mark_removed();
         }
@@ -194,25 +189,38 @@ impl L1 {
             None => {}
         }
         let old_ticket = before.as_ref().and_then(|before| before.ticket());
-        let (ticket, _before) = self.list.put(old_ticket, key.hash(), weight, entry.clone());
-        entry.set_ticket(ticket);
+        let placement = self.list.put(old_ticket, key.hash(), weight, entry.clone());
+        entry.set_ticket(placement.ticket);
         if let Some(function_list) = &function_list {
             let old_function_ticket = before.as_ref().and_then(|before| before.function_ticket());
-            let (ticket, _before) =
-                function_list.put(old_function_ticket, key.hash(), 1, Listed(entry.clone()));
-            entry.set_function_ticket(ticket);
+            let placement = function_list.put(old_function_ticket, key.hash(), 1, Listed(entry.clone()));
+            entry.set_function_ticket(placement.ticket);
         }
-        self.map.insert(key.clone(), entry.clone());
+        regions.put(before.as_ref(), &entry);
         if entry.is_retired() {
             // Meanwhile, the tier was cleared, or another thread evicted this entry.
             self.retire(&entry);
             entry.mark_removed();
-            self.map.remove(key.as_ref());
+            regions.remove(&entry);
         }
-        drop(key_lock);
-        self.list.evict_excess(|entry| self.evict(entry));
+        drop(regions);
+        if placement.is_over_capacity {
+            let proven = self.list.evict_excess(|entry| self.evict(entry));
+            proven.iter().for_each(|entry| self.move_to_main(entry));
+        }
         if let Some(function_list) = function_list {
             function_list.evict_excess(|entry| self.evict(entry));
+        }
+    }
+
+    /// Moves an entry that has proved its use to the main region, unless it has left the tier.
+    ///
+    /// If it is retired during the move, its removal waits for the lock of the key, and takes it out of the main
+    /// region.
+    fn move_to_main(&self, entry: &Arc<Entry>) {
+        let mut regions = self.regions.lock(entry.key().hash());
+        if !entry.is_retired() && !entry.is_removed() {
+            regions.move_to_main(entry);
         }
     }
 
@@ -222,11 +230,6 @@ impl L1 {
             let mut function_lists = self.function_lists.write().unwrap_or_else(PoisonError::into_inner);
             function_lists.entry(template).or_insert_with(|| Arc::new(BoundedList::new(cap))).clone()
         })
-    }
-
-    #[allow(clippy::cast_possible_truncation, reason = "any bits of the hash select a lock")]
-    fn lock_key(&self, hash: u64) -> MutexGuard<'_, ()> {
-        lock(&self.key_locks[(hash >> 32) as usize % KEY_LOCKS])
     }
 }
 

@@ -1,6 +1,6 @@
 //! Removals: of one key, of all entries, of invalidated entries, and of those that the policy has evicted.
 //!
-//! Each entry is retired first, and removed from Moka afterwards. The removal of an entry leaves a newer one
+//! Each entry is retired first, and removed from its region afterwards. The removal of an entry leaves a newer one
 //! of its key.
 
 use std::sync::{Arc, PoisonError, atomic::Ordering};
@@ -13,14 +13,12 @@ use crate::{
 impl L1 {
     pub(crate) fn remove(&self, key: &OwnedKey) {
         let _deferred = DeferredDrops::begin();
-        let key_lock = self.lock_key(key.hash());
-        let before = self.map.get(key.as_ref());
-        if let Some(before) = &before {
-            self.retire(before);
+        let mut regions = self.regions.lock(key.hash());
+        if let Some(before) = regions.get(key.as_ref()) {
+            self.retire(&before);
             before.mark_removed();
-            self.map.remove(key.as_ref());
+            regions.remove(&before);
         }
-        drop(key_lock);
     }
 
     pub(crate) fn clear(&self) {
@@ -45,14 +43,13 @@ impl L1 {
         next
     }
 
-    /// Retires an entry and removes it from Moka. A newer entry of its key, from another thread, stays.
+    /// Retires an entry and removes it from its region. A newer entry of its key, from another thread, stays.
     pub(super) fn remove_entry(&self, entry: &Arc<Entry>) {
         let _deferred = DeferredDrops::begin();
         self.retire(entry);
-        let key = entry.key();
-        let _key_lock = self.lock_key(key.hash());
+        let mut regions = self.regions.lock(entry.key().hash());
         if !entry.mark_removed() {
-            self.map.remove(key.as_ref());
+            regions.remove(entry);
         }
     }
 

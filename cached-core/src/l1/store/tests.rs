@@ -1,6 +1,8 @@
-//! Tests: the list and Moka agree, L1 keeps its bounds, and a removal retires its entry.
+//! Tests: the list and the regions agree, L1 keeps its bounds, and a removal retires its entry.
 
-use std::{cell::RefCell, time::Duration};
+mod moves;
+
+use std::{any::Any, cell::RefCell, time::Duration};
 
 use super::{
     weight::{TAG_BYTES, TAG_EPOCH_BYTES},
@@ -26,37 +28,64 @@ fn key(number: usize) -> OwnedKey {
 
 /// Stores a value of this weight that expires after a second.
 fn fill(l1: &L1, spec: &FunctionSpec, number: usize, weight: usize) {
-    let freshness = Freshness::new(0, Duration::ZERO, Duration::from_secs(1), weight);
+    store(l1, spec, number, Arc::new(Value { freshness: second(weight), value: number }));
+}
+
+/// Returns the times of a value of this weight that expires after a second.
+fn second(weight: usize) -> Freshness {
+    Freshness::new(0, Duration::ZERO, Duration::from_secs(1), weight)
+}
+
+fn store(l1: &L1, spec: &FunctionSpec, number: usize, erased: Arc<dyn ErasedValue>) {
     let (tags, feed) = (Box::default(), ChangeFeed::local());
     let validity = Validity { epoch: Epochs::new().current("x"), tags, feed, checked_at: 0 };
-    l1.insert(spec, &key(number), Arc::new(Value { freshness, value: number }), validity, 0);
+    l1.insert(spec, &key(number), erased, validity, 0);
 }
 
 fn get(l1: &L1, spec: &FunctionSpec, number: usize) -> Option<Arc<Entry>> {
     l1.get(spec, key(number).as_ref(), 1)
 }
 
-fn moka_has(l1: &L1, number: usize) -> bool {
-    l1.map.has(key(number).as_ref())
+fn has(l1: &L1, number: usize) -> bool {
+    l1.regions.has(key(number).as_ref())
+}
+
+/// Stores a value as `fill` does, in the main region.
+fn fill_main(l1: &L1, number: usize) {
+    fill(l1, &SPEC, number, 0);
+    if let Some(entry) = get(l1, &SPEC, number) {
+        l1.move_to_main(&entry);
+    }
+}
+
+/// Returns the number in an entry of `fill`.
+fn value(entry: &Entry) -> usize {
+    let erased: &dyn Any = &*entry.erased;
+    erased.downcast_ref::<Value<usize>>().unwrap().value
 }
 
 #[test]
-fn every_removal_retires_the_entry_and_removes_it_from_moka() {
-    let l1 = l1(1 << 20);
-    (0..5).for_each(|number| fill(&l1, &SPEC, number, 0));
-    let all: Vec<_> = (0..5).map(|number| get(&l1, &SPEC, number).unwrap()).collect();
-    assert!(all.iter().all(|entry| !entry.is_retired()));
+fn every_removal_retires_the_entry_and_removes_it_from_its_region() {
+    for is_in_main in [false, true] {
+        let l1 = l1(1 << 20);
+        let fill = |number| if is_in_main { fill_main(&l1, number) } else { fill(&l1, &SPEC, number, 0) };
+        (0..5).for_each(fill);
+        assert_eq!(l1.regions.counts(), if is_in_main { (0, 5) } else { (5, 0) });
+        let all: Vec<_> = (0..5).map(|number| get(&l1, &SPEC, number).unwrap()).collect();
+        assert!(all.iter().all(|entry| !entry.is_retired() && entry.is_in_main() == is_in_main));
 
-    fill(&l1, &SPEC, 0, 0);
-    assert!(all[0].is_retired() && moka_has(&l1, 0) && !get(&l1, &SPEC, 0).unwrap().is_retired());
-    l1.remove(&key(1));
-    assert!(all[1].is_retired() && !moka_has(&l1, 1));
-    assert!(l1.get(&SPEC, key(2).as_ref(), 2_000_000_000).is_none());
-    assert!(all[2].is_retired() && !moka_has(&l1, 2));
-    assert!(!all[3].is_retired() && l1.usage().0 == 3);
-    l1.clear();
-    assert!(all.iter().all(|entry| entry.is_retired()) && !moka_has(&l1, 3));
-    assert_eq!(l1.usage(), (0, 0));
+        fill(0);
+        assert!(all[0].is_retired() && has(&l1, 0) && !get(&l1, &SPEC, 0).unwrap().is_retired());
+        l1.remove(&key(1));
+        assert!(all[1].is_retired() && !has(&l1, 1));
+        assert!(l1.get(&SPEC, key(2).as_ref(), 2_000_000_000).is_none());
+        assert!(all[2].is_retired() && !has(&l1, 2));
+        assert!(!all[3].is_retired() && l1.usage().0 == 3);
+        assert_eq!(l1.regions.counts(), if is_in_main { (0, 3) } else { (3, 0) });
+        l1.clear();
+        assert!(all.iter().all(|entry| entry.is_retired()) && !has(&l1, 3));
+        assert_eq!((l1.usage(), l1.regions.counts()), ((0, 0), (0, 0)));
+    }
 }
 
 #[test]
@@ -85,14 +114,14 @@ fn stale_removal_keeps_the_newer_entry() {
 }
 
 #[test]
-fn l1_is_bounded_by_bytes_and_evicted_entries_leave_moka() {
+fn l1_is_bounded_by_bytes_and_evicted_entries_leave_their_region() {
     let l1 = l1(100_000);
     (0..1000).for_each(|number| fill(&l1, &SPEC, number, 500));
     let (entries, bytes) = l1.usage();
     assert!((90_000..=100_000).contains(&bytes) && (60..80).contains(&entries), "{entries} {bytes}");
-    assert_eq!((0..1000).filter(|number| moka_has(&l1, *number)).count() as u64, entries);
+    assert_eq!((0..1000).filter(|number| has(&l1, *number)).count() as u64, entries);
     fill(&l1, &SPEC, 7, 200_000);
-    assert!(get(&l1, &SPEC, 7).is_none() && !moka_has(&l1, 7), "it has no room at all");
+    assert!(get(&l1, &SPEC, 7).is_none() && !has(&l1, 7), "it has no room at all");
     assert!(l1.usage().0 >= entries - 1);
 }
 
@@ -102,7 +131,7 @@ fn epoch_of_a_tag_weighs_only_on_its_first_entries() {
     let name = "x".repeat(100);
     let weigh = |number: usize, tags: Vec<Arc<Epoch>>| {
         let before = l1.usage().1;
-        let freshness = Freshness::new(0, Duration::ZERO, Duration::from_secs(1), 0);
+        let freshness = second(0);
         let tags = tags.into_iter().map(|tag| (tag, 1)).collect();
         let validity =
             Validity { epoch: epochs.current("x"), tags, feed: ChangeFeed::local(), checked_at: 0 };
@@ -141,7 +170,7 @@ fn removed_entry_counts_as_retired_while_it_is_held() {
 }
 
 #[test]
-fn list_and_moka_agree_after_concurrent_fills_and_removals() {
+fn list_and_regions_agree_after_concurrent_fills_and_removals() {
     let l1 = l1(40_000);
     std::thread::scope(|scope| {
         for thread in 0..4 {
@@ -162,13 +191,15 @@ fn list_and_moka_agree_after_concurrent_fills_and_removals() {
     let (entries, bytes) = l1.usage();
     assert!(bytes <= 40_000, "{bytes}");
     assert_eq!((0..97).filter(|number| get(&l1, &SPEC, *number).is_some()).count() as u64, entries);
-    assert_eq!((0..97).filter(|number| moka_has(&l1, *number)).count() as u64, entries);
+    assert_eq!((0..97).filter(|number| has(&l1, *number)).count() as u64, entries);
+    let (window, main) = l1.regions.counts();
+    assert_eq!((window + main) as u64, entries);
 }
 
 thread_local!(static OWN: RefCell<Option<Arc<L1>>> = const { RefCell::new(None) });
 
-/// Value that fills the tier of its thread when it is dropped, with more than Moka takes in before its
-/// housekeeping.
+/// Value that fills the main region of its thread's tier when it is dropped, with more than Moka takes in before
+/// its housekeeping.
 struct Filler(Freshness);
 
 impl ErasedValue for Filler {
@@ -180,7 +211,7 @@ impl ErasedValue for Filler {
 impl Drop for Filler {
     fn drop(&mut self) {
         let Some(l1) = OWN.with_borrow(Clone::clone) else { return };
-        (0..1_000).for_each(|number| fill(&l1, &SPEC, 1_000 + number, 0));
+        (0..1_000).for_each(|number| fill_main(&l1, 1_000 + number));
     }
 }
 
@@ -194,10 +225,9 @@ fn drop_of_a_value_may_fill_l1_when_a_lookup_of_another_key_frees_it() {
         let l1 = Arc::new(l1(1 << 20));
         OWN.set(Some(l1.clone()));
         for number in 0..100 {
-            let freshness = Freshness::new(0, Duration::ZERO, Duration::from_secs(1), 0);
-            let (tags, feed) = (Box::default(), ChangeFeed::local());
-            let validity = Validity { epoch: Epochs::new().current("x"), tags, feed, checked_at: 0 };
-            l1.insert(&SPEC, &key(number % 10), Arc::new(Filler(freshness)), validity, 0);
+            fill_main(&l1, number % 10);
+            // It takes the region of the entry that it replaces.
+            store(&l1, &SPEC, number % 10, Arc::new(Filler(second(0))));
             (0..100).for_each(|_| _ = get(&l1, &SPEC, number % 10));
         }
         OWN.set(None);
