@@ -70,8 +70,11 @@ impl Cache {
     pub(crate) fn local_validity(&self, spec: &FunctionSpec, entry_key: &EntryKey) -> Validity {
         let (shared, name) = (self.shared(), &entry_key.shared_key.text);
         let epoch = if name.is_empty() { shared.function_epoch(spec) } else { shared.epoch(name) };
+        if !entry_key.is_shared {
+            return shared.unshared_validity(epoch, &entry_key.tags);
+        }
         let validity = shared.local_validity_on(epoch, &entry_key.tags);
-        let is_local = !entry_key.is_shared || self.mode() != Mode::On;
+        let is_local = self.mode() != Mode::On;
         if is_local { validity } else { Validity { feed: ChangeFeed::none(), ..validity } }
     }
 }

@@ -16,6 +16,7 @@ use crate::{
         fill_right::FillRight,
     },
     coherence::validity::Validity,
+    error::Error,
     flight::{Leader, Panic, permits::LoadTurn},
     key::entry_key::EntryKey,
     l1::{entry::Entry, hot_keys::Renewer},
@@ -38,7 +39,10 @@ pub(crate) struct CallContext {
     pub(crate) spec: FunctionSpec,
     pub(crate) entry_key: EntryKey,
     pub(crate) terms: Terms,
-    pub(crate) policy: Arc<dyn ValuePolicy>,
+    /// Policies of the return type; `None` until the call is made.
+    pub(crate) policy: Option<Arc<dyn ValuePolicy>>,
+    /// Reason why the arguments cannot be a key. Then the call bypasses the cache.
+    pub(crate) refusal: Option<Error>,
     /// Condition on values of L2: which of them are acceptable.
     pub(crate) acceptable: Acceptable,
     /// Renewer of the key, which is registered if a hit makes the key one of the most used.
@@ -72,12 +76,20 @@ pub(crate) enum SharedAnswer {
 }
 
 impl CallContext {
+    /// Returns the policies of the return type.
+    ///
+    /// # Panics
+    /// Panics if the call was not made: each way to make one sets them.
+    pub(crate) fn policy(&self) -> &Arc<dyn ValuePolicy> {
+        self.policy.as_ref().expect("a call that is made has policies")
+    }
+
     /// Returns the turn of the leader's load under `max_loads`.
     pub(crate) fn turn(&self, leader: &Leader) -> LoadTurn {
         if self.spec.own_max_loads().is_none() {
             return LoadTurn::unlimited();
         }
-        let limit = self.policy.load_timeout();
+        let limit = self.policy().load_timeout();
         let clock = self.cache.clock();
         self.cache.permits().turn(&self.spec, clock, leader.is_nested(), leader.awaited_by_load(), limit)
     }
@@ -153,12 +165,12 @@ impl CallContext {
                 Some(reply) => SharedAnswer::Entry(entry, reply),
                 None => SharedAnswer::FillRight(FillRight::LocalOnly(self.local_validity())),
             },
-            LookupOutcome::Lease(lease) => SharedAnswer::FillRight(FillRight::Everywhere(lease)),
+            LookupOutcome::Lease(lease) => SharedAnswer::FillRight(FillRight::Everywhere(Box::new(lease))),
             LookupOutcome::Beside(validity) => SharedAnswer::FillRight(FillRight::IfUnchanged(validity)),
             LookupOutcome::Stub(stub) => SharedAnswer::FillRight(FillRight::Stub(stub)),
             LookupOutcome::Alone(validity) => SharedAnswer::FillRight(FillRight::LocalOnly(validity)),
             LookupOutcome::Failed(error) => {
-                match self.policy.rebuild_error(error, self.cache.clock().now()) {
+                match self.policy().rebuild_error(error, self.cache.clock().now()) {
                     Some(erased) => SharedAnswer::Failed(erased),
                     None => SharedAnswer::FillRight(FillRight::LocalOnly(self.local_validity())),
                 }
@@ -195,7 +207,7 @@ impl CallContext {
         SharedLookup {
             shared: self.cache.shared(),
             entry_key: &self.entry_key,
-            policy: &*self.policy,
+            policy: &**self.policy(),
             function,
             budget: function.budget(&self.spec),
             max_age: self.terms.max_age,
@@ -218,7 +230,7 @@ impl CallContext {
 
     /// Returns `erased` if it is a value or an error of this function.
     pub(crate) fn result_in(&self, erased: &Arc<dyn ErasedValue>) -> Option<Arc<dyn ErasedValue>> {
-        self.policy.is_result(&**erased).then(|| erased.clone())
+        self.policy().is_result(&**erased).then(|| erased.clone())
     }
 
     /// Counts a value of a tier as a hit, or as stale, and builds the reply.
@@ -287,7 +299,7 @@ impl CallContext {
 
     /// Counts a load that has exceeded `load_timeout`. Returns false if the function has no such limit.
     pub(crate) fn count_timeout(&self) -> bool {
-        let has_limit = self.policy.load_timeout().is_some();
+        let has_limit = self.policy().load_timeout().is_some();
         if has_limit {
             self.cache.count_of(&self.spec, Count::LoadTimeout);
         }
@@ -297,7 +309,7 @@ impl CallContext {
     /// Postpones the next renewal of `entry`, after a load in its place has failed.
     pub(crate) fn back_off(&self, entry: &Entry) {
         let (shortest, longest) = RENEWAL_BACKOFF;
-        let backoff = (self.policy.stale() / 10).clamp(shortest, longest);
+        let backoff = (self.policy().stale() / 10).clamp(shortest, longest);
         entry.start_backoff(self.cache.clock().now().saturating_add(nanos(backoff)));
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct FailureReply {
 impl Decision {
     /// Decides for the result of another load.
     pub(crate) fn reply(context: Box<CallContext>, reply: ErasedReply) -> Self {
-        if context.policy.is_value(&*reply.value) {
+        if context.policy().is_value(&*reply.value) {
             Self::Reply(reply, false)
         } else {
             Self::Failure(Box::new(FailureReply { reply, context, task: None }))

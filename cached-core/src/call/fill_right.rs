@@ -15,7 +15,7 @@ use crate::{
 /// Right of a load to store its value.
 pub(crate) enum FillRight {
     /// The load holds the lease: it may store its value for all processes.
-    Everywhere(Lease),
+    Everywhere(Box<Lease>),
     /// Another load may store its value. This one keeps its value in this process, if the tier shows
     /// afterwards that nothing was invalidated during the load.
     IfUnchanged(Validity),

@@ -56,7 +56,7 @@ impl CallContext {
         // A leader waits for other loads as long as a load may take, and as long again for its own load. A
         // follower waits for both.
         let clock = self.cache.clock();
-        let limits = self.policy.load_timeout().map(|limit| {
+        let limits = self.policy().load_timeout().map(|limit| {
             let after = |limit| clock.now().saturating_add(nanos(limit));
             (after(limit), after(limit.saturating_mul(2)))
         });

@@ -78,7 +78,8 @@ impl Keeping {
             spec: self.spec,
             entry_key,
             terms: Terms::default(),
-            policy,
+            policy: Some(policy),
+            refusal: None,
             acceptable,
             renewer: None,
             is_absent: false,
@@ -142,7 +143,7 @@ impl CallContext {
         new_policy: fn() -> Arc<dyn ResultPolicy<R>>,
         recipe: Recipe<R>,
     ) -> Arc<dyn Renewer> {
-        let policy = self.policy.clone();
+        let policy = new_policy();
         let make = Box::new(move || Some(erase_body(recipe.0()?, new_policy())));
         let (cache, entry_key) = (self.cache.downgrade(), self.entry_key.clone());
         Arc::new(Keeping { cache, spec: self.spec, entry_key, policy, make })
@@ -156,7 +157,8 @@ impl PreparedCall {
         new_policy: fn() -> Arc<dyn ResultPolicy<R>>,
         recipe: impl FnOnce() -> Recipe<R>,
     ) {
-        if let Ok(context) = &mut self.0
+        let context = &mut self.0;
+        if context.refusal.is_none()
             && let L1Lookup::Fresh(entry, _) =
                 context.cache.lookup(&context.spec, context.entry_key.key.as_ref())
             && let Some(heat) = entry.heat()
@@ -173,7 +175,10 @@ impl PreparedCall {
         new_policy: fn() -> Arc<dyn ResultPolicy<R>>,
         recipe: Recipe<R>,
     ) {
-        let Ok(context) = self.0 else { return };
+        let context = self.0;
+        if context.refusal.is_some() {
+            return;
+        }
         let renewer = context.renewer_by(new_policy, recipe);
         context.cache.keep_warm(&context.spec, &context.entry_key.key, entry, renewer);
     }

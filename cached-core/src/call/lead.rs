@@ -120,7 +120,7 @@ impl CallContext {
         self.report(Count::Miss);
         leader.expect_poll();
         let led = LedLoad::for_this_process(self, leader, validity);
-        Ok(Decision::Load(PendingLoad::Led(Box::new(led), None)))
+        Ok(Decision::Load(PendingLoad::Led(Box::new(led))))
     }
 
     /// Gets the value for this call and all followers, from a tier or from a load.
@@ -195,7 +195,10 @@ impl CallContext {
         }
         // Boxed, so that nested loads do not add up on the stack.
         let (context, end) = match Box::pin(load_run.start()).await {
-            Ok(led) => return Ok(Decision::Load(PendingLoad::Led(led, kept))),
+            Ok(mut led) => {
+                led.served_fallback = kept;
+                return Ok(Decision::Load(PendingLoad::Led(led)));
+            }
             Err(end) => end,
         };
         match (end, &kept) {
@@ -215,7 +218,7 @@ impl CallContext {
     /// Decides like [`load_alone`](Self::load_alone), for a call that is counted already.
     pub(crate) async fn load_alone_uncounted(self: Box<Self>) -> Decision {
         let span = LoadSpan::new(self.cache.clock(), self.cache.function(&self.spec));
-        let limit = self.policy.load_timeout();
+        let limit = self.policy().load_timeout();
         let clock = self.cache.clock();
         let turn = self.cache.permits().turn(&self.spec, clock, flight::is_inside_load(), pending(), limit);
         let mut run = Box::new(BodyRun::new(self, turn, span));

@@ -81,16 +81,8 @@ impl<R> Copy for CallSpec<R> {}
 
 /// A call that goes beyond the hit path, with its key encoded.
 ///
-/// It has missed L1, or has not looked there, such as the call of a companion. The error is that of an argument
-/// that cannot be part of a key.
-pub(crate) struct PreparedCall(Result<Box<CallContext>, Box<RefusedCall>>);
-
-/// A call without a key.
-struct RefusedCall {
-    cache: Cache,
-    spec: FunctionSpec,
-    error: Error,
-}
+/// It has missed L1, or has not looked there, such as the call of a companion.
+pub(crate) struct PreparedCall(Box<CallContext>);
 
 /// Takes steps 1 and 2 of a plain call: writes the key, and looks into L1.
 ///
@@ -112,17 +104,16 @@ pub(crate) fn hit<T>(
 
 /// Returns the fingerprint of the function, the type and the version of the value.
 ///
-/// Each thread computes it once, instead of once per miss. `constructor` is the address of the function that
-/// creates `policy`.
-fn schema(constructor: usize, spec: &FunctionSpec, policy: &dyn ValuePolicy) -> u64 {
+/// Each thread computes it once, instead of once per miss.
+fn schema<R>(call_spec: CallSpec<R>) -> u64 {
     type Schemas = HashMap<(usize, u64), u64, foldhash::fast::RandomState>;
     thread_local!(static SCHEMAS: RefCell<Schemas> = RefCell::default());
     // Constructors at one address run the same code, and so create equal policies.
-    let schema_key = (constructor, spec.fingerprint());
+    let schema_key = (call_spec.new_policy as usize, call_spec.spec.fingerprint());
     let cached_schema = || SCHEMAS.try_with(|schemas| schemas.borrow().get(&schema_key).copied());
     cached_schema().ok().flatten().unwrap_or_else(|| {
         // Policies run user code, so they are not called under the borrow.
-        let schema = policy.schema(spec);
+        let schema = (call_spec.new_policy)().schema(call_spec.spec);
         let _ = SCHEMAS.try_with(|schemas| schemas.borrow_mut().insert(schema_key, schema));
         schema
     })
@@ -135,15 +126,12 @@ impl PreparedCall {
     #[cold]
     pub(crate) fn of_function<R>(
         call_spec: CallSpec<R>,
-        policy: Arc<dyn ValuePolicy>,
         cache: &Cache,
         parts: &dyn WriteKey,
         needs_name: bool,
         Absent(is_absent): Absent,
     ) -> Self {
-        let constructor = call_spec.new_policy as usize;
-        let schema = |policy: &dyn ValuePolicy| schema(constructor, call_spec.spec, policy);
-        Self::with_schema(cache, call_spec.spec, parts, policy, needs_name, &schema, is_absent)
+        Self::new(cache, call_spec.spec, parts, needs_name, &|| schema(call_spec), is_absent)
     }
 
     /// Takes step 1 alone, for a call of a keyspace.
@@ -151,51 +139,58 @@ impl PreparedCall {
         cache: &Cache,
         spec: &FunctionSpec,
         parts: &dyn WriteKey,
-        policy: Arc<dyn ValuePolicy>,
+        policy: &Arc<dyn ValuePolicy>,
         needs_name: bool,
     ) -> Self {
-        Self::with_schema(cache, spec, parts, policy, needs_name, &|policy| policy.schema(spec), false)
+        let mut prepared = Self::new(cache, spec, parts, needs_name, &|| policy.schema(spec), false);
+        prepared.set_policy(policy.clone());
+        prepared
     }
 
-    fn with_schema(
+    fn new(
         cache: &Cache,
         spec: &FunctionSpec,
         parts: &dyn WriteKey,
-        policy: Arc<dyn ValuePolicy>,
         needs_name: bool,
-        schema: &dyn Fn(&dyn ValuePolicy) -> u64,
+        schema: &dyn Fn() -> u64,
         is_absent: bool,
     ) -> Self {
         let key = with_identity(spec, parts, |key| key.owned());
-        let entry_key =
-            key.and_then(|key| cache.entry_key(spec, key, parts, needs_name, || schema(&*policy)));
-        Self(match entry_key {
-            Ok(entry_key) => Ok(Box::new(CallContext {
-                cache: cache.clone(),
-                spec: *spec,
-                entry_key,
-                terms: Terms::default(),
-                policy,
-                acceptable: Acceptable::Usable,
-                renewer: None,
-                is_absent,
-            })),
-            Err(error) => Err(Box::new(RefusedCall { cache: cache.clone(), spec: *spec, error })),
-        })
+        let entry_key = key.and_then(|key| cache.entry_key(spec, key, parts, needs_name, schema));
+        let (entry_key, refusal) = match entry_key {
+            Ok(entry_key) => (entry_key, None),
+            Err(error) => (EntryKey::refused(spec.template()), Some(error)),
+        };
+        Self(Box::new(CallContext {
+            cache: cache.clone(),
+            spec: *spec,
+            entry_key,
+            terms: Terms::default(),
+            policy: None,
+            refusal,
+            acceptable: Acceptable::Usable,
+            renewer: None,
+            is_absent,
+        }))
+    }
+
+    /// Sets the policies of the return type, which the remaining steps need.
+    pub(crate) fn set_policy(&mut self, policy: Arc<dyn ValuePolicy>) {
+        self.0.policy = Some(policy);
     }
 
     /// Adds the tags of the call. If one cannot be written, the key counts as refused.
     pub(crate) fn add_tags(&mut self, write: impl FnOnce(&mut Tags<'_>) -> Result<(), Error>) {
-        let Ok(context) = &mut self.0 else { return };
-        let CallContext { cache, spec, entry_key, .. } = &mut **context;
-        if let Err(error) = write(&mut Tags::new(cache.shared(), &mut entry_key.tags)) {
-            self.0 = Err(Box::new(RefusedCall { cache: cache.clone(), spec: *spec, error }));
+        let CallContext { cache, entry_key, refusal, .. } = &mut *self.0;
+        if refusal.is_none() {
+            *refusal = write(&mut Tags::new(cache.shared(), &mut entry_key.tags)).err();
         }
     }
 
     /// Returns the key of the entry.
     pub(crate) fn into_key(self) -> Result<EntryKey, Error> {
-        self.0.map(|context| context.entry_key).map_err(|refused| refused.error)
+        let CallContext { entry_key, refusal, .. } = *self.0;
+        refusal.map_or(Ok(entry_key), Err)
     }
 
     /// Takes the remaining steps of a call, up to a load in the caller.
@@ -203,14 +198,15 @@ impl PreparedCall {
     /// The body of a `task` runs in a task of its own, or in the caller where there is no runtime. A call that
     /// leads a load in the caller, for this process only, waits for nothing, and is decided at once.
     pub(crate) fn decide(self, terms: Terms, mut task: Option<Box<dyn TaskBody>>) -> DecisionStep {
-        let (cache, spec) = self.origin();
-        let context = if !terms.enabled || cache.mode() == CacheMode::Off {
-            Err(Decision::bypass(cache, spec, Reason::Off))
+        let context = self.0;
+        let bypass = |reason| Err(Decision::bypass(&context.cache, &context.spec, reason));
+        let context = if !terms.enabled || context.cache.mode() == CacheMode::Off {
+            bypass(Reason::Off)
+        } else if context.refusal.is_some() {
+            context.cache.count_of(&context.spec, Count::KeyRefused);
+            bypass(Reason::Key)
         } else {
-            self.0.map_err(|refused| {
-                refused.cache.count_of(&refused.spec, Count::KeyRefused);
-                Decision::bypass(&refused.cache, &refused.spec, Reason::Key)
-            })
+            Ok(context)
         };
         let mut role = None;
         let context = context.and_then(|mut context| {
@@ -242,22 +238,15 @@ impl PreparedCall {
         }
     }
 
-    fn origin(&self) -> (&Cache, &FunctionSpec) {
-        match &self.0 {
-            Ok(context) => (&context.cache, &context.spec),
-            Err(refused) => (&refused.cache, &refused.spec),
-        }
-    }
-
     /// Returns whether a value could be stored. Otherwise, a load to warm the cache would be useless.
     pub(crate) fn may_store(&self) -> bool {
-        self.0.as_ref().is_ok_and(|context| context.cache.mode() != CacheMode::Off)
+        self.0.refusal.is_none() && self.0.cache.mode() != CacheMode::Off
     }
 
     /// Returns the value if a tier has it, without a load and without a fill.
     pub(crate) async fn find(self, terms: Terms) -> Option<ErasedReply> {
-        let mut context = self.0.ok()?;
-        if !terms.enabled || context.cache.mode() == CacheMode::Off {
+        let mut context = self.0;
+        if !terms.enabled || context.refusal.is_some() || context.cache.mode() == CacheMode::Off {
             return None;
         }
         context.terms = terms;
@@ -271,13 +260,8 @@ impl PreparedCall {
 
     /// Returns the invalidation of the entry, which has not begun.
     pub(crate) fn invalidate(self) -> Invalidation {
-        let (cache, target) = match self.0 {
-            Ok(context) => {
-                let CallContext { cache, spec, entry_key, .. } = *context;
-                (cache, Ok(InvalidationTarget::Entry(spec, Box::new(entry_key))))
-            }
-            Err(refused) => (refused.cache, Err(refused.error)),
-        };
+        let CallContext { cache, spec, entry_key, refusal, .. } = *self.0;
+        let target = refusal.map_or_else(|| Ok(InvalidationTarget::Entry(spec, Box::new(entry_key))), Err);
         Invalidation::new(cache, target)
     }
 }

@@ -34,8 +34,8 @@ use crate::{
 
 /// A load that is to run in the caller next.
 pub(crate) enum PendingLoad {
-    /// The call leads a flight, and may have an older entry to serve if the load fails.
-    Led(Box<LedLoad>, Option<Fallback>),
+    /// The call leads a flight.
+    Led(Box<LedLoad>),
     /// The call loads for itself only: the value is neither stored nor shared.
     Alone(Box<BodyRun>),
     /// The function runs as if it had no attribute.
@@ -60,8 +60,8 @@ impl BodyRun {
 
     /// Waits for the turn.
     pub(crate) async fn acquire_turn(&mut self) {
-        self.is_too_late =
-            self.turn.acquire().await == TurnResult::TooLate && self.context.policy.load_timeout().is_some();
+        self.is_too_late = self.turn.acquire().await == TurnResult::TooLate
+            && self.context.policy().load_timeout().is_some();
     }
 
     /// Begins the run. Returns false if the time limit has passed already: then the result is in the slot.
@@ -83,7 +83,7 @@ impl BodyRun {
                 self.span.enter(|| body.cancel());
                 return Poll::Ready(());
             }
-            let limit = self.context.policy.load_timeout();
+            let limit = self.context.policy().load_timeout();
             self.time_limit = limit.map(|limit| {
                 let clock = self.context.cache.clock().clone();
                 let end = clock.now().saturating_add(nanos(limit));
@@ -120,6 +120,8 @@ pub(crate) struct LedLoad {
     pub(crate) leader: Leader,
     /// Older entry that is served if the load fails.
     pub(crate) fallback: Option<Arc<Entry>>,
+    /// The same entry, for a load in the caller that serves it.
+    pub(crate) served_fallback: Option<Fallback>,
     /// Position in the log of invalidated tags, at the start of the load.
     pub(crate) log_position: LogPosition,
 }
@@ -138,7 +140,14 @@ impl LedLoad {
         let span = LoadSpan::new(context.cache.clock(), context.cache.function(&context.spec));
         let log_position = context.cache.shared().tag_log.position();
         let run = BodyRun::new(context, LoadTurn::unlimited(), span);
-        Self { run, fill_right: FillRight::LocalOnly(validity), leader, fallback: None, log_position }
+        Self {
+            run,
+            fill_right: FillRight::LocalOnly(validity),
+            leader,
+            fallback: None,
+            served_fallback: None,
+            log_position,
+        }
     }
 
     /// Polls the body, and splits its result. Panics of the body and of the policies are caught.
@@ -161,7 +170,7 @@ impl LedLoad {
         self,
         loaded: thread::Result<LoadedValue>,
     ) -> (thread::Result<LoadOutput>, Option<Rest>) {
-        let Self { run, leader, fill_right, fallback, log_position } = self;
+        let Self { run, leader, fill_right, fallback, log_position, .. } = self;
         let BodyRun { context, turn, span, .. } = run;
         // The permit is returned: the next load may begin.
         drop(turn);
@@ -208,7 +217,7 @@ impl PendingLoad {
     /// Begins the load. Returns false if its time limit has passed: then the result is in the slot.
     pub(crate) fn begin_now(&mut self, slot: &mut dyn ResultSlot) -> bool {
         match self {
-            Self::Led(led, _) => led.run.begin(slot),
+            Self::Led(led) => led.run.begin(slot),
             Self::Alone(run) => run.begin(slot),
             Self::Bypass(_) => true,
         }
@@ -217,9 +226,10 @@ impl PendingLoad {
     /// Runs a body. While it runs, the stack holds no frame of the path of the call.
     ///
     /// The panic of a load that leads a flight is caught.
+    #[inline]
     pub(crate) fn run_now<T>(&self, body: impl FnOnce() -> T) -> thread::Result<T> {
         match self {
-            Self::Led(led, _) => led.leader.enter(|| led.run.span.enter(body)),
+            Self::Led(led) => led.leader.enter(|| led.run.span.enter(body)),
             Self::Alone(run) => Ok(run.span.enter(body)),
             Self::Bypass(_) => Ok(body()),
         }

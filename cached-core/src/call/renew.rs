@@ -126,7 +126,7 @@ impl CallContext {
         soft_timeout: Option<Duration>,
     ) -> Option<ErasedReply> {
         match self.cache.clock().within(soft_timeout?, follow(follower)).await? {
-            FollowOutcome::Landed(FlightResult::Shared(erased)) if self.policy.is_value(&*erased) => self
+            FollowOutcome::Landed(FlightResult::Shared(erased)) if self.policy().is_value(&*erased) => self
                 .fresh_enough(erased.freshness().age(self.cache.clock().now()))?
                 .reply_joined(&erased, false),
             _ => None,

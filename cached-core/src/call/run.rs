@@ -116,7 +116,8 @@ impl LoadRun {
             }
         }
         let run = BodyRun::new(context, turn, span);
-        let mut led = Box::new(LedLoad { run, fill_right, leader, fallback, log_position });
+        let mut led =
+            Box::new(LedLoad { run, fill_right, leader, fallback, served_fallback: None, log_position });
         let LedLoad { run, leader, .. } = &mut *led;
         // The wait for a permit runs no user code, so it cannot panic.
         let _ = leader.run(run.acquire_turn()).await;
@@ -187,7 +188,7 @@ impl CallContext {
                     match leader.run(lease.reconfirm()).await {
                         Ok(Some(lease)) => {
                             leader.bind(&lease.validity);
-                            return Ok((leader, (FillRight::Everywhere(lease), turn)));
+                            return Ok((leader, (FillRight::Everywhere(Box::new(lease)), turn)));
                         }
                         Ok(None) => {}
                         Err(panic) => {

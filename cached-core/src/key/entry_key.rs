@@ -13,6 +13,14 @@ pub(crate) struct EntryKey {
     pub(crate) tags: Vec<String>,
 }
 
+impl EntryKey {
+    /// Returns the key of a call whose arguments cannot be a key, which is used for nothing.
+    pub(crate) fn refused(template: &'static str) -> Self {
+        let shared_key = SharedKey { text: String::new(), check: [0; 16], schema: 0 };
+        Self { key: OwnedKey::empty(template), shared_key, is_shared: false, tags: Vec::new() }
+    }
+}
+
 /// A key as L2 knows it.
 ///
 /// The text is empty if nothing needs a name: see `Cache::entry_key`.

@@ -130,6 +130,11 @@ fn is_same_text(one: &'static str, other: &'static str) -> bool {
 }
 
 impl OwnedKey {
+    /// Returns a key without parts.
+    pub(crate) fn empty(template: &'static str) -> Self {
+        Self { hash: 0, template, bytes: Bytes::from(&[][..]) }
+    }
+
     pub(crate) fn as_ref(&self) -> KeyRef<'_> {
         KeyRef { hash: self.hash, template: self.template, bytes: &self.bytes }
     }

@@ -27,10 +27,31 @@ use crate::{
 ///
 /// A thread that holds the entry serves it without reading anything that several threads modify.
 ///
-/// The fields that a hit reads come first, in two cache lines, and apart from the reference counter. A key of
-/// more than 14 bytes ends in the third line.
-#[repr(C, align(64))]
+/// The fields that a hit does not read come first, between the reference counter and the others. The entry is
+/// not aligned to a cache line: an allocator takes several times as long for such a block, and a tenth more
+/// memory.
+#[repr(C)]
 pub(crate) struct Entry {
+    /// Use counter of the key; `None` if the function keeps no keys warm.
+    heat: Option<Arc<Heat>>,
+    /// Revision of the value in the shared tier; zero if it is not there.
+    pub(crate) revision: Revision,
+    /// End of the backoff: after a failed load that was to replace the value, no other begins before it.
+    backoff_until: AtomicU64,
+    /// Place in the eviction policy of the tier.
+    ticket: OnceLock<Ticket>,
+    /// Place in the list of the function.
+    function_ticket: OnceLock<Ticket>,
+    /// Estimated size in bytes.
+    pub(crate) weight: u32,
+    /// Set when the weight is counted in the retired bytes of the budget.
+    is_counted_retired: StdAtomicBool,
+    /// Set when the entry is removed from its region.
+    is_removed: StdAtomicBool,
+    /// Set when the entry is in the main region, and not in the window.
+    is_in_main: StdAtomicBool,
+    /// Set when the entry has left the tier.
+    is_retired: AtomicBool,
     /// Budget of the tier that the entry belongs to; it identifies that tier.
     memory: Arc<MemoryBudget>,
     /// Time from which the value is due: a copy, so that a hit of the thread cache need not read that of the
@@ -41,31 +62,11 @@ pub(crate) struct Entry {
     pub(crate) validity: Validity,
     /// Metrics of the function that the entry belongs to, so that a hit finds its counter.
     pub(crate) function: Arc<FunctionMetrics>,
-    /// Set when the entry has left the tier.
-    is_retired: AtomicBool,
+    key: OwnedKey,
     /// Use count for the bound of the tier.
     uses: Uses,
     /// Use count for the `max_entries` of the function.
     function_uses: Uses,
-    key: OwnedKey,
-    /// Use counter of the key; `None` if the function keeps no keys warm.
-    heat: Option<Arc<Heat>>,
-    /// Revision of the value in the shared tier; zero if it is not there.
-    pub(crate) revision: Revision,
-    /// End of the backoff: after a failed load that was to replace the value, no other begins before it.
-    backoff_until: AtomicU64,
-    /// Estimated size in bytes.
-    pub(crate) weight: u32,
-    /// Set when the weight is counted in the retired bytes of the budget.
-    is_counted_retired: StdAtomicBool,
-    /// Set when the entry is removed from its region.
-    is_removed: StdAtomicBool,
-    /// Set when the entry is in the main region, and not in the window.
-    is_in_main: StdAtomicBool,
-    /// Place in the eviction policy of the tier.
-    ticket: OnceLock<Ticket>,
-    /// Place in the list of the function.
-    function_ticket: OnceLock<Ticket>,
 }
 
 /// Arguments of [`Entry::new`].

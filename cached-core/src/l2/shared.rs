@@ -148,6 +148,13 @@ impl Shared {
         self.validity(epoch, tags, self.local_feed.clone())
     }
 
+    /// Returns the validity of an entry that no tier shares.
+    ///
+    /// Its feed confirms it at any time, so the time is not read.
+    pub(crate) fn unshared_validity(&self, epoch: Arc<Epoch>, tags: &[String]) -> Validity {
+        self.validity_at(0, epoch, tags, self.local_feed.clone())
+    }
+
     /// Returns the epoch of all entries of a function that have no names.
     pub(crate) fn function_epoch(&self, spec: &FunctionSpec) -> Arc<Epoch> {
         let names = || format!("{}:{}:*", self.namespace, spec.template());
@@ -169,8 +176,18 @@ impl Shared {
 
     /// Takes epochs, so the call has to precede the request to the tier.
     fn validity(&self, epoch: Arc<Epoch>, tags: &[String], feed: Arc<ChangeFeed>) -> Validity {
+        self.validity_at(self.clock.now(), epoch, tags, feed)
+    }
+
+    fn validity_at(
+        &self,
+        checked_at: Nanos,
+        epoch: Arc<Epoch>,
+        tags: &[String],
+        feed: Arc<ChangeFeed>,
+    ) -> Validity {
         let tags = tags.iter().map(|tag| (self.epochs.current(tag), 0)).collect();
-        Validity { epoch, tags, feed, checked_at: self.clock.now() }
+        Validity { epoch, tags, feed, checked_at }
     }
 
     /// Returns the own epoch of `name`, for values that this process does not share.

@@ -55,7 +55,8 @@ pub(crate) struct LoadSpan {
 
 impl LoadSpan {
     pub(crate) fn new(clock: &Clock, function: &Arc<FunctionMetrics>) -> Self {
-        let step = TimedSpan::begin(Span::load(function.name()), clock);
+        // The time is read when the load begins.
+        let step = TimedSpan::started_at(Nanos::MAX, Span::load(function.name()), clock);
         Self { step, function: function.clone(), has_started: false }
     }
 

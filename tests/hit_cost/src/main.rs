@@ -1,6 +1,7 @@
 //! The program behind the tests of this package.
 //!
-//! `hit-cost FUNCTION HITS` fills a cache and then makes `HITS` hits, for `tests/instructions.rs` to count.
+//! `hit-cost FUNCTION CALLS` makes `CALLS` calls, for `tests/instructions.rs` to count. They are hits in memory,
+//! misses of a full cache, or hits in a shared tier.
 //! `hit-cost fib DEPTH` calls a function that calls itself `DEPTH` levels deep, in a thread. It prints the
 //! bytes of stack per level, for `tests/depth.rs`.
 
@@ -15,7 +16,10 @@ use std::{
     thread,
 };
 
-use cached_aside::cached;
+use cached_aside::{
+    Cache, cached,
+    testing::{FakeTier, ManualClock},
+};
 
 #[cached("number", ttl = "1h")]
 async fn by_number(n: u64) -> u64 {
@@ -36,6 +40,27 @@ fn square(n: u64) -> u64 {
 async fn prompt(text: &str) -> u64 {
     text.len() as u64
 }
+
+#[cached("cube", ttl = "1h", local)]
+fn cube(n: u64) -> u64 {
+    n.wrapping_mul(n).wrapping_mul(n)
+}
+
+#[cached("local", ttl = "1h", local, detach = false)]
+async fn local(n: u64) -> u64 {
+    n
+}
+
+#[cached("inline", ttl = "1h", detach = false)]
+async fn inline(n: u64) -> u64 {
+    n
+}
+
+/// Bytes of the in-process tier where misses are counted. It is full after some thousand entries.
+const FULL: u64 = 4 << 20;
+
+/// Number of calls after which such a tier is full, and which are not counted.
+const UNTIL_FULL: u64 = 20_000;
 
 /// Levels of `fib` that store the addresses of their frames in `FRAMES`.
 const MEASURED_LEVELS: [u64; 2] = [100, 200];
@@ -59,7 +84,7 @@ fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
     let (Some(function), Some(Ok(hits))) = (arguments.next(), arguments.next().map(|hits| hits.parse()))
     else {
-        eprintln!("hit-cost FUNCTION HITS");
+        eprintln!("hit-cost FUNCTION CALLS");
         return ExitCode::FAILURE;
     };
     let names: Vec<String> = (0..KEYS).map(|n| format!("user-{n}@example.org")).collect();
@@ -71,6 +96,11 @@ fn main() -> ExitCode {
         "name" => call_keys(hits, |n| poll_until_ready(by_name(name(n), 7))),
         "square" => call_keys(hits, square),
         "prompt" => call_keys(hits, |n| poll_until_ready(prompt(text(n)))),
+        "miss-cube" => call_new_keys(hits, cube),
+        "miss-local" => call_new_keys(hits, |n| poll_until_ready(local(n))),
+        "miss-inline" => call_new_keys(hits, |n| poll_until_ready(inline(n))),
+        "tier-miss" => call_tier(hits, |n| poll_until_ready(inline::refresh(n))),
+        "tier-hit" => call_tier(hits, |n| poll_until_ready(inline(n))),
         "fib" => return measure_stack(hits),
         _ => {
             eprintln!("there is no function `{function}`");
@@ -96,6 +126,27 @@ fn measure_stack(depth: u64) -> ExitCode {
 /// Calls each key once to load it and a few times to bring it into the thread cache. Then makes the hits.
 fn call_keys(hits: u64, call: impl Fn(u64) -> u64) {
     for n in (0..10 * KEYS).chain(0..hits) {
+        black_box(call(black_box(n % KEYS)));
+    }
+}
+
+/// Calls new keys, in a cache that is full.
+fn call_new_keys(calls: u64, call: impl Fn(u64) -> u64) {
+    let cache = Cache::builder().l1_max_bytes(FULL).build();
+    cache.and_then(Cache::install).expect("there is no other cache");
+    for n in 0..UNTIL_FULL + calls {
+        black_box(call(black_box(n)));
+    }
+}
+
+/// Makes calls that the in-process tier never answers, in a cache with a shared tier, which is in this process.
+///
+/// The count includes that of the tier.
+fn call_tier(calls: u64, call: impl Fn(u64) -> u64) {
+    let clock = ManualClock::new();
+    let cache = Cache::builder().tier(FakeTier::new(&clock)).clock(clock.clock()).l1_max_bytes(1).build();
+    cache.and_then(Cache::install).expect("there is no other cache");
+    for n in 0..10 * KEYS + calls {
         black_box(call(black_box(n % KEYS)));
     }
 }

@@ -8,12 +8,12 @@ use std::{
 };
 
 use crate::{
-    api::function::{Missed, Stage},
+    api::function::Stage,
     cache::invalidation::Invalidation,
     call::{
+        PreparedCall,
         control::{CacheControl, CacheOutcome, Layer, LoadRule, Reply, Terms},
         drive::CallRun,
-        load::Load,
     },
     error::Error,
     warm::report::Warmed,
@@ -25,10 +25,7 @@ use crate::{
 /// for it. `f::invalidate(args)` does for a function `f` the same as `x.handle(args).invalidate()` for a
 /// method `x.f`.
 #[must_use = "a call does nothing until one of its methods is used"]
-pub struct Call<R, F>(pub(super) Stage<R, Miss<R, F>>);
-
-/// State and load of a call, which are added at different times.
-type Miss<R, F> = (Missed<R>, Load<R, F>);
+pub struct Call<R, F>(pub(super) Stage<R, Box<CallRun<R, F>>>);
 
 impl<R, F: Future<Output = R>> Call<R, F> {
     /// Makes the call.
@@ -47,7 +44,7 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     pub fn make(self) -> Result<R, impl Future<Output = R>> {
         match self.0 {
             Stage::Hit(value) | Stage::Hot(value, _) => Ok(value),
-            Stage::Miss((missed, load)) => Err(Making(run(missed, load, Terms::default()))),
+            Stage::Miss(run) => Err(Making(run.begin(Terms::default()))),
         }
     }
 
@@ -75,13 +72,7 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     pub async fn warm(self) -> Warmed {
         match self.0 {
             Stage::Hit(_) | Stage::Hot(..) => Warmed::Present,
-            Stage::Miss((missed, load)) => {
-                // The value could not be stored, so a load would be useless.
-                if !missed.prepared.may_store() {
-                    return Warmed::Skipped;
-                }
-                run(missed, load, Terms::default()).warm().await
-            }
+            Stage::Miss(run) => run.warm(Terms::default()).await,
         }
     }
 
@@ -90,7 +81,9 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     /// A load that has begun does not store its value afterwards.
     pub fn invalidate(self) -> Invalidation {
         match self.0 {
-            Stage::Miss((missed, _)) => missed.prepared.invalidate(),
+            Stage::Miss(run) => {
+                run.into_prepared().map_or_else(Invalidation::nothing, PreparedCall::invalidate)
+            }
             Stage::Hit(_) | Stage::Hot(..) => Invalidation::nothing(),
         }
     }
@@ -100,31 +93,26 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     /// # Errors
     /// [`is_key`](Error::is_key) if an argument cannot be part of a key.
     pub fn key(self) -> Result<String, Error> {
-        match self.0 {
-            Stage::Miss((missed, _)) => missed.prepared.into_key().map(|entry| entry.shared_key.text),
-            Stage::Hit(_) | Stage::Hot(..) => {
-                Err(Error::key("the key of this call is unknown: a hit does not compute it"))
-            }
-        }
+        let prepared = match self.0 {
+            Stage::Miss(run) => run.into_prepared(),
+            Stage::Hit(_) | Stage::Hot(..) => None,
+        };
+        let prepared = prepared
+            .ok_or_else(|| Error::key("the key of this call is unknown: a hit does not compute it"))?;
+        prepared.into_key().map(|entry| entry.shared_key.text)
     }
 
     async fn run(self, terms: Terms) -> Reply<R> {
         match self.0 {
             Stage::Hit(value) | Stage::Hot(value, _) => hit_reply(value),
-            Stage::Miss((missed, load)) => {
-                run(missed, load, terms).await.unwrap_or_else(|panicked| panicked.resume())
-            }
+            Stage::Miss(run) => run.begin(terms).await.unwrap_or_else(|panicked| panicked.resume()),
         }
     }
 
     async fn find(self, terms: Terms) -> Option<Reply<R>> {
         match self.0 {
             Stage::Hit(value) | Stage::Hot(value, _) => Some(hit_reply(value)),
-            Stage::Miss((missed, _)) => {
-                let Missed { policy, prepared, .. } = missed;
-                let Reply { value: erased, outcome } = Box::pin(prepared.find(terms)).await?;
-                Some(Reply::new(policy.restore(&*erased)?, outcome))
-            }
+            Stage::Miss(run) => run.find(terms).await,
         }
     }
 }
@@ -132,15 +120,6 @@ impl<R, F: Future<Output = R>> Call<R, F> {
 /// Returns the reply of a plain call that L1 had answered when the call was started.
 pub(super) fn hit_reply<R>(value: R) -> Reply<R> {
     Reply::new(value, CacheOutcome::Hit { tier: Layer::L1, age: Duration::ZERO })
-}
-
-/// Makes the rest of a call in a box, which takes no space in the frames that poll it.
-///
-/// Kept out of the code of a hit.
-#[cold]
-fn run<R, F: Future<Output = R>>(missed: Missed<R>, load: Load<R, F>, terms: Terms) -> Box<CallRun<R, F>> {
-    let Missed { policy, prepared, .. } = missed;
-    Box::new(CallRun::new(prepared, terms, policy, load))
 }
 
 /// Future of a plain call that L1 did not answer.

@@ -15,13 +15,7 @@ mod sync_call;
 use std::sync::Arc;
 
 pub use self::{call::Call, started::Started, sync_call::SyncCall};
-use crate::{
-    cache::{Absent, Cache},
-    call::{CallSpec, PreparedCall},
-    key::WriteKey,
-    l1::entry::Entry,
-    value::policy::ResultPolicy,
-};
+use crate::{call::PreparedCall, l1::entry::Entry};
 
 /// Purpose of a call that is being started.
 #[derive(Clone, Copy, Debug)]
@@ -36,33 +30,7 @@ pub enum Intent {
 enum Stage<R, M> {
     Hit(R),
     /// A hit that may make its key one of the most used.
-    Hot(R, Box<(Missed<R>, Arc<Entry>)>),
-    /// No hit. The state is in boxes, so that a caller holds little.
+    Hot(R, Box<(PreparedCall, Arc<Entry>)>),
+    /// No hit. The state is in a box, so that a caller holds little.
     Miss(M),
-}
-
-/// A call that L1 did not answer, or that belongs to a companion.
-struct Missed<R> {
-    intent: Intent,
-    new_policy: fn() -> Arc<dyn ResultPolicy<R>>,
-    policy: Arc<dyn ResultPolicy<R>>,
-    prepared: PreparedCall,
-}
-
-impl<R> Missed<R> {
-    /// Kept out of the code of a hit.
-    #[cold]
-    fn new(
-        intent: Intent,
-        call_spec: CallSpec<R>,
-        cache: &Cache,
-        parts: &dyn WriteKey,
-        absent: Absent,
-    ) -> Self {
-        let policy = (call_spec.new_policy)();
-        // A companion may return the name.
-        let needs_name = matches!(intent, Intent::Companion);
-        let prepared = PreparedCall::of_function(call_spec, policy.clone(), cache, parts, needs_name, absent);
-        Self { intent, new_policy: call_spec.new_policy, policy, prepared }
-    }
 }

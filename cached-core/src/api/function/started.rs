@@ -6,11 +6,11 @@
 use std::{future::Future, sync::Arc};
 
 use crate::{
-    api::function::{Call, Intent, Missed, Stage, SyncCall},
+    api::function::{Call, Intent, Stage, SyncCall},
     cache::{Absent, Cache},
-    call::{CallSpec, hit, keep_warm::Recipe, load::Load},
+    call::{CallSpec, PreparedCall, drive::CallRun, hit, keep_warm::Recipe, load::Load},
     error::Error,
-    key::Parts,
+    key::{Parts, WriteKey},
     l1::entry::Entry,
     l2::tags::Tags,
     value::erased::ErasedValue,
@@ -19,7 +19,11 @@ use crate::{
 /// A call with its key written.
 ///
 /// From here on, its arguments may go into the load.
-pub struct Started<R>(Stage<R, Missed<R>>);
+pub struct Started<R> {
+    intent: Intent,
+    call_spec: CallSpec<R>,
+    stage: Stage<R, PreparedCall>,
+}
 
 impl<R> Started<R> {
     /// Writes the key, and for a plain call looks into L1.
@@ -40,12 +44,12 @@ impl<R> Started<R> {
     ) -> Self {
         let absent = match intent {
             Intent::Plain => match hit(cache, call_spec.spec, parts, |entry| restore(&*entry.erased)) {
-                Ok(value) => return Self(Stage::Hit(value)),
+                Ok(value) => return Self { intent, call_spec, stage: Stage::Hit(value) },
                 Err(absent) => absent,
             },
             Intent::Companion => Absent(false),
         };
-        Self(Stage::Miss(Missed::new(intent, call_spec, cache, parts, absent)))
+        Self { intent, call_spec, stage: Stage::Miss(prepare(intent, call_spec, cache, parts, absent)) }
     }
 
     /// Starts a call like [`new`](Self::new), and counts a hit as a use.
@@ -67,24 +71,25 @@ impl<R> Started<R> {
             |entry: &Arc<Entry>| Some((restore(&*entry.erased)?, entry.add_heat().then(|| entry.clone())));
         let absent = match intent {
             Intent::Plain => match hit(cache, call_spec.spec, parts, take) {
-                Ok((value, None)) => return Self(Stage::Hit(value)),
+                Ok((value, None)) => return Self { intent, call_spec, stage: Stage::Hit(value) },
                 Ok((value, Some(entry))) => {
-                    let missed = Missed::new(intent, call_spec, cache, parts, Absent(false));
-                    return Self(Stage::Hot(value, Box::new((missed, entry))));
+                    let prepared = prepare(intent, call_spec, cache, parts, Absent(false));
+                    let stage = Stage::Hot(value, Box::new((prepared, entry)));
+                    return Self { intent, call_spec, stage };
                 }
                 Err(absent) => absent,
             },
             Intent::Companion => Absent(false),
         };
-        Self(Stage::Miss(Missed::new(intent, call_spec, cache, parts, absent)))
+        Self { intent, call_spec, stage: Stage::Miss(prepare(intent, call_spec, cache, parts, absent)) }
     }
 
     /// Adds the tags of the call. A hit does not compute them.
     #[inline]
     #[must_use]
     pub fn tags(mut self, write: impl FnOnce(&mut Tags<'_>) -> Result<(), Error>) -> Self {
-        if let Stage::Miss(missed) = &mut self.0 {
-            missed.prepared.add_tags(write);
+        if let Stage::Miss(prepared) = &mut self.stage {
+            prepared.add_tags(write);
         }
         self
     }
@@ -98,35 +103,61 @@ impl<R> Started<R> {
     where
         R: Send + 'static,
     {
-        Self(match self.0 {
+        let Self { intent, call_spec, stage } = self;
+        let stage = match stage {
             Stage::Hot(value, hot) => {
-                let (missed, entry) = *hot;
-                missed.prepared.keep_warm(&entry, missed.new_policy, recipe());
+                let (prepared, entry) = *hot;
+                prepared.keep_warm(&entry, call_spec.new_policy, recipe());
                 Stage::Hit(value)
             }
-            Stage::Miss(mut missed) if matches!(missed.intent, Intent::Companion) => {
-                missed.prepared.add_renewer(missed.new_policy, recipe);
-                Stage::Miss(missed)
+            Stage::Miss(mut prepared) if matches!(intent, Intent::Companion) => {
+                prepared.add_renewer(call_spec.new_policy, recipe);
+                Stage::Miss(prepared)
             }
             stage => stage,
-        })
+        };
+        Self { intent, call_spec, stage }
     }
 
     /// Adds the load for a miss. A hit does not create it, and pays nothing for it.
     #[inline]
     pub fn load<F: Future<Output = R>>(self, load: impl FnOnce() -> Load<R, F>) -> Call<R, F> {
-        Call(match self.0 {
+        Call(match self.stage {
             Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
-            Stage::Miss(missed) => Stage::Miss((missed, load())),
+            Stage::Miss(prepared) => Stage::Miss(missed(prepared, self.call_spec, load())),
         })
     }
 
     /// Adds the body of a function that is not async, for a miss.
     #[inline]
     pub fn body<F: FnOnce() -> R>(self, body: F) -> SyncCall<R, F> {
-        SyncCall(match self.0 {
+        SyncCall(match self.stage {
             Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
-            Stage::Miss(missed) => Stage::Miss((missed, body)),
+            Stage::Miss(prepared) => Stage::Miss((prepared, self.call_spec.new_policy, body)),
         })
     }
+}
+
+/// Prepares a call that is no hit. Kept out of the code of a hit.
+#[cold]
+fn prepare<R>(
+    intent: Intent,
+    call_spec: CallSpec<R>,
+    cache: &Cache,
+    parts: &dyn WriteKey,
+    absent: Absent,
+) -> PreparedCall {
+    // A companion may return the name.
+    let needs_name = matches!(intent, Intent::Companion);
+    PreparedCall::of_function(call_spec, cache, parts, needs_name, absent)
+}
+
+/// Adds the load to a prepared call, in a box. Kept out of the code of a hit.
+#[cold]
+fn missed<R, F: Future<Output = R>>(
+    prepared: PreparedCall,
+    call_spec: CallSpec<R>,
+    load: Load<R, F>,
+) -> Box<CallRun<R, F>> {
+    CallRun::new(prepared, (call_spec.new_policy)(), load)
 }

@@ -2,25 +2,30 @@
 //!
 //! The operations are those of [`Call`]. A load runs in the calling thread: see `call::drive`.
 
-use std::future::Ready;
+use std::{future::Ready, sync::Arc};
 
 use pollster::block_on;
 
 use crate::{
-    api::function::{Call, Missed, Stage, call::hit_reply},
+    api::function::{Call, Stage, call::hit_reply},
     cache::invalidation::Invalidation,
     call::{
+        PreparedCall,
         control::{CacheControl, LoadRule, Reply, Terms},
-        drive::{call_now, warm_now},
+        drive::{CallRun, call_now, get_now, warm_now},
         load::Load,
     },
     error::Error,
+    value::policy::ResultPolicy,
     warm::report::Warmed,
 };
 
 /// A [`Call`] of a function that is not async: its methods block.
 #[must_use = "a call does nothing until one of its methods is used"]
-pub struct SyncCall<R, F>(pub(super) Stage<R, (Missed<R>, F)>);
+pub struct SyncCall<R, F>(pub(super) Stage<R, Miss<R, F>>);
+
+/// A prepared call, with its body and the constructor of its policies.
+type Miss<R, F> = (PreparedCall, fn() -> Arc<dyn ResultPolicy<R>>, F);
 
 impl<R, F: FnOnce() -> R> SyncCall<R, F> {
     /// Makes the call.
@@ -28,7 +33,7 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
     pub fn get(self) -> R {
         match self.0 {
             Stage::Hit(value) | Stage::Hot(value, _) => value,
-            Stage::Miss((missed, body)) => run(missed, body, Terms::default()).value,
+            Stage::Miss((prepared, new_policy, body)) => get(prepared, new_policy, body),
         }
     }
 
@@ -56,11 +61,8 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
     pub fn warm(self) -> Warmed {
         match self.0 {
             Stage::Hit(_) | Stage::Hot(..) => Warmed::Present,
-            // The value could not be stored, so a load would be useless.
-            Stage::Miss((missed, _)) if !missed.prepared.may_store() => Warmed::Skipped,
-            Stage::Miss((missed, body)) => {
-                let Missed { policy, prepared, .. } = missed;
-                warm_now(prepared, Terms::default(), policy, body)
+            Stage::Miss((prepared, new_policy, body)) => {
+                warm_now(prepared, Terms::default(), new_policy(), body)
             }
         }
     }
@@ -88,14 +90,16 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
     fn run(self, terms: Terms) -> Reply<R> {
         match self.0 {
             Stage::Hit(value) | Stage::Hot(value, _) => hit_reply(value),
-            Stage::Miss((missed, body)) => run(missed, body, terms),
+            Stage::Miss((prepared, new_policy, body)) => call_now(prepared, terms, new_policy(), body),
         }
     }
 
     /// Returns the same call in async form, for an operation that never loads.
     fn without_load(self) -> Call<R, Ready<R>> {
         Call(match self.0 {
-            Stage::Miss((missed, _)) => Stage::Miss((missed, Load::Never)),
+            Stage::Miss((prepared, new_policy, _)) => {
+                Stage::Miss(CallRun::new(prepared, new_policy(), Load::Never))
+            }
             Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
         })
     }
@@ -106,7 +110,10 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
 /// Not inlined, so that a miss takes no space in the frame of the caller.
 #[cold]
 #[inline(never)]
-fn run<R, F: FnOnce() -> R>(missed: Missed<R>, body: F, terms: Terms) -> Reply<R> {
-    let Missed { policy, prepared, .. } = missed;
-    call_now(prepared, terms, policy, body).unwrap_or_else(|panicked| panicked.resume())
+fn get<R, F: FnOnce() -> R>(
+    prepared: PreparedCall,
+    new_policy: fn() -> Arc<dyn ResultPolicy<R>>,
+    body: F,
+) -> R {
+    get_now(prepared, new_policy(), body)
 }

@@ -104,7 +104,7 @@ where
         let load = Load::Inline(Box::pin(async move { load().await.map_err(Arc::new) }));
         let terms = CacheControl::ttl(self.ttl).terms;
         let prepared = self.prepare_with(key, policy.clone(), false);
-        match Box::new(CallRun::new(prepared, terms, policy, load)).await {
+        match CallRun::new(prepared, policy, load).begin(terms).await {
             Ok(reply) => reply.value.map_err(LoadError::Failed),
             Err(Panicked::Here(panic)) => std::panic::resume_unwind(panic),
             Err(_) => Err(LoadError::Panicked),
@@ -121,12 +121,9 @@ where
     {
         let policy = Arc::new(self.fallible_policy());
         let prepared = self.prepare_with(key, policy.clone(), false);
-        if !prepared.may_store() {
-            return Warmed::Skipped;
-        }
         let load = Load::Inline(Box::pin(async move { load().await.map_err(Arc::new) }));
         let terms = CacheControl::ttl(self.ttl).terms;
-        Box::new(CallRun::new(prepared, terms, policy, load)).warm().await
+        CallRun::new(prepared, policy, load).warm(terms).await
     }
 
     /// Removes the value from every tier, once the result is awaited.
@@ -191,7 +188,7 @@ where
     }
 
     fn prepare_with(&self, key: &K, policy: Arc<dyn ValuePolicy>, needs_name: bool) -> PreparedCall {
-        PreparedCall::of_keyspace(&self.cache, &self.spec, &Part(key), policy, needs_name)
+        PreparedCall::of_keyspace(&self.cache, &self.spec, &Part(key), &policy, needs_name)
     }
 
     fn plain_policy(&self) -> TypedPolicy<V, Infallible, V> {

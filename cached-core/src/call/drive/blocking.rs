@@ -3,7 +3,11 @@
 //! While the body runs, the stack holds no frame of the path of the call, so that each level of a recursive
 //! function takes little.
 
-use std::{sync::Arc, thread};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread,
+};
 
 use pollster::block_on;
 
@@ -11,7 +15,7 @@ use super::{CallEnd, CallState, act};
 use crate::{
     call::{
         PreparedCall,
-        control::{Reply, Terms},
+        control::{CacheOutcome, Reply, Terms},
         load::Panicked,
         pending::PendingLoad,
     },
@@ -19,31 +23,39 @@ use crate::{
     warm::report::Warmed,
 };
 
-/// The rest of a call of a function that is not async, up to the run of its body.
+/// Takes the steps of a call up to the run of its body. Returns the load if there is one.
 ///
-/// Blocks where the call has to wait.
+/// Blocks where the call has to wait. Otherwise the call has ended.
 #[inline(never)]
 fn decide_now(
     prepared: PreparedCall,
     terms: Terms,
     slot: &mut dyn ResultSlot,
-) -> Result<Result<CallEnd, PendingLoad>, Panicked> {
+    report: Option<&mut CallEnd>,
+) -> Option<PendingLoad> {
     let mut state = CallState::from(prepared.decide(terms, None));
     loop {
         let decision = match state {
-            CallState::Decided(decision) => decision,
-            CallState::Deciding(deciding) => block_on(deciding)?,
+            CallState::Decided(decision) => Ok(decision),
+            CallState::Deciding(deciding) => block_on(deciding),
             CallState::Running(mut load) => {
                 if load.begin_now(slot) {
-                    return Ok(Err(load));
+                    return Some(load);
                 }
-                return end_now(load, Ok(()), slot).map(Ok);
+                end_now(load, Ok(()), slot, report);
+                return None;
             }
-            CallState::Publishing(..) | CallState::Ended => return Err(Panicked::Lost),
+            CallState::Prepared(..) | CallState::Publishing(..) | CallState::Ended => Err(Panicked::Lost),
         };
-        match act(decision, slot)? {
-            Ok(end) => return Ok(Ok(end)),
-            Err(next) => state = next,
+        match decision.and_then(|decision| act(decision, slot)) {
+            Ok(Ok(end)) => {
+                if let Some(report) = report {
+                    *report = end;
+                }
+                return None;
+            }
+            Ok(Err(next)) => state = next,
+            Err(panicked) => panicked.resume(),
         }
     }
 }
@@ -54,54 +66,81 @@ fn end_now(
     load: PendingLoad,
     ran: thread::Result<()>,
     slot: &mut dyn ResultSlot,
-) -> Result<CallEnd, Panicked> {
+    report: Option<&mut CallEnd>,
+) {
     let loaded = match &load {
-        PendingLoad::Led(led, _) => Some(ran.and_then(|()| led.split_now(slot))),
+        PendingLoad::Led(led) => Some(ran.and_then(|()| led.split_now(slot))),
         PendingLoad::Alone(_) | PendingLoad::Bypass(_) => None,
     };
-    let (end, rest) = load.end(loaded, slot)?;
+    let (end, rest) = load.end(loaded, slot).unwrap_or_else(|panicked| panicked.resume());
     if let Some(rest) = rest {
         block_on(rest);
     }
-    Ok(end)
-}
-
-/// Makes the rest of a call of a function that is not async.
-pub(crate) fn call_now<R>(
-    prepared: PreparedCall,
-    terms: Terms,
-    policy: Arc<dyn ResultPolicy<R>>,
-    body: impl FnOnce() -> R,
-) -> Result<Reply<R>, Panicked> {
-    let mut slot = TypedSlot::new(policy);
-    let end = run_now(prepared, terms, &mut slot, body)?;
-    slot.take().map(|value| Reply::new(value, end.outcome)).ok_or(Panicked::Lost)
-}
-
-/// Makes the rest of such a call, and discards the value.
-pub(crate) fn warm_now<R>(
-    prepared: PreparedCall,
-    terms: Terms,
-    policy: Arc<dyn ResultPolicy<R>>,
-    body: impl FnOnce() -> R,
-) -> Warmed {
-    let mut slot = TypedSlot::new(policy);
-    match run_now(prepared, terms, &mut slot, body) {
-        Ok(end) => end.warmed(&mut slot),
-        Err(_) => Warmed::Panicked,
+    if let Some(report) = report {
+        *report = end;
     }
 }
 
+/// Makes the rest of a call of a function that is not async, and reports its end.
+///
+/// # Panics
+/// Panics with the payload of the load.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "each frame counts, as a function may call itself")]
 fn run_now<R>(
     prepared: PreparedCall,
     terms: Terms,
     slot: &mut TypedSlot<R>,
     body: impl FnOnce() -> R,
-) -> Result<CallEnd, Panicked> {
-    let load = match decide_now(prepared, terms, slot)? {
-        Ok(end) => return Ok(end),
-        Err(load) => load,
-    };
+    mut report: Option<&mut CallEnd>,
+) {
+    let Some(load) = decide_now(prepared, terms, slot, report.as_deref_mut()) else { return };
     let ran = load.run_now(body).map(|result| slot.put(result));
-    end_now(load, ran, slot)
+    end_now(load, ran, slot, report);
+}
+
+/// Makes the rest of a plain call.
+pub(crate) fn get_now<R>(
+    mut prepared: PreparedCall,
+    policy: Arc<dyn ResultPolicy<R>>,
+    body: impl FnOnce() -> R,
+) -> R {
+    prepared.set_policy(policy.clone());
+    let mut slot = TypedSlot::new(policy);
+    run_now(prepared, Terms::default(), &mut slot, body, None);
+    slot.take().unwrap_or_else(|| Panicked::Lost.resume())
+}
+
+/// Makes the rest of a call, and returns the value with its origin.
+pub(crate) fn call_now<R>(
+    mut prepared: PreparedCall,
+    terms: Terms,
+    policy: Arc<dyn ResultPolicy<R>>,
+    body: impl FnOnce() -> R,
+) -> Reply<R> {
+    prepared.set_policy(policy.clone());
+    let mut slot = TypedSlot::new(policy);
+    let mut end = CallEnd::new(CacheOutcome::Miss, None);
+    run_now(prepared, terms, &mut slot, body, Some(&mut end));
+    Reply::new(slot.take().unwrap_or_else(|| Panicked::Lost.resume()), end.outcome)
+}
+
+/// Makes the rest of a call, and discards the value.
+pub(crate) fn warm_now<R>(
+    mut prepared: PreparedCall,
+    terms: Terms,
+    policy: Arc<dyn ResultPolicy<R>>,
+    body: impl FnOnce() -> R,
+) -> Warmed {
+    if !prepared.may_store() {
+        return Warmed::Skipped;
+    }
+    prepared.set_policy(policy.clone());
+    let mut slot = TypedSlot::new(policy);
+    let mut end = CallEnd::new(CacheOutcome::Miss, None);
+    let run = || run_now(prepared, terms, &mut slot, body, Some(&mut end));
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(()) => end.warmed(&mut slot),
+        Err(_) => Warmed::Panicked,
+    }
 }

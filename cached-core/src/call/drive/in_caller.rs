@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -14,7 +15,7 @@ use crate::{
         control::{Reply, Terms},
         load::{BodyParts, Load, Panicked, TakeResult, TaskLoad},
     },
-    value::policy::{ResultPolicy, TypedSlot},
+    value::policy::{ResultPolicy, ResultSlot, TypedSlot},
     warm::report::Warmed,
 };
 
@@ -36,15 +37,31 @@ struct CallCore<R> {
 impl<R, F> Unpin for CallRun<R, F> {}
 
 impl<R> CallCore<R> {
-    fn new(
-        prepared: PreparedCall,
-        terms: Terms,
-        policy: Arc<dyn ResultPolicy<R>>,
-        task: Option<TaskLoad<R>>,
-    ) -> Self {
+    fn new(mut prepared: PreparedCall, policy: Arc<dyn ResultPolicy<R>>, task: Option<TaskLoad<R>>) -> Self {
+        prepared.set_policy(policy.clone());
         let (task, take) = task.map(|task| task.into_parts(policy.clone())).unzip();
-        let state = prepared.decide(terms, task).into();
-        Self { slot: TypedSlot::new(policy), take, state }
+        Self { slot: TypedSlot::new(policy), take, state: CallState::Prepared(prepared, task) }
+    }
+
+    fn begin(&mut self, terms: Terms) {
+        self.state = match mem::replace(&mut self.state, CallState::Ended) {
+            CallState::Prepared(prepared, task) => prepared.decide(terms, task).into(),
+            state => state,
+        };
+    }
+
+    fn into_prepared(self) -> Option<PreparedCall> {
+        match self.state {
+            CallState::Prepared(prepared, _) => Some(prepared),
+            _ => None,
+        }
+    }
+
+    async fn find(mut self, terms: Terms) -> Option<Reply<R>> {
+        let CallState::Prepared(prepared, _) = self.state else { return None };
+        let Reply { value: erased, outcome } = Box::pin(prepared.find(terms)).await?;
+        let value = if self.slot.restore(&*erased) { self.slot.take()? } else { return None };
+        Some(Reply::new(value, outcome))
     }
 
     fn finish(&mut self, end: Result<CallEnd, Panicked>) -> Result<Reply<R>, Panicked> {
@@ -61,20 +78,44 @@ impl<R> CallCore<R> {
 impl<R, F: Future<Output = R>> CallRun<R, F> {
     pub(crate) fn new(
         prepared: PreparedCall,
-        terms: Terms,
         policy: Arc<dyn ResultPolicy<R>>,
         load: Load<R, F>,
-    ) -> Self {
+    ) -> Box<Self> {
         let (body, task) = match load {
             Load::Inline(body) => (Some(body), None),
             Load::Detached(task) => (None, Some(task)),
             Load::Never => (None, None),
         };
-        Self { body, core: CallCore::new(prepared, terms, policy, task) }
+        Box::new(Self { body, core: CallCore::new(prepared, policy, task) })
+    }
+
+    /// Makes the call, as far as it does not wait.
+    pub(crate) fn begin(mut self: Box<Self>, terms: Terms) -> Box<Self> {
+        self.core.begin(terms);
+        self
+    }
+
+    /// Returns the value if a tier has it, without a load and without a fill.
+    pub(crate) async fn find(self: Box<Self>, terms: Terms) -> Option<Reply<R>> {
+        self.core.find(terms).await
+    }
+
+    /// Returns the call without its body.
+    pub(crate) fn into_prepared(self: Box<Self>) -> Option<PreparedCall> {
+        self.core.into_prepared()
+    }
+
+    /// Returns whether a value could be stored. Otherwise, a load to warm the cache would be useless.
+    pub(crate) fn may_store(&self) -> bool {
+        matches!(&self.core.state, CallState::Prepared(prepared, _) if prepared.may_store())
     }
 
     /// Makes the call, and discards the value.
-    pub(crate) async fn warm(mut self) -> Warmed {
+    pub(crate) async fn warm(mut self: Box<Self>, terms: Terms) -> Warmed {
+        if !self.may_store() {
+            return Warmed::Skipped;
+        }
+        self.core.begin(terms);
         match poll_fn(|cx| self.poll_end(cx)).await {
             Ok(end) => end.warmed(&mut self.core.slot),
             Err(_) => Warmed::Panicked,

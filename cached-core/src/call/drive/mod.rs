@@ -18,11 +18,12 @@ use std::{
 };
 
 pub(crate) use self::{
-    blocking::{call_now, warm_now},
+    blocking::{call_now, get_now, warm_now},
     in_caller::CallRun,
 };
 use crate::{
     call::{
+        PreparedCall,
         control::{CacheOutcome, Reply},
         decision::{Deciding, Decision, DecisionStep, FailureReply},
         load::{Body, Panicked, TaskBody},
@@ -50,6 +51,8 @@ impl CallEnd {
 
 /// Progress of a call beyond the hit path.
 enum CallState {
+    /// The call is not made yet.
+    Prepared(PreparedCall, Option<Box<dyn TaskBody>>),
     Decided(Decision),
     Deciding(Deciding),
     /// The body runs in the caller.
@@ -98,7 +101,7 @@ impl CallState {
                         return Poll::Ready(Ok(end));
                     }
                 }
-                Self::Ended => return Poll::Pending,
+                Self::Prepared(..) | Self::Ended => return Poll::Pending,
             }
         }
     }
@@ -136,7 +139,7 @@ impl PendingLoad {
         body: &mut dyn Body,
     ) -> Poll<Option<thread::Result<LoadedValue>>> {
         match self {
-            Self::Led(led, _) => led.poll(cx, body).map(Some),
+            Self::Led(led) => led.poll(cx, body).map(Some),
             Self::Alone(run) => run.poll(cx, body).map(|()| None),
             Self::Bypass(_) => body.poll(cx).map(|()| None),
         }
@@ -148,8 +151,8 @@ impl PendingLoad {
         loaded: Option<thread::Result<LoadedValue>>,
         slot: &mut dyn ResultSlot,
     ) -> Result<(CallEnd, Option<Rest>), Panicked> {
-        let (led, fallback, loaded) = match (self, loaded) {
-            (Self::Led(led, fallback), Some(loaded)) => (led, fallback, loaded),
+        let (mut led, loaded) = match (self, loaded) {
+            (Self::Led(led), Some(loaded)) => (led, loaded),
             (Self::Led(..), None) => return Err(Panicked::Lost),
             (Self::Alone(run), _) => {
                 run.finish_unexamined();
@@ -159,6 +162,7 @@ impl PendingLoad {
                 return Ok((CallEnd::new(CacheOutcome::Bypass(reason), None), None));
             }
         };
+        let fallback = led.served_fallback.take();
         let (result, rest) = led.end(loaded);
         let (has_failed, may_serve) =
             result.as_ref().map_or((true, false), |LoadOutput { is_error, may_serve_fallback }| {

@@ -31,8 +31,8 @@ impl Publication {
     ///
     /// Each name may have a connection of its own, so the query includes the key and all tags.
     pub(super) async fn check_for_changes(&self, validity: &Validity) -> ChangeCheck {
-        let lookup = Lookup::if_none_match(&self.entry_key.shared_key.text, 0);
-        let reply = self.cache.shared().tier.lookup(&[lookup], &validity.tag_keys()).await;
+        let lookup = Lookup::if_none_match(&self.context.entry_key.shared_key.text, 0);
+        let reply = self.context.cache.shared().tier.lookup(&[lookup], &validity.tag_keys()).await;
         if !validity.is_intact() {
             return ChangeCheck::Changed;
         }

@@ -10,7 +10,10 @@ use super::{Rest, change_check::ChangeCheck, publication::Publication, run_in_ba
 use crate::{
     base::background::Job,
     cache::invalidation::{Invalidation, InvalidationTarget},
-    call::fill_right::{Ended, FillRight},
+    call::{
+        context::CallContext,
+        fill_right::{Ended, FillRight},
+    },
     coherence::validity::Validity,
     l2::lease::{claim_tags, revalidate},
 };
@@ -27,7 +30,7 @@ pub(super) fn deliver_only(
 ) -> Option<Rest> {
     fill_right.announce_release();
     let invalidation = invalidates_tiers.then(|| {
-        let Publication { cache, spec, entry_key, .. } = &publication;
+        let CallContext { cache, spec, entry_key, .. } = &*publication.context;
         Invalidation::new(cache.clone(), Ok(InvalidationTarget::Entry(*spec, Box::new(entry_key.clone()))))
     });
     let is_error = matches!(ended, Ended::Error(_));
@@ -49,7 +52,7 @@ pub(super) fn deliver_only(
         return None;
     }
     publication.leader.begin_landing();
-    run_in_background(&publication.cache.clone(), job, async move {
+    run_in_background(&publication.context.cache.clone(), job, async move {
         publication.deliver_unless_changed(&fill_right).await;
         finish(fill_right);
     })
@@ -58,7 +61,11 @@ pub(super) fn deliver_only(
 impl Publication {
     /// Delivers the value of a load without L2, unless one of its tags was invalidated.
     fn deliver_without_l2(self, validity: Validity) {
-        match self.value_tags.added_to(validity, self.cache.shared(), self.entry_key.is_shared) {
+        match self.value_tags.added_to(
+            validity,
+            self.context.cache.shared(),
+            self.context.entry_key.is_shared,
+        ) {
             // L2 takes part in other calls of this key, and reports no change to a load that did not ask it.
             Some(validity) if self.skips_l2 => self.deliver_within_bound(validity),
             Some(validity) => self.deliver_if_valid(validity),
@@ -90,7 +97,7 @@ impl Publication {
     ///
     /// Returns `None` if one of these tags may have been invalidated during the load.
     async fn claim_value_tags(&self, fill_right: &FillRight) -> Option<Validity> {
-        let (validity, shared) = (fill_right.validity().clone(), self.cache.shared());
+        let (validity, shared) = (fill_right.validity().clone(), self.context.cache.shared());
         if self.value_tags.tags.is_empty() {
             return self.value_tags.added_to(validity, shared, true);
         }
@@ -110,8 +117,9 @@ impl Publication {
         match fill_right {
             FillRight::Everywhere(lease) => lease.is_in_place().await.ok(),
             FillRight::Stub(stub) => {
-                let name = &self.entry_key.shared_key.text;
-                let current = revalidate(self.cache.shared(), name, &stub.validity, stub.revision).await;
+                let name = &self.context.entry_key.shared_key.text;
+                let current =
+                    revalidate(self.context.cache.shared(), name, &stub.validity, stub.revision).await;
                 current.ok().map(|validity| validity.is_some())
             }
             FillRight::IfUnchanged(_) | FillRight::LocalOnly(_) => None,
@@ -120,8 +128,8 @@ impl Publication {
 
     /// Delivers the value if it was current within the staleness bound, since its changes are not reported.
     fn deliver_within_bound(self, validity: Validity) {
-        let (bound, _) = self.cache.staleness().limits(&self.spec, &validity);
-        if validity.is_valid_at(self.cache.clock().now(), bound) {
+        let (bound, _) = self.context.cache.staleness().limits(&self.context.spec, &validity);
+        if validity.is_valid_at(self.context.cache.clock().now(), bound) {
             self.deliver_if_valid(validity);
         } else {
             self.leader.reject(self.erased);

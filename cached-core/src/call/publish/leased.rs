@@ -32,10 +32,10 @@ impl Publication {
     ///
     /// The lease is used up, and released if it is unknown whether L2 has the value.
     pub(super) async fn publish_with_lease(self, mut lease: Lease, fill: Fill) {
-        let (cache, outdated) = (self.cache.clone(), self.outdated_entry_key());
-        let (function, binder) = (cache.function(&self.spec).clone(), self.leader.binder());
+        let (cache, outdated) = (self.context.cache.clone(), self.outdated_entry_key());
+        let (function, binder) = (cache.function(&self.context.spec).clone(), self.leader.binder());
         let (revision, tags) = (lease.revision(), self.value_tags.tags.clone());
-        let budget = function.budget(&self.spec);
+        let budget = function.budget(&self.context.spec);
         // The epoch of `detached_validity` is taken now, before `initial_validity` is found intact: no
         // invalidation is missed in between.
         let detached_validity = lease.detached_validity();
@@ -95,7 +95,7 @@ impl Publication {
     ///
     /// The validity from before the load decides whether the value may be kept.
     fn publish_undecided(self, validity: Validity, revision: u64) {
-        let cache = self.cache.clone();
+        let cache = self.context.cache.clone();
         let Some(validity) = self.value_tags.added_to(validity, cache.shared(), true) else {
             return self.reject();
         };
@@ -105,7 +105,8 @@ impl Publication {
         if self.value_tags.may_be_outdated() {
             return self.reject();
         }
-        let (now, (bound, grace)) = (cache.clock().now(), cache.staleness().limits(&self.spec, &validity));
+        let (now, (bound, grace)) =
+            (cache.clock().now(), cache.staleness().limits(&self.context.spec, &validity));
         let is_outage = !cache.shared().tier.ready();
         if validity.is_valid_at(now, bound) || (is_outage && validity.is_valid_in_outage(now, bound, grace)) {
             // With a revision, the entry could be confirmed later without a check of its tags.

@@ -88,22 +88,21 @@ pub(super) fn publish(
     let hasher = &*context.cache.shared().hasher;
     // The tags of a value that is not stored matter only to followers.
     let needs_tags = ttl.is_some() || (!is_error && leader.is_followed());
-    let tags = if needs_tags || !context.policy.has_value_tags() {
-        context.policy.value_tags(&*erased, hasher)
+    let tags = if needs_tags || !context.policy().has_value_tags() {
+        context.policy().value_tags(&*erased, hasher)
     } else {
         None
     };
-    let CallContext { cache, spec, entry_key, terms, policy, .. } = *context;
-    let shared = cache.shared();
-    let is_on = cache.mode() == Mode::On;
+    let (shared, terms) = (context.cache.shared(), context.terms);
+    let (is_shared, is_on) = (context.entry_key.is_shared, context.cache.mode() == Mode::On);
     let uses_l2 = terms.shared && is_on;
     // The flight may end here before the rest has begun. A close waits for the one or the other.
-    let job = (entry_key.is_shared && uses_l2).then(|| shared.background.begin());
+    let job = (is_shared && uses_l2).then(|| shared.background.begin());
     let value_tags = ValueTags::new(shared, tags.as_deref(), log_position, &fill_right);
     // The call asked for a new load, so the value in L2 is older.
     let is_newer = !terms.read && !is_error && uses_l2;
-    let skips_l2 = entry_key.is_shared && !terms.shared && is_on;
-    let publication = Publication { cache, spec, entry_key, leader, erased, value_tags, is_newer, skips_l2 };
+    let skips_l2 = is_shared && !terms.shared && is_on;
+    let publication = Publication { context, leader, erased, value_tags, is_newer, skips_l2 };
 
     let (Some(ttl), Some(_)) = (ttl, tags) else {
         // Not to be stored. That includes a value with unknown tags, which could not be invalidated.
@@ -121,29 +120,30 @@ pub(super) fn publish(
         publication.publish_without_l2(validity);
         return None;
     }
-    let shared = publication.cache.shared().clone();
+    let shared = publication.context.cache.shared().clone();
+    let policy = publication.context.policy().clone();
     let encoder = if is_error { None } else { policy.encoder(&publication.erased) };
     let stale = policy.stale();
-    let is_renewed = policy.has_early_renewal() || publication.spec.warm_keys() > 0;
+    let is_renewed = policy.has_early_renewal() || publication.context.spec.warm_keys() > 0;
     let is_overloaded = shared.background.len() > MAX_BACKGROUND_JOBS;
     // L2 holds a value longer by the length of a lease, so that it does not expire under the lease of its
     // renewal.
-    let function = publication.cache.function(&publication.spec);
-    let lease = shared.lease_length(publication.spec.coalesces_locally(), function);
+    let function = publication.context.cache.function(&publication.context.spec);
+    let lease = shared.lease_length(publication.context.spec.coalesces_locally(), function);
     let spare = if is_renewed { lease } else { Duration::ZERO };
     let life = Life { start: shared.clock.now(), ttl, stale, spare };
     let fill = encoder.map(|encoder| Fill { encoder, created_ms: shared.clock.wall_ms(), life });
     publication.leader.begin_landing();
-    run_in_background(&publication.cache.clone(), job, async move {
+    run_in_background(&publication.context.cache.clone(), job, async move {
         let (fill_right, fill) = match (fill_right, fill) {
             (FillRight::Everywhere(lease), Some(fill)) if !is_overloaded => {
-                return Box::pin(publication.publish_with_lease(lease, fill)).await;
+                return Box::pin(publication.publish_with_lease(*lease, fill)).await;
             }
             others => others,
         };
-        let (cache, outdated) = (publication.cache.clone(), publication.outdated_entry_key());
+        let (cache, outdated) = (publication.context.cache.clone(), publication.outdated_entry_key());
         match (fill_right, fill) {
-            (FillRight::Everywhere(lease), Some(_)) => publication.publish_without_fill(lease),
+            (FillRight::Everywhere(lease), Some(_)) => publication.publish_without_fill(*lease),
             (fill_right, Some(_)) if is_overloaded => {
                 fill_right.fail();
                 publication.reject();
@@ -156,7 +156,7 @@ pub(super) fn publish(
             }
             // An error is for this process only, so its validity does not depend on a lease.
             (fill_right, None) => {
-                let own_epoch = shared.own_epoch(&publication.entry_key.shared_key.text);
+                let own_epoch = shared.own_epoch(&publication.context.entry_key.shared_key.text);
                 let validity = Validity {
                     epoch: own_epoch,
                     feed: shared.local_feed.clone(),
@@ -175,7 +175,7 @@ impl CallContext {
     /// Returns the text of an error for other processes, if callers there can have waited for this load.
     fn shared_error(&self, erased: &dyn ErasedValue, fill_right: &FillRight) -> Option<SharedLoadError> {
         let is_awaited = matches!(fill_right, FillRight::Everywhere(_)) && !self.spec.coalesces_locally();
-        if is_awaited { self.policy.shared_error(erased) } else { None }
+        if is_awaited { self.policy().shared_error(erased) } else { None }
     }
 }
 

@@ -9,15 +9,17 @@
 use std::sync::Arc;
 
 use crate::{
-    cache::Cache, call::publish::value_tags::ValueTags, coherence::validity::Validity, flight::Leader,
-    key::entry_key::EntryKey, spec::FunctionSpec, telemetry::stats::Count, value::erased::ErasedValue,
+    call::{context::CallContext, publish::value_tags::ValueTags},
+    coherence::validity::Validity,
+    flight::Leader,
+    key::entry_key::EntryKey,
+    telemetry::stats::Count,
+    value::erased::ErasedValue,
 };
 
 /// A loaded value, with its flight and all that is needed to store it.
 pub(super) struct Publication {
-    pub(super) cache: Cache,
-    pub(super) spec: FunctionSpec,
-    pub(super) entry_key: EntryKey,
+    pub(super) context: Box<CallContext>,
     pub(super) leader: Leader,
     pub(super) erased: Arc<dyn ErasedValue>,
     pub(super) value_tags: ValueTags,
@@ -32,22 +34,23 @@ impl Publication {
     ///
     /// The value is not stored if an invalidation has ended `validity` or superseded the flight.
     pub(super) fn store_in_l1(self, validity: Validity, revision: u64) {
-        let Self { cache, spec, entry_key, leader, erased, .. } = self;
-        let fill = |validity| cache.l1().insert(&spec, &entry_key.key, erased.clone(), validity, revision);
+        let Self { context, leader, erased, .. } = self;
+        let (l1, key) = (context.cache.l1(), &context.entry_key.key);
+        let fill = |validity| l1.insert(&context.spec, key, erased.clone(), validity, revision);
         let stored = leader.land_if_valid(validity, erased.clone(), fill);
-        cache.l1().report_evictions();
-        cache.report(if stored { Count::Fill } else { Count::RejectedFill }, &spec, entry_key.key.as_ref());
+        l1.report_evictions();
+        context.report(if stored { Count::Fill } else { Count::RejectedFill });
     }
 
     /// Stores the value in L1 only, because L2 cannot hold it.
     pub(super) fn store_unshared(self, validity: Validity, revision: u64) {
-        self.cache.report(Count::Unshared, &self.spec, self.entry_key.key.as_ref());
+        self.context.report(Count::Unshared);
         self.store_in_l1(validity, revision);
     }
 
     /// Rejects the value: only the caller of the load gets it, and followers start over.
     pub(super) fn reject(self) {
-        self.cache.report(Count::RejectedFill, &self.spec, self.entry_key.key.as_ref());
+        self.context.report(Count::RejectedFill);
         self.leader.reject(self.erased);
     }
 
@@ -67,6 +70,6 @@ impl Publication {
 
     /// Returns the entry that must be removed from L2 if this value is not stored there.
     pub(super) fn outdated_entry_key(&self) -> Option<EntryKey> {
-        self.is_newer.then(|| self.entry_key.clone())
+        self.is_newer.then(|| self.context.entry_key.clone())
     }
 }

@@ -22,8 +22,8 @@ use crate::{
 impl Publication {
     /// Publishes the value of a load without L2: to L1, unless one of its tags was invalidated.
     pub(super) fn publish_without_l2(self, validity: Validity) {
-        let (cache, outdated) = (self.cache.clone(), self.outdated_entry_key());
-        match self.value_tags.added_to(validity, cache.shared(), self.entry_key.is_shared) {
+        let (cache, outdated) = (self.context.cache.clone(), self.outdated_entry_key());
+        match self.value_tags.added_to(validity, cache.shared(), self.context.entry_key.is_shared) {
             Some(validity) => self.store_in_l1(validity, 0),
             None => self.reject(),
         }
@@ -44,7 +44,7 @@ impl Publication {
         match self.check_for_changes(&validity).await {
             ChangeCheck::Unchanged => self.store_in_l1(validity, 0),
             ChangeCheck::Outage => {
-                let validity = validity.detached(self.cache.clock().now());
+                let validity = validity.detached(self.context.cache.clock().now());
                 self.store_in_l1(validity, 0);
             }
             ChangeCheck::Changed | ChangeCheck::Unreported | ChangeCheck::Unknown => self.reject(),
@@ -57,7 +57,7 @@ impl Publication {
     /// invalidated since, even if a notification would not have arrived.
     pub(super) async fn publish_with_stub(self, stub: Stub, keep: Duration) {
         let Stub { mut validity, revision, journal } = stub;
-        let shared = self.cache.shared();
+        let shared = self.context.cache.shared();
         if !self.value_tags.tags.is_empty() {
             let Some((journal_position, _)) = journal else { return self.reject() };
             match claim_tags(shared, &validity, journal_position, &self.value_tags.tags, keep).await {
@@ -67,11 +67,11 @@ impl Publication {
             }
             self.leader.bind(&validity);
         }
-        match revalidate(shared, &self.entry_key.shared_key.text, &validity, revision).await {
+        match revalidate(shared, &self.context.entry_key.shared_key.text, &validity, revision).await {
             Ok(Some(validity)) => self.store_unshared(validity, revision),
             Ok(None) => self.reject(),
             Err(_) => {
-                let validity = validity.detached(self.cache.clock().now());
+                let validity = validity.detached(self.context.cache.clock().now());
                 self.store_in_l1(validity, 0);
             }
         }

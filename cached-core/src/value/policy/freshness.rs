@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::value::{
     erased::Freshness,
-    policy::{Lifespan, LoadContext, TypedPolicy},
+    policy::{Lifespan, LoadContext, TypedPolicy, random},
 };
 
 impl<V, E, R> TypedPolicy<V, E, R> {
@@ -35,7 +35,8 @@ impl<V, E, R> TypedPolicy<V, E, R> {
             None => self.ttl_from.map_or_else(self.ttl, |from| from(value)),
         };
         let ttl = context.ttl.unwrap_or_else(own_ttl);
-        let ttl = match self.jitter * context.random {
+        let random = || context.random.unwrap_or_else(random);
+        let ttl = match if self.jitter > 0.0 { self.jitter * random() } else { 0.0 } {
             0.0 => ttl,
             // A ttl that is too long to be multiplied is too long for the jitter to matter.
             reduction => Duration::try_from_secs_f64(ttl.as_secs_f64() * (1.0 - reduction)).unwrap_or(ttl),

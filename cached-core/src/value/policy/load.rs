@@ -18,13 +18,13 @@ pub struct LoadContext {
     pub now: Nanos,
     /// Ttl that overrides the function's own; zero keeps nothing.
     pub ttl: Option<Duration>,
-    /// Random number between 0 and 1, for the jitter.
-    pub random: f64,
+    /// Random number between 0 and 1 for the jitter; `None` draws one if there is a jitter.
+    pub random: Option<f64>,
 }
 
 impl LoadContext {
     pub(crate) fn new(clock: &Clock, ttl: Option<Duration>) -> Self {
-        Self { now: clock.now(), ttl, random: random() }
+        Self { now: clock.now(), ttl, random: None }
     }
 }
 

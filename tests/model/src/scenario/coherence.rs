@@ -20,7 +20,7 @@ use crate::{
     redis::Redis,
     spec::FunctionSpec,
     testing::ManualClock,
-    value::policy::TypedPolicy,
+    value::policy::{TypedPolicy, ValuePolicy},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -117,7 +117,8 @@ impl Process {
         let (policy, spec) =
             (TypedPolicy::<u64, Infallible, u64>::plain().shared(), FunctionSpec::prefix("tagged"));
         let policy = Arc::new(policy);
-        let mut call = PreparedCall::of_keyspace(&self.cache, &spec, &Part(&7), policy.clone(), true);
+        let erased: Arc<dyn ValuePolicy> = policy.clone();
+        let mut call = PreparedCall::of_keyspace(&self.cache, &spec, &Part(&7), &erased, true);
         call.add_tags(|tags| tags.tag(&Part(&1)));
         self.run(call, policy)
     }
@@ -127,14 +128,15 @@ impl Process {
         let (policy, spec) =
             (TypedPolicy::<u64, Infallible, u64>::plain().shared(), FunctionSpec::prefix("value-tagged"));
         let policy = Arc::new(policy.tags_from(|_| vec![crate::tag!("{}", 1)]));
-        let call = PreparedCall::of_keyspace(&self.cache, &spec, &Part(&7), policy.clone(), true);
+        let erased: Arc<dyn ValuePolicy> = policy.clone();
+        let call = PreparedCall::of_keyspace(&self.cache, &spec, &Part(&7), &erased, true);
         self.run(call, policy)
     }
 
     fn run(&self, call: PreparedCall, policy: Arc<TypedPolicy<u64, Infallible, u64>>) -> u64 {
         let load = Load::Inline(Box::pin(async { self.world.load() }));
         let terms = CacheControl::ttl(HOUR).terms;
-        let Ok(reply) = block_on(CallRun::new(call, terms, policy, load)) else {
+        let Ok(reply) = block_on(CallRun::new(call, policy, load).begin(terms)) else {
             panic!("loads do not panic");
         };
         reply.value
