@@ -75,6 +75,12 @@ pub(crate) type Nanos = u64;
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 const ORIGIN: Nanos = 1_000_000_000;
+
+/// Greatest time by which [`Clock::now_upper_bound`] is ahead of the exact clock.
+///
+/// One step of the coarse clock is at most 10 ms. It lags more when the processor that advances it is held up.
+pub(crate) const MAX_LEAD: Nanos = 40_000_000;
+
 const MANUAL_EPOCH_MS: u64 = 1_700_000_000_000;
 
 impl Clock {
@@ -190,16 +196,11 @@ struct Coarse {
 impl Coarse {
     #[allow(clippy::unnecessary_wraps, reason = "other systems have no coarse clock")]
     fn new() -> Option<Self> {
-        /// Upper bound of the lag of the coarse clock, in nanoseconds.
-        ///
-        /// One step is at most 10 ms. The lag grows when the processor that advances the clock is held up.
-        const MAX_LAG: u64 = 40_000_000;
-
         static COARSE: LazyLock<Coarse> = LazyLock::new(|| {
             // The coarse clock is read first, so that its reading is no later than the exact one: `now_upper_bound`
             // cannot fall behind `now`.
             let start = coarsetime::Instant::now_without_cache_update();
-            Coarse { start, offset: Clock::system_nanos(Instant::now()) + MAX_LAG }
+            Coarse { start, offset: Clock::system_nanos(Instant::now()) + MAX_LEAD }
         });
         Some(*COARSE)
     }

@@ -22,8 +22,9 @@ impl Cache {
     /// Applies `take` to the entry that answers a plain call, on the fast path for the common case.
     ///
     /// The thread cache is tried first: without a lock, and with an upper bound of the current time. If it
-    /// has no entry, or one that may be due or not valid, [`lookup`](Self::lookup) judges the entry in L1. Only a
-    /// fresh entry is a hit here; all other cases are left to the caller.
+    /// has no entry, or one that may be due or not valid, [`lookup`](Self::lookup) judges the entry in L1. So it
+    /// does about once in a second for any entry, to remove those that are over. Only a fresh entry is a hit here;
+    /// all other cases are left to the caller.
     #[allow(
         clippy::inline_always,
         reason = "the compiler then folds the constant fields of the `FunctionSpec`"
@@ -40,6 +41,7 @@ impl Cache {
             let now = self.0.clock.now_upper_bound();
             let may_serve = entry.is_in(self.0.l1.memory())
                 && entry.is_before_due(now)
+                && !self.0.l1.is_expiry_due(now)
                 && entry.validity.is_valid_at(now, self.staleness().effective_bound(spec, &entry.validity));
             if !may_serve {
                 return None;

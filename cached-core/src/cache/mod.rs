@@ -154,6 +154,36 @@ impl Cache {
         self.0.flights.supersede_all(|| self.0.l1.clear());
     }
 
+    /// Removes the values from the in-process tier of this cache that are past their ttl and their `stale` time.
+    ///
+    /// No call is answered by such a value, and the calls of this cache free its memory, a little each, within
+    /// about two seconds. This method frees all of them now, except those that ended in the last quarter of a
+    /// second. It is for a cache that is about to be unused for some time, and for values that are secrets.
+    ///
+    /// Other threads drop the values that they used last in their next calls of any cached function. The memory
+    /// of a value that was used often may be freed by later calls as well, as Moka's are.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), cached_core::Error> {
+    /// # extern crate cached_core as cached_aside;
+    /// use std::time::Duration;
+    ///
+    /// use cached_aside::{Cache, testing::ManualClock};
+    ///
+    /// let clock = ManualClock::new();
+    /// let cache = Cache::builder().clock(clock.clock()).build()?;
+    /// let sessions = cache.keyspace::<u64, String>("session", Duration::from_secs(60))?;
+    /// sessions.set(&7, "token".to_owned()).await?;
+    /// clock.advance(Duration::from_secs(61));
+    /// assert_eq!(cache.stats().l1_entries, 1);
+    /// cache.remove_expired();
+    /// assert_eq!(cache.stats().l1_entries, 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn remove_expired(&self) {
+        self.0.l1.remove_expired(self.clock().now());
+    }
+
     /// Resends queued invalidations: see [`replay::resend`].
     pub(crate) fn resend(&self) {
         replay::resend(self.shared());

@@ -99,6 +99,16 @@ impl Freshness {
         now < self.usable_until
     }
 
+    /// Returns the time at which this process received the value.
+    pub(crate) fn filled_at(&self) -> Nanos {
+        self.filled_at
+    }
+
+    /// Returns the end of the time in which the value may be served, fresh or stale.
+    pub(crate) fn usable_until(&self) -> Nanos {
+        self.usable_until
+    }
+
     /// Returns the time from which the value is to be loaded again.
     pub(crate) fn due(&self) -> Nanos {
         self.due

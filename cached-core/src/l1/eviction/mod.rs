@@ -24,18 +24,23 @@
 //!
 //! The lists are in `queues`, the keys that have left in `ghosts`, and the use count of an entry in `uses`.
 //! DESIGN.md compares the hit ratios with those of other policies.
+//!
+//! An entry that is over leaves as well, whether there is room or not. The ends of the entries are in `wheel`.
 
 mod ghosts;
 mod queues;
 #[cfg(test)]
 mod tests;
 mod uses;
+mod wheel;
 
 use self::{
     ghosts::{GhostKind, Ghosts},
     queues::{QueueKind, Queues},
+    wheel::{NEVER, Wheel},
 };
 pub(crate) use self::{queues::Ticket, uses::Uses};
+use crate::base::clock::Nanos;
 
 /// Initial share of the small queue in the capacity.
 const INITIAL_SMALL_SHARE: f64 = 0.1;
@@ -53,17 +58,27 @@ const MAX_TURNS: u32 = 64;
 /// Interface of an entry to the policy.
 pub(crate) trait Resident {
     fn uses(&self) -> &Uses;
+
+    /// Returns the time from which the entry is over.
+    fn end(&self) -> Nanos {
+        NEVER
+    }
 }
 
 impl<T: Resident + ?Sized> Resident for std::sync::Arc<T> {
     fn uses(&self) -> &Uses {
         (**self).uses()
     }
+
+    fn end(&self) -> Nanos {
+        (**self).end()
+    }
 }
 
 /// The eviction policy. It has no lock of its own.
 pub(crate) struct Policy<T> {
     queues: Queues<T>,
+    wheel: Wheel,
     ghosts: Ghosts,
     capacity: u64,
     /// Share of the capacity for the small queue.
@@ -77,6 +92,7 @@ impl<T: Resident> Policy<T> {
     pub(crate) fn new(capacity: u64) -> Self {
         Self {
             queues: Queues::new(),
+            wheel: Wheel::new(),
             ghosts: Ghosts::new(),
             capacity,
             small_share: INITIAL_SMALL_SHARE,
@@ -104,7 +120,9 @@ impl<T: Resident> Policy<T> {
             }
         };
         item.uses().set(uses);
+        let end = item.end();
         let ticket = self.queues.add(fingerprint, weight.max(1), item);
+        self.wheel.schedule(ticket.index, end);
         if u64::from(weight) > self.capacity {
             self.queues.push_oldest(QueueKind::Small, ticket.index);
         } else {
@@ -129,7 +147,7 @@ impl<T: Resident> Policy<T> {
         if let Some(index) = self.queues.oldest(QueueKind::Small)
             && u64::from(self.queues.weight_of(index)) > self.capacity
         {
-            return Some(self.queues.take(index));
+            return Some(self.take(index));
         }
         let mut turns = 0;
         loop {
@@ -145,7 +163,7 @@ impl<T: Resident> Policy<T> {
             if !stays {
                 let kind = if queue == QueueKind::Small { GhostKind::Small } else { GhostKind::Main };
                 self.ghosts.add(self.queues.fingerprint(index), kind, self.queues.len());
-                return Some(self.queues.take(index));
+                return Some(self.take(index));
             }
             turns += 1;
         }
@@ -154,10 +172,37 @@ impl<T: Resident> Policy<T> {
     /// Removes an entry. If it was in the main queue and its key returns soon, it gets its place back.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<T> {
         let index = self.queues.find(ticket)?;
+        Some(self.remove_at(index))
+    }
+
+    /// Removes and returns entries that are over at `now`, in up to `steps` steps.
+    ///
+    /// Returns also whether there may be more. A step removes an entry, or finds that it is not over yet, which
+    /// is at most five times in its life. An entry is found at most 0.27 s after its end.
+    pub(crate) fn take_expired(&mut self, now: Nanos, steps: usize) -> (Vec<T>, bool) {
+        let mut expired = Vec::new();
+        for _ in 0..steps {
+            let Some(index) = self.wheel.take_next(now) else { return (expired, false) };
+            let end = self.queues.item(index).end();
+            if end <= now {
+                expired.push(self.remove_at(index));
+            } else {
+                self.wheel.schedule(index, end);
+            }
+        }
+        (expired, true)
+    }
+
+    fn remove_at(&mut self, index: u32) -> T {
         if self.queues.queue_of(index) == QueueKind::Main {
             self.ghosts.add(self.queues.fingerprint(index), GhostKind::Removed, self.queues.len());
         }
-        Some(self.queues.take(index))
+        self.take(index)
+    }
+
+    fn take(&mut self, index: u32) -> T {
+        self.wheel.cancel(index);
+        self.queues.take(index)
     }
 
     /// Replaces an entry by another one of its key, which takes over the place and the uses.
@@ -167,6 +212,7 @@ impl<T: Resident> Policy<T> {
     pub(crate) fn replace(&mut self, ticket: Ticket, weight: u32, item: T) -> Result<(Ticket, T), T> {
         let Some(index) = self.queues.find(ticket) else { return Err(item) };
         item.uses().set(self.queues.item(index).uses().get());
+        self.wheel.schedule(index, item.end());
         let replaced = self.queues.replace(index, weight.max(1), item);
         if u64::from(weight) > self.capacity {
             self.queues.unlink(index);
@@ -178,6 +224,7 @@ impl<T: Resident> Policy<T> {
     /// Removes and returns all entries, and resets the policy.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = T> + use<T> {
         (self.ghosts, self.small_share, self.is_full) = (Ghosts::new(), INITIAL_SMALL_SHARE, false);
+        self.wheel.clear();
         self.queues.clear()
     }
 

@@ -43,4 +43,10 @@ impl Map {
         let _deferred = DeferredDrops::begin();
         self.0.invalidate(&key);
     }
+
+    /// Frees removed entries, as far as other threads do not look at them.
+    pub(super) fn release_removed(&self) {
+        let _deferred = DeferredDrops::begin();
+        self.0.run_pending_tasks();
+    }
 }

@@ -77,6 +77,11 @@ impl Regions {
         LockedRegions { shard: self.window.write(hash), main: &self.main }
     }
 
+    /// Frees removed entries that the main region still holds, as far as other threads do not look at them.
+    pub(crate) fn release_removed(&self) {
+        self.main.release_removed();
+    }
+
     /// Returns the number of entries in the window, and of those in the main region.
     #[cfg(test)]
     pub(crate) fn counts(&self) -> (usize, usize) {

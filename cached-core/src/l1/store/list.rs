@@ -5,10 +5,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::l1::{
-    entry::Entry,
-    eviction::{Policy, Resident, Ticket, Uses},
-    store::lock,
+use crate::{
+    base::clock::Nanos,
+    l1::{
+        entry::Entry,
+        eviction::{Policy, Resident, Ticket, Uses},
+        store::lock,
+    },
 };
 
 /// Bounded list of entries: a policy under a lock.
@@ -54,6 +57,10 @@ impl Resident for Entry {
     fn uses(&self) -> &Uses {
         self.uses()
     }
+
+    fn end(&self) -> Nanos {
+        self.erased.freshness().usable_until()
+    }
 }
 
 impl Resident for Listed {
@@ -84,6 +91,17 @@ impl<T: ListMember> BoundedList<T> {
             Err(item) => (policy.insert(hash, weight, item), None),
         };
         Placement { ticket, is_over_capacity: policy.is_over_capacity(), _replaced: replaced }
+    }
+
+    /// Removes and returns entries that are over, in a bounded number of steps. Returns also whether there may be
+    /// more.
+    ///
+    /// Each entry is retired while the lock is held, as in [`evict_excess`](Self::evict_excess).
+    pub(super) fn take_expired(&self, now: Nanos, steps: usize) -> (Vec<T>, bool) {
+        let mut policy = self.lock();
+        let (expired, has_more) = policy.take_expired(now, steps);
+        expired.iter().for_each(|item| item.entry().retire());
+        (expired, has_more)
     }
 
     /// Evicts entries until the rest fits, and calls `on_evict` for each, without the lock.

@@ -20,10 +20,12 @@
 //!
 //! * `removal`: the entries that leave.
 //! * `evictions`: observers of those that the policy selects.
+//! * `expiry`: the removal of entries that are over.
 //! * `list`: a policy under a lock.
 //! * `weight`: the bytes that an entry counts for.
 
 mod evictions;
+mod expiry;
 mod list;
 mod removal;
 #[cfg(test)]
@@ -37,6 +39,7 @@ use std::{
 };
 
 use self::{
+    expiry::Expiry,
     list::{BoundedList, Listed},
     weight::entry_weight,
 };
@@ -66,6 +69,7 @@ pub(crate) struct L1 {
     list: BoundedList<Arc<Entry>>,
     /// List of each function with `max_entries`, by its template.
     function_lists: RwLock<HashMap<&'static str, Arc<BoundedList<Listed>>, foldhash::fast::RandomState>>,
+    expiry: Expiry,
     hot_keys: HotKeys,
     /// Evicted entries that observers have not been notified of.
     unreported_evictions: Mutex<Vec<Arc<Entry>>>,
@@ -90,6 +94,7 @@ impl L1 {
             memory: MemoryBudget::new(max_bytes),
             list: BoundedList::new(max_bytes),
             function_lists: RwLock::default(),
+            expiry: Expiry::default(),
             hot_keys: HotKeys::default(),
             unreported_evictions: Mutex::default(),
             bytes_since_purge: AtomicU64::new(0),
@@ -116,7 +121,10 @@ impl L1 {
     }
 
     /// Returns the entry under `key`, unless it is too old to be served: then it is removed.
+    ///
+    /// Removes some other entries that are over, too, if that is due.
     pub(crate) fn get(&self, spec: &FunctionSpec, key: KeyRef<'_>, now: Nanos) -> Option<Arc<Entry>> {
+        self.expire(now);
         let mut entry = self.regions.get(key)?;
         if entry.is_retired() {
             entry = self.get_under_lock(key)?;
@@ -155,6 +163,7 @@ impl L1 {
     ) {
         let _deferred = DeferredDrops::begin();
         let function = self.functions.metrics_of(spec).clone();
+        let now = erased.freshness().filled_at();
         let weight = entry_weight(key, &validity, erased.freshness().weight);
         let mut regions = self.regions.lock(key.hash());
         let before = regions.get(key.as_ref());
@@ -211,6 +220,7 @@ impl L1 {
         if let Some(function_list) = function_list {
             function_list.evict_excess(|entry| self.evict(entry));
         }
+        self.expire(now);
     }
 
     /// Moves an entry that has proved its use to the main region, unless it has left the tier.

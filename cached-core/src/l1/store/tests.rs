@@ -1,5 +1,6 @@
 //! Tests: the list and the regions agree, L1 keeps its bounds, and a removal retires its entry.
 
+mod expiry;
 mod moves;
 
 use std::{any::Any, cell::RefCell, time::Duration};
@@ -26,14 +27,14 @@ fn key(number: usize) -> OwnedKey {
     KeyRef::encode(&mut Vec::new(), &SPEC, &Part(&number)).unwrap().owned()
 }
 
-/// Stores a value of this weight that expires after a second.
+/// Stores a value of this weight that expires after an hour.
 fn fill(l1: &L1, spec: &FunctionSpec, number: usize, weight: usize) {
-    store(l1, spec, number, Arc::new(Value { freshness: second(weight), value: number }));
+    store(l1, spec, number, Arc::new(Value { freshness: hour(weight), value: number }));
 }
 
-/// Returns the times of a value of this weight that expires after a second.
-fn second(weight: usize) -> Freshness {
-    Freshness::new(0, Duration::ZERO, Duration::from_secs(1), weight)
+/// Returns the times of a value of this weight that expires after an hour.
+fn hour(weight: usize) -> Freshness {
+    Freshness::new(0, Duration::ZERO, Duration::from_secs(3_600), weight)
 }
 
 fn store(l1: &L1, spec: &FunctionSpec, number: usize, erased: Arc<dyn ErasedValue>) {
@@ -70,6 +71,9 @@ fn every_removal_retires_the_entry_and_removes_it_from_its_region() {
         let l1 = l1(1 << 20);
         let fill = |number| if is_in_main { fill_main(&l1, number) } else { fill(&l1, &SPEC, number, 0) };
         (0..5).for_each(fill);
+        // In the region of the value before, and over after a second.
+        let freshness = Freshness::new(0, Duration::ZERO, Duration::from_secs(1), 0);
+        store(&l1, &SPEC, 2, Arc::new(Value { freshness, value: 2_usize }));
         assert_eq!(l1.regions.counts(), if is_in_main { (0, 5) } else { (5, 0) });
         let all: Vec<_> = (0..5).map(|number| get(&l1, &SPEC, number).unwrap()).collect();
         assert!(all.iter().all(|entry| !entry.is_retired() && entry.is_in_main() == is_in_main));
@@ -131,7 +135,7 @@ fn epoch_of_a_tag_weighs_only_on_its_first_entries() {
     let name = "x".repeat(100);
     let weigh = |number: usize, tags: Vec<Arc<Epoch>>| {
         let before = l1.usage().1;
-        let freshness = second(0);
+        let freshness = hour(0);
         let tags = tags.into_iter().map(|tag| (tag, 1)).collect();
         let validity =
             Validity { epoch: epochs.current("x"), tags, feed: ChangeFeed::local(), checked_at: 0 };
@@ -227,7 +231,7 @@ fn drop_of_a_value_may_fill_l1_when_a_lookup_of_another_key_frees_it() {
         for number in 0..100 {
             fill_main(&l1, number % 10);
             // It takes the region of the entry that it replaces.
-            store(&l1, &SPEC, number % 10, Arc::new(Filler(second(0))));
+            store(&l1, &SPEC, number % 10, Arc::new(Filler(hour(0))));
             (0..100).for_each(|_| _ = get(&l1, &SPEC, number % 10));
         }
         OWN.set(None);

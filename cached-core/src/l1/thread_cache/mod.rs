@@ -109,6 +109,21 @@ pub(crate) fn maintain() -> u64 {
     maintained.ok().flatten().map_or(0, |(lookups, _removed)| lookups)
 }
 
+/// Drops all retired entries of this thread, if a purge was requested.
+///
+/// Does nothing inside of a look-up, such as in the `Clone` of a value.
+pub(crate) fn purge() {
+    let purge_some = || {
+        let purged = THREAD_CACHE.try_with(|cache| {
+            let table = &mut cache.try_borrow_mut().ok()?.table;
+            Some((table.purge_some(), table.completed_purge != PURGE_REQUESTS.load(Ordering::Relaxed)))
+        });
+        // Entries that leave are dropped here, outside of the borrow: the drop of a value is user code.
+        purged.ok().flatten().is_some_and(|(_removed, has_more)| has_more)
+    };
+    while purge_some() {}
+}
+
 /// Requests that all threads drop retired entries, each in its next calls of [`maintain`].
 pub(crate) fn request_purge() {
     // `Release`: a thread that follows the request sees all entries that were retired before it.

@@ -136,6 +136,35 @@ fn no_lookup_misses_an_entry_or_finds_a_removed_one_while_entries_move() {
     assert_eq!((0..KEYS).filter(|number| has(&l1, *number)).count() as u64, entries);
 }
 
+/// There is room for all keys, and none is removed: each takes its way from the window to the main region once, and
+/// its value is replaced before, meanwhile and afterwards.
+#[test]
+fn key_that_keeps_an_entry_is_found_at_any_moment() {
+    const ALL: usize = 4_000;
+    let (l1, stored) = (l1(1 << 30), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let (l1, stored) = (&l1, &stored);
+        for _ in 0..READERS {
+            scope.spawn(move || {
+                while let last @ ..ALL = stored.load(Ordering::SeqCst) {
+                    // Key 0 is stored before the count is above zero.
+                    if last > 0 {
+                        assert!(get(l1, &SPEC, last - 1).is_some(), "{} is not found", last - 1);
+                    }
+                }
+            });
+        }
+        for number in 0..ALL {
+            fill(l1, &SPEC, number, 0);
+            stored.store(number + 1, Ordering::SeqCst);
+            fill(l1, &SPEC, number, 0);
+            fill_main(l1, number);
+            (0..3).for_each(|_| fill(l1, &SPEC, number, 0));
+        }
+    });
+    assert_eq!(l1.regions.counts(), (0, ALL));
+}
+
 /// Changes a key: stores a value, replaces one, removes one, or moves the entry.
 fn write(l1: &L1, number: usize, watched: &Watched, round: usize) {
     match round % 11 {
@@ -150,7 +179,7 @@ fn write(l1: &L1, number: usize, watched: &Watched, round: usize) {
             }
         }
         _ => {
-            store(l1, &SPEC, number, Arc::new(Value { freshness: second(0), value: round }));
+            store(l1, &SPEC, number, Arc::new(Value { freshness: hour(0), value: round }));
             watched.oldest.store(round, Ordering::SeqCst);
             // No other thread stores under this key, so this is the entry, or it is evicted already.
             *lock(&watched.entry) = l1.regions.get(key(number).as_ref());

@@ -1,0 +1,119 @@
+//! The removal of entries that are over, which frees their memory although no call asks for them.
+//!
+//! The calls of the cache do this, a little each. Once in a second, one of them checks whether entries are over,
+//! and removes a bounded number of them. While there are more, each call that comes here goes on. A hit of the
+//! thread cache compares one number with the time, and takes the longer path when a check is due. So there is
+//! no thread for it, and no lock on the path of a hit.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use crate::{
+    base::clock::{MAX_LEAD, Nanos},
+    l1::{deferred_drops::DeferredDrops, store::L1, thread_cache},
+};
+
+/// Time between two checks.
+const CHECK_INTERVAL: Nanos = 1_000_000_000;
+
+/// Number of entries that one call looks at.
+const STEPS_PER_CALL: usize = 64;
+
+/// Value of `next_check` while a thread removes entries: no other one begins.
+const AT_WORK: Nanos = Nanos::MAX;
+
+/// State of the removal of entries that are over.
+#[derive(Debug, Default)]
+pub(super) struct Expiry {
+    /// Time from which a call checks for entries that are over.
+    next_check: AtomicU64,
+    /// Set if an entry was removed that a thread still holds, probably in its thread cache.
+    is_purge_due: AtomicBool,
+}
+
+/// The right to check, which one thread has at a time.
+struct Check<'a> {
+    expiry: &'a Expiry,
+    /// Time of the next check.
+    next: Nanos,
+}
+
+impl Expiry {
+    #[inline]
+    fn is_due(&self, now: Nanos) -> bool {
+        now >= self.next_check.load(Ordering::Relaxed)
+    }
+
+    /// Takes the right to check, if a check is due and no other thread is at work.
+    ///
+    /// A hit may have found with an upper bound of the time that the check is due. It has come here for that, and
+    /// would come again.
+    fn begin(&self, now: Nanos) -> Option<Check<'_>> {
+        let due = self.next_check.load(Ordering::Relaxed);
+        let is_due = due != AT_WORK && now.saturating_add(MAX_LEAD) >= due;
+        let claim = || self.next_check.compare_exchange(due, AT_WORK, Ordering::Acquire, Ordering::Relaxed);
+        (is_due && claim().is_ok()).then(|| Check { expiry: self, next: now.saturating_add(CHECK_INTERVAL) })
+    }
+}
+
+impl Drop for Check<'_> {
+    fn drop(&mut self) {
+        self.expiry.next_check.store(self.next, Ordering::Release);
+    }
+}
+
+impl L1 {
+    /// Returns whether a call should come to [`get`](Self::get), to remove entries that are over.
+    #[inline]
+    pub(crate) fn is_expiry_due(&self, now: Nanos) -> bool {
+        self.expiry.is_due(now)
+    }
+
+    /// Removes some of the entries that are over, if a check is due.
+    #[inline]
+    pub(super) fn expire(&self, now: Nanos) {
+        if self.expiry.is_due(now.saturating_add(MAX_LEAD)) {
+            self.check_expiry(now);
+        }
+    }
+
+    #[cold]
+    fn check_expiry(&self, now: Nanos) {
+        // The values are dropped when another thread may go on.
+        let _deferred = DeferredDrops::begin();
+        let Some(mut check) = self.expiry.begin(now) else { return };
+        if self.remove_some_expired(now) {
+            check.next = now;
+        } else if self.expiry.is_purge_due.swap(false, Ordering::Relaxed) {
+            thread_cache::request_purge();
+        }
+    }
+
+    /// Removes all entries that are over at `now`, and those of the thread cache of this thread.
+    pub(crate) fn remove_expired(&self, now: Nanos) {
+        while {
+            // The values of each part are dropped at its end.
+            let _deferred = DeferredDrops::begin();
+            self.remove_some_expired(now)
+        } {}
+        if self.expiry.is_purge_due.swap(false, Ordering::Relaxed) {
+            thread_cache::request_purge();
+        }
+        thread_cache::purge();
+        self.regions.release_removed();
+    }
+
+    /// Removes some of the entries that are over. Returns whether there may be more.
+    fn remove_some_expired(&self, now: Nanos) -> bool {
+        let (expired, has_more) = self.list.take_expired(now, STEPS_PER_CALL);
+        for entry in expired {
+            self.remove_entry(&entry);
+            if Arc::strong_count(&entry) > 1 {
+                self.expiry.is_purge_due.store(true, Ordering::Relaxed);
+            }
+        }
+        has_more
+    }
+}
