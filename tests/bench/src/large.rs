@@ -3,7 +3,7 @@
 use crate::{
     functions::Functions,
     groups::hitbox,
-    peers::{Cachet, Foyer, Lfu, MokaFuture, MokaSync, MultiTier, Peer, Quick, S3Fifo},
+    peers::{Cachet, Foyer, Lfu, MokaFuture, MokaSync, MultiTier, Peer, Quick, S3Fifo, Ufo},
     work::{load, runtime},
 };
 
@@ -14,7 +14,7 @@ pub type Call = Box<dyn Fn(u64) -> u64>;
 pub type Make = fn(u32) -> Call;
 
 /// Constructors of the caches, by the names of the arms.
-pub static ARMS: [(&str, Make); 12] = [
+pub static ARMS: [(&str, Make); 13] = [
     ("ours, async", |_| Box::new(|key| <u64 as Functions<u64>>::ours(&key))),
     ("ours, sync local", |_| Box::new(|key| <u64 as Functions<u64>>::ours_local(&key))),
     ("cached, concurrent", |_| Box::new(|key| <u64 as Functions<u64>>::concurrent(&key))),
@@ -25,6 +25,7 @@ pub static ARMS: [(&str, Make); 12] = [
     ("quick_cache", peer::<Quick<u64, u64>>),
     ("foyer lfu", peer::<Foyer<u64, u64, Lfu>>),
     ("foyer s3fifo", peer::<Foyer<u64, u64, S3Fifo>>),
+    ("tinyufo", peer::<Ufo<u64, u64>>),
     ("cachet", peer::<Cachet<u64, u64>>),
     ("multi-tier-cache", peer::<MultiTier>),
 ];

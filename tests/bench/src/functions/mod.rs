@@ -1,4 +1,4 @@
-//! The functions under the attributes of `cached-aside`, `cached` and `hitbox`.
+//! The functions under the attributes of `cached-aside`, `cached`, `cachelito` and `hitbox`.
 
 mod hitbox;
 
@@ -23,6 +23,8 @@ pub trait Functions<K: Key>: Value {
     fn concurrent_bounded(key: &K) -> Self;
     /// Calls an `fn` under `#[cached]` of the crate `cached`, with a bound, a ttl and one lock.
     fn locked(key: &K) -> Self;
+    /// Calls an `fn` under `#[cache]` of `cachelito`, with a bound, a ttl and the policy whose hits are fastest.
+    fn cachelito(key: &K) -> Self;
     /// Calls an `async fn` under `#[cached]` of `hitbox` with its Moka backend, with one poll.
     fn hitbox(key: &K) -> Self;
     /// Returns the sizes of two futures in bytes.
@@ -68,6 +70,11 @@ macro_rules! functions {
                 load($number)
             }
 
+            #[cachelito::cache(limit = 400_000, ttl = 3600, policy = "fifo")]
+            pub(super) fn cachelito $arguments -> $value {
+                load::<$value>($number)
+            }
+
             #[allow(clippy::unused_async, reason = "to be compared")]
             pub(super) async fn plain $arguments -> $value {
                 load($number)
@@ -98,6 +105,10 @@ macro_rules! functions {
             #[inline]
             fn locked($pattern: &$key) -> Self {
                 $module::locked($($pass),+)
+            }
+
+            fn cachelito($pattern: &$key) -> Self {
+                $module::cachelito($($pass),+)
             }
 
             fn hitbox(key: &$key) -> Self {

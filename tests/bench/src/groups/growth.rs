@@ -16,13 +16,20 @@ use crate::{
 pub const GROUP: Group = Group {
     name: "growth",
     long: false,
-    crates: &["cached-aside", "cached", "moka", "quick_cache", "foyer"],
+    crates: &["cached-aside", "cached", "moka", "quick_cache", "foyer", "TinyUFO"],
     run,
 };
 
 /// Measured arms. The caches that are missing here are built on one of these.
-const ARMS: [&str; 6] =
-    ["ours, async", "cached, concurrent", CachedLruTtl::NAME, "moka sync", "quick_cache", "foyer lfu"];
+const ARMS: [&str; 7] = [
+    "ours, async",
+    "cached, concurrent",
+    CachedLruTtl::NAME,
+    "moka sync",
+    "quick_cache",
+    "foyer lfu",
+    "tinyufo",
+];
 
 /// Number of hits between two readings of the clock.
 const STRIDE: usize = 1 << 7;

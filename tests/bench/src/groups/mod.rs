@@ -43,5 +43,15 @@ pub const GROUPS: &[Group] = &[
 ];
 
 /// Crates that are named, with their versions, above each group in which all of them take part.
-const PEERS: &[&str] =
-    &["cached-aside", "cached", "moka", "quick_cache", "foyer", "hitbox", "cachet", "multi-tier-cache"];
+const PEERS: &[&str] = &[
+    "cached-aside",
+    "cached",
+    "cachelito",
+    "moka",
+    "quick_cache",
+    "foyer",
+    "TinyUFO",
+    "hitbox",
+    "cachet",
+    "multi-tier-cache",
+];

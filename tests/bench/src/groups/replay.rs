@@ -6,7 +6,7 @@ use cached_aside::{Cache, cached};
 
 use crate::{
     options::Options,
-    peers::{CachedLru, Foyer, Lfu, MokaLru, MokaTinyLfu, Peer, Quick, S3Fifo, Sieve},
+    peers::{CachedLru, Foyer, Lfu, MokaLru, MokaTinyLfu, Peer, Quick, S3Fifo, Sieve, Ufo},
     plot::{Lines, Plot, Scale},
     race::{Arm, Rounds, cold_race},
     report::{Group, Report, number, ratio},
@@ -16,7 +16,7 @@ use crate::{
 pub const GROUP: Group = Group {
     name: "replay",
     long: false,
-    crates: &["cached-aside", "moka", "quick_cache", "foyer", "cached"],
+    crates: &["cached-aside", "moka", "quick_cache", "foyer", "TinyUFO", "cached"],
     run,
 };
 
@@ -81,6 +81,7 @@ fn replay(options: &Options, trace: &Trace) -> Vec<ReplayResult> {
             replay_arm::<Foyer<u64, u64, Lfu>>(trace, capacity),
             replay_arm::<Foyer<u64, u64, S3Fifo>>(trace, capacity),
             replay_arm::<Foyer<u64, u64, Sieve>>(trace, capacity),
+            replay_arm::<Ufo<u64, u64>>(trace, capacity),
             replay_arm::<CachedLru>(trace, capacity),
         ];
         replay_arms.retain(|arm| options.wants(arm.name));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    arms::arms,
+    arms::{PARTS, arms, has_bound_and_ttl},
     crew::{arm_name, measure},
     functions::{CAPACITY, Functions},
     options::Options,
@@ -95,21 +95,24 @@ impl ThreadRace {
 
     fn tables(&self, report: Report) -> Report {
         let Self { title, names, rounds } = self;
-        report
-            .table(
-                &format!("{title}; ns per hit as a thread sees it"),
-                &table(names, |name, count| number(rounds.median(&arm_name(name, count)))),
-            )
-            .table(
-                "Hits of all threads together, times those of one thread, in each round",
-                &table(names, |name, count| ratio(self.speedup(name, count))),
-            )
-            .table(
-                "Time divided by that of `ours, async` with as many threads",
-                &table(names, |name, count| {
-                    ratio(rounds.ratio(&arm_name(name, count), &arm_name("ours, async", count)))
-                }),
-            )
+        PARTS.iter().fold(report, |report, (part, end)| {
+            let names: Vec<_> = names.iter().filter(|name| has_bound_and_ttl(name) == *part).collect();
+            report
+                .table(
+                    &format!("{title}; {end}; ns per hit as a thread sees it"),
+                    &table(&names, |name, count| number(rounds.median(&arm_name(name, count)))),
+                )
+                .table(
+                    "Hits of all threads together, times those of one thread, in each round",
+                    &table(&names, |name, count| ratio(self.speedup(name, count))),
+                )
+                .table(
+                    "Time divided by that of `ours, async` with as many threads",
+                    &table(&names, |name, count| {
+                        ratio(rounds.ratio(&arm_name(name, count), &arm_name("ours, async", count)))
+                    }),
+                )
+        })
     }
 }
 
@@ -117,10 +120,11 @@ fn throughput(rounds: &Rounds, name: &str, threads: usize) -> f64 {
     rounds.median(&arm_name(name, threads)).map_or(f64::NAN, |nanos| 1e3 * threads as f64 / nanos)
 }
 
-fn table(names: &[String], cell: impl Fn(&str, usize) -> String) -> Vec<Vec<String>> {
+fn table(names: &[&String], cell: impl Fn(&str, usize) -> String) -> Vec<Vec<String>> {
     let head =
         THREADS.map(|count| if count == 1 { "1 thread".to_owned() } else { format!("{count} threads") });
-    let row =
-        |name: &String| [name.clone()].into_iter().chain(THREADS.map(|count| cell(name, count))).collect();
+    let row = |name: &&String| {
+        [(*name).clone()].into_iter().chain(THREADS.map(|count| cell(name, count))).collect()
+    };
     [["arm".to_owned()].into_iter().chain(head).collect()].into_iter().chain(names.iter().map(row)).collect()
 }

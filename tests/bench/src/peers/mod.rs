@@ -6,6 +6,7 @@ mod foyer;
 mod moka;
 mod multi_tier;
 mod quick;
+mod tinyufo;
 
 use crate::work::{Key, Value, load};
 
@@ -15,6 +16,7 @@ pub use foyer::{Foyer, FoyerTuned, Lfu, S3Fifo, Sieve};
 pub use moka::{MokaFuture, MokaLru, MokaSync, MokaTinyLfu, MokaTuned};
 pub use multi_tier::{ByQuick, MultiTier};
 pub use quick::Quick;
+pub use tinyufo::Ufo;
 
 /// A cache with a bound in entries.
 pub trait Peer<K: Key, V: Value>: Send + Sync + 'static {
