@@ -2,6 +2,7 @@
 
 mod allocations;
 mod compile;
+mod compile_many;
 mod growth;
 pub(crate) mod hitbox;
 mod hits;
@@ -40,6 +41,7 @@ pub const GROUPS: &[Group] = &[
     tags::GROUP,
     propagation::GROUP,
     compile::GROUP,
+    compile_many::GROUP,
 ];
 
 /// Crates that are named, with their versions, above each group in which all of them take part.

@@ -1,4 +1,4 @@
-//! Small programs that use a cache as its documentation shows. The group `compile` builds them.
+//! Programs with one or more functions of one shape. The group `compile` builds them.
 
 /// Source of one program. In all parts, `{n}` stands for the number of a function.
 pub(crate) struct Program {
@@ -37,6 +37,22 @@ macro_rules! by_hand {
             call: "f{n}(7, \"ada\").await",
         }
     };
+}
+
+impl Program {
+    /// Returns the source of the program with a number of functions.
+    pub(crate) fn source(&self, functions: u32) -> String {
+        let Self { prelude, first, function, call, .. } = self;
+        let mut source = format!("{prelude}\n{}\n", first.replace("{n}", "0"));
+        let print = |number: &str| format!("    println!(\"{{:?}}\", {});\n", call.replace("{n}", number));
+        let mut calls = print("0");
+        for number in 1..functions {
+            let number = number.to_string();
+            source += &(function.replace("{n}", &number) + "\n");
+            calls += &print(&number);
+        }
+        format!("{source}#[tokio::main]\nasync fn main() {{\n{calls}}}\n")
+    }
 }
 
 /// All programs. The first one has no cache.
@@ -81,6 +97,20 @@ async fn f{n}(id: u64, name: &str) -> Result<String, String> { Ok(format!("{id} 
         r#"f{n}(7, "ada").await"#
     ),
     attribute!(
+        "cachelito",
+        r#"cachelito = "0.16"
+cachelito-core = "0.16"
+once_cell = "1"
+parking_lot = "0.12"
+[features]
+default = ["stats"]
+stats = []"#,
+        "",
+        r#"#[cachelito::cache(limit = 1000, ttl = 60)]
+fn f{n}(id: u64, name: &str) -> Result<String, String> { Ok(format!("{id} {name}")) }"#,
+        r#"f{n}(7, "ada")"#
+    ),
+    attribute!(
         "hitbox",
         r#"hitbox = "0.2"
 hitbox-fn = { version = "0.2", features = ["derive"] }
@@ -114,6 +144,18 @@ async fn f{n}(id: u64, name: String) -> Result<String, String> { Ok(format!("{id
         r#"async fn f{n}(id: u64, name: &str) -> Result<String, String> {
     let cache = quick_cache::sync::Cache::<(u64, String), String>::new(1000);
     cache.get_or_insert_async(&(id, name.to_owned()), async { Ok(format!("{id} {name}")) }).await
+}"#
+    ),
+    by_hand!(
+        "tinyufo, by hand",
+        r#"TinyUFO = "0.9""#,
+        r#"async fn f{n}(id: u64, name: &str) -> Result<String, String> {
+    let cache = tinyufo::TinyUfo::<(u64, String), String>::new(1000, 1000);
+    let key = (id, name.to_owned());
+    if let Some(value) = cache.get(&key) { return Ok(value) }
+    let value = format!("{id} {name}");
+    cache.put(key, value.clone(), 1);
+    Ok(value)
 }"#
     ),
     by_hand!(
