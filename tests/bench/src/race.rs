@@ -86,6 +86,15 @@ impl Rounds {
         Some(quartiles(self.costs.iter().map(|round| round[arm] / round[reference]))[1])
     }
 
+    /// Returns the distance between the quartiles of the ratios within a round, as a share of their median.
+    ///
+    /// Unlike [`spread`](Self::spread), it does not contain what makes both arms slower in some rounds.
+    pub fn ratio_spread(&self, arm: &str, reference: &str) -> Option<f64> {
+        let (arm, reference) = (self.position(arm)?, self.position(reference)?);
+        let [low, median, high] = quartiles(self.costs.iter().map(|round| round[arm] / round[reference]));
+        Some((high - low) / median)
+    }
+
     /// Returns the names, the cheapest arm first.
     pub fn ranking(&self) -> Vec<String> {
         let mut names = self.names.clone();
@@ -121,6 +130,8 @@ mod tests {
         );
         assert_eq!(rounds.ratio("one", "two"), Some(0.5));
         assert_eq!(rounds.median("one"), Some(3.0));
+        assert!(rounds.spread("one") > Some(0.3), "the machine was slow for a while");
+        assert!(rounds.ratio_spread("one", "three").is_none());
         assert_eq!(rounds.ratio("one", "three"), None);
         assert_eq!(rounds.ranking(), ["one", "two"]);
     }
