@@ -16,6 +16,7 @@ mod peers;
 mod plot;
 mod programs;
 pub mod race;
+pub mod recursion;
 mod remote;
 pub mod report;
 mod setting;

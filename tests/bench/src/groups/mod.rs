@@ -6,11 +6,13 @@ mod compile_many;
 mod growth;
 pub(crate) mod hitbox;
 mod hits;
+mod idle;
 mod instructions;
 mod invalidate;
 mod memory;
 mod miss;
 mod propagation;
+mod recursion;
 mod redis_hits;
 mod redis_invalidate;
 mod redis_miss;
@@ -32,6 +34,7 @@ pub const GROUPS: &[Group] = &[
     miss::GROUP,
     stampede::GROUP,
     invalidate::GROUP,
+    recursion::GROUP,
     memory::GROUP,
     growth::GROUP,
     redis_hits::GROUP,
@@ -40,6 +43,7 @@ pub const GROUPS: &[Group] = &[
     redis_invalidate::GROUP,
     tags::GROUP,
     propagation::GROUP,
+    idle::GROUP,
     compile::GROUP,
     compile_many::GROUP,
 ];
