@@ -17,6 +17,7 @@ mod plot;
 mod programs;
 pub mod race;
 pub mod recursion;
+pub mod regions;
 mod remote;
 pub mod report;
 mod setting;

@@ -5,6 +5,9 @@
 //!
 //! `counting hits PART…` prints the kind, the arm and the allocations per hit, for arms with one of the parts
 //! in their names. `counting memory ARM ENTRIES` prints the bytes on the heap and the resident bytes.
+//! `counting shared URL ENTRIES` prints the same for `cached-aside` in front of Redis.
+//! `counting full ARM ENTRIES` prints the bytes on the heap of a bounded cache, each with the number of its
+//! entries: after each key was requested once, and after each was requested again.
 
 use std::{env, fs};
 
@@ -12,6 +15,7 @@ use allocation_counter::measure;
 use cached_aside_bench::{
     kinds::KINDS,
     large::ARMS,
+    regions::{BOUNDED, SharedTier, bounded},
     work::{Order, install, loads},
 };
 
@@ -24,7 +28,9 @@ fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["hits", parts @ ..] => hits(parts),
         ["memory", arm, entries] => memory(arm, entries.parse().expect("a number of entries")),
-        _ => panic!("`hits` or `memory`"),
+        ["shared", url, entries] => shared(url, entries.parse().expect("a number of entries")),
+        ["full", arm, entries] => full(arm, entries.parse().expect("a number of entries")),
+        _ => panic!("`hits`, `memory`, `shared` or `full`"),
     }
 }
 
@@ -60,6 +66,34 @@ fn memory(arm: &str, entries: u32) {
     (0..u64::from(entries)).for_each(|key| assert_eq!(cache(key), key, "the value of its key"));
     assert_eq!(loads(), filled, "nothing was evicted");
     println!("{}\t{}", heap.bytes_current, after.saturating_sub(before));
+}
+
+fn shared(url: &str, entries: u64) {
+    let cache = SharedTier::new(url);
+    // The first calls allocate what does not belong to entries, such as buffers of the connection.
+    cache.call(entries..entries + 1_000);
+    let (before, loaded) = (resident(), loads());
+    let heap = measure(|| cache.call(0..entries));
+    let after = resident();
+    assert_eq!((loads() - loaded) as u64, entries, "as many loads as keys");
+    cache.call(0..entries);
+    assert_eq!((loads() - loaded) as u64, entries, "nothing was evicted");
+    println!("{}\t{}", heap.bytes_current, after.saturating_sub(before));
+}
+
+fn full(arm: &str, entries: u64) {
+    let (_, call) = BOUNDED.iter().find(|(name, _)| *name == arm).expect("an arm of this name");
+    let cache = bounded(*call, entries);
+    let mut heap = 0;
+    for _ in 0..2 {
+        let request_all =
+            || (0..entries).for_each(|key| assert_eq!(call(&cache, key), key, "the value of its key"));
+        heap += measure(request_all).bytes_current;
+        let kept = cache.stats().l1_entries;
+        // Evictions that are pending may leave a cache slightly above or below its capacity.
+        assert!(kept.abs_diff(entries) * 100 <= entries, "{kept} entries of {entries}");
+        println!("{heap}\t{kept}");
+    }
 }
 
 /// Returns the resident bytes of this process, as counted by the kernel.
