@@ -4,7 +4,7 @@ use std::{any::Any, collections::BTreeMap, pin::Pin, thread, time::Duration};
 
 use cached::{AsyncRedisCache, ConcurrentCachedAsync};
 use cached_aside::Format;
-use redis_harness::RedisServer;
+use redis_harness::{RedisServer, eventually_async};
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -48,7 +48,11 @@ async fn cached(url: String, has_client_side_caching: bool) -> Box<dyn Any> {
     let cache = builder.client_side_caching(has_client_side_caching).build().await.expect("Redis is there");
     for id in 0..KEYS.into() {
         cache.async_cache_set(id, id).await.expect("Redis is there");
-        assert_eq!(cache.async_cache_get(&id).await.expect("Redis is there"), Some(id));
+        // Until the first notification arrives, client-side caching answers that there is no value.
+        eventually_async("the value is read", async || {
+            cache.async_cache_get(&id).await.expect("Redis is there") == Some(id)
+        })
+        .await;
     }
     Box::new(cache)
 }
@@ -56,10 +60,11 @@ async fn cached(url: String, has_client_side_caching: bool) -> Box<dyn Any> {
 /// An idle cache with a server of its own.
 struct Idle {
     name: &'static str,
-    redis: RedisServer,
-    /// The tasks of the runtime go on while the cache is idle.
-    _runtime: Runtime,
+    // These are dropped in this order: no cache loses its server.
     _cache: Box<dyn Any>,
+    /// Runs the tasks of the cache while it is idle.
+    _runtime: Runtime,
+    redis: RedisServer,
 }
 
 impl Idle {
@@ -67,7 +72,7 @@ impl Idle {
         let redis = RedisServer::start();
         let runtime = Runtime::new().expect("threads can be started");
         let cache = runtime.block_on(connect(redis.url()));
-        Self { name, redis, _runtime: runtime, _cache: cache }
+        Self { name, _cache: cache, _runtime: runtime, redis }
     }
 }
 

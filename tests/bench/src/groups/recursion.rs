@@ -10,7 +10,7 @@ use std::{
 use crate::{
     child::program,
     options::Options,
-    recursion::ARMS,
+    recursion::{ARMS, Recursion},
     report::{Group, Report},
 };
 
@@ -31,14 +31,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn run(options: &Options) -> Report {
     let head = ["arm", "bytes of stack per level", "deepest level on 2 MiB"].map(str::to_owned);
     let arms = ARMS.iter().filter(|(name, _)| options.wants(name));
-    let row = |(name, _): &(&str, _)| {
-        let (bytes, deepest) = (bytes_per_level(name, FEW), deepest(name, options.pick(100, MOST)));
+    let most = options.pick(100, MOST);
+    let row = |(name, recursion): &(&str, Recursion)| {
+        let (bytes, deepest) = (bytes_per_level(name, FEW), deepest(name, most));
         eprintln!("  {name}: {deepest:?}");
         // Levels in tasks of their own do not add up on a stack, so their addresses mean nothing.
-        let is_bounded = deepest.is_some_and(|deepest| deepest < options.pick(100, MOST));
+        let is_bounded = deepest.is_some_and(|deepest| deepest < most);
+        let has_one_stack = is_bounded || matches!(recursion, Recursion::Sync(_));
         vec![
             (*name).to_owned(),
-            bytes.filter(|_| is_bounded).map_or("–".to_owned(), |bytes| bytes.to_string()),
+            bytes.filter(|_| has_one_stack).map_or("–".to_owned(), |bytes| bytes.to_string()),
             match deepest {
                 Some(deepest) if is_bounded => deepest.to_string(),
                 Some(deepest) => format!("≥ {deepest}"),
