@@ -1,6 +1,8 @@
 //! Turns of an arm: how many keys, and what they cost.
 
-use std::{cell::Cell, ops::Range, time::Instant};
+use std::{cell::Cell, ops::Range, time::Duration};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::CAPACITY;
 use crate::{options::Options, work::loads};
@@ -35,16 +37,19 @@ impl<'a> Turns<'a> {
         Self { next, times, length, keys: None, loads_per_key }
     }
 
-    /// Runs `work` on new keys. Returns the nanoseconds per key.
+    /// Runs `work` on new keys. Returns the nanoseconds of processor time per key.
+    ///
+    /// The time of all threads counts, because some caches do a part of their work in other threads. The time
+    /// in which other processes have the processor does not count: a turn is long enough to be interrupted.
     ///
     /// Each turn takes about the same time, whatever a key costs: a short turn would mostly measure how the
     /// processor's caches fill again after the turns of the other arms.
     pub(super) fn run(&mut self, work: impl FnOnce(Range<u64>)) -> f64 {
         let (first, count) = (self.next.get(), self.keys.unwrap_or(FILL));
         self.next.set(first + count);
-        let (before, began) = (loads(), Instant::now());
+        let (before, began) = (loads(), processor_time());
         work(first..first + count);
-        let nanos = began.elapsed().as_nanos() as f64 / count as f64;
+        let nanos = (processor_time() - began).as_nanos() as f64 / count as f64;
         let loads = (loads() - before) as u64;
         // A cache may decline a value, and then a later call with its key loads it again.
         assert!((count..=count * u64::from(self.times)).contains(&loads), "{loads} loads of {count} keys");
@@ -53,4 +58,10 @@ impl<'a> Turns<'a> {
         self.keys.get_or_insert(((self.length / nanos) as u64).clamp(500, 200_000));
         nanos
     }
+}
+
+/// Returns the time for which this process had a processor.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(time).expect("it is positive")
 }
