@@ -10,6 +10,9 @@ use crate::{
     l1::{deferred_drops::DeferredDrops, entry::Entry, store::L1, thread_cache},
 };
 
+/// Least number of entries of a function with `max_entries` for which threads are asked to purge.
+const MIN_PURGE_ENTRIES: u64 = 64;
+
 impl L1 {
     pub(crate) fn remove(&self, key: &OwnedKey) {
         let _deferred = DeferredDrops::begin();
@@ -64,14 +67,29 @@ impl L1 {
         drop((from_list, from_function_list));
     }
 
-    /// Retires an entry that stays in its lists, and asks threads to purge if enough bytes have left.
+    /// Retires an entry that stays in its lists, and asks threads to purge if enough has left.
     pub(super) fn retire_in_place(&self, entry: &Entry) {
         entry.retire();
-        let weight = entry.weight.into();
+        let weight = u64::from(entry.weight).max(self.purge_share(entry));
         if self.bytes_since_purge.fetch_add(weight, Ordering::Relaxed) + weight > self.purge_threshold {
             self.bytes_since_purge.store(0, Ordering::Relaxed);
             thread_cache::request_purge();
         }
+    }
+
+    /// Returns the bytes that an entry of a function with `max_entries` counts for at least.
+    ///
+    /// The bytes of its value may be unknown. So threads purge when as many entries have left as the function
+    /// has.
+    fn purge_share(&self, entry: &Entry) -> u64 {
+        if entry.function_ticket().is_none() {
+            return 0;
+        }
+        let function_lists = self.function_lists.read().unwrap_or_else(PoisonError::into_inner);
+        function_lists.get(entry.function.name()).map_or(0, |function_list| {
+            let entries = function_list.lock().len() as u64;
+            self.purge_threshold / entries.max(MIN_PURGE_ENTRIES)
+        })
     }
 }
 

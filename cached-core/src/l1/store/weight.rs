@@ -30,7 +30,8 @@ const NEW_TAG_REFERENCES: usize = 4;
 pub(super) fn entry_weight(key: &OwnedKey, validity: &Validity, value_weight: usize) -> u32 {
     let name_bytes =
         validity.epoch.name().len() + validity.tags.iter().map(|(tag, _)| tag_weight(tag)).sum::<usize>();
-    u32::try_from(key.len() + name_bytes + value_weight + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
+    let bytes = value_weight.saturating_add(key.len() + name_bytes + ENTRY_OVERHEAD);
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 fn tag_weight(tag: &Arc<Epoch>) -> usize {
