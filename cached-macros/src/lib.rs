@@ -44,7 +44,7 @@ use proc_macro::TokenStream;
 /// | `key = expr` | an expression that replaces the arguments in the key |
 /// | `version = 2` | the schema version of the value: values of another version are misses. Default: 0 |
 /// | `schema = "user.v1"` | a name for the meaning of the values, in place of the path of this function and of the type: values survive when one of these moves, and functions with the same prefix or template that name the same schema share entries. Default: values of other functions are misses |
-/// | `local` | this process only: no serde bounds, and the only mode of functions that are not async. A value that is not `Serialize` counts with its own size only, without its memory on the heap |
+/// | `local` | this process only: no serde bounds, and the only mode of functions that are not async. A value whose memory on the heap cannot be measured needs `weight` or `max_entries`, see [below](#memory) |
 /// | `cache_if = \|v\| ..` | selects the values to keep. Default: all but the `None` of an `Option` |
 /// | `ttl_from = \|v\| ..` | computes the ttl from the value; a value with a ttl of zero is not kept |
 /// | `cache_none`, or `cache_none = "10s"` | keeps a `None` as well, with the ttl of a value or with this one |
@@ -63,6 +63,7 @@ use proc_macro::TokenStream;
 /// | `bound = "200ms"`, or seconds | the maximum age of the proof that a value in this process is current; with `0`, every hit asks the shared tier. Default: the `staleness_bound` of the cache |
 /// | `coalesce = local`, `cluster` | the scope in which concurrent calls share a load: this process, or all processes with the shared tier. Default: `cluster` |
 /// | `max_entries = 1000` | the maximum number of entries of this function in the process. Default: only the bytes of all entries are bounded |
+/// | `weight = \|v\| ..` | returns the bytes of a value as a `usize`, on the heap and off it; at least the `size_of` of its type is counted. A value is not kept if this panics. Default: an estimate, see [below](#memory) |
 /// | `cache = expr` | the cache: anything that dereferences to a `Cache`. Default: the process default |
 /// | `companions = name` | for free functions: the name of the type that holds the companions, if a module, a type or a crate has the name of the function. Default: the name of the function |
 /// | `handle = name` | for methods: generates a method of this name that returns a `Call`. Not in the `impl` of a trait: give the handle to an inherent method, and call that method from the one of the trait |
@@ -83,6 +84,21 @@ use proc_macro::TokenStream;
 /// `f::with` and `f::key`. They are functions of a type of that name. If a module or a type has that name
 /// already (E0428, E0255), or if the type hides a crate that is used beside the function (E0223),
 /// `companions = f_cache` renames the type: `f_cache::invalidate`, and `#[invalidates(f_cache(..))]`.
+///
+/// # Memory
+///
+/// `CacheBuilder::l1_max_bytes` bounds the bytes of all entries in the process. Those of a value are the
+/// `size_of` of its type, and its bytes on the heap:
+///
+/// * A `Copy` type has none.
+/// * A `String`, a `Vec<T>`, a `Box<T>` or an `Arc<T>` has its allocation, and what each `T` in it has. So have
+///   slices, text and `Option`s of these. `T` is `Copy` or `Serialize`. Each entry counts the whole content of
+///   an `Arc`.
+/// * Any other type that is `serde::Serialize` has the lengths of its texts and the sizes of its elements, as its
+///   `Serialize` implementation reports them. This is an estimate: it includes neither spare capacity nor
+///   fields under `#[serde(skip)]`.
+/// * For all other types, `weight` or `max_entries` is required. With `max_entries` alone, the heap counts as
+///   far as it is seen, which may be as nothing.
 ///
 /// # Other attributes
 ///

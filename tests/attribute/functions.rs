@@ -84,7 +84,7 @@ fn sync_functions() {
 #[derive(Clone, Debug, PartialEq)]
 struct Opaque(u32);
 
-#[cached("functions:local", ttl = "1m", local)]
+#[cached("functions:local", ttl = "1m", local, max_entries = 10)]
 async fn local(x: u32) -> Opaque {
     LOCAL.add();
     Opaque(x)

@@ -75,7 +75,7 @@ where
     Some(T::from(x))
 }
 
-#[cached("generics:local", ttl = "1m", local)]
+#[cached("generics:local", ttl = "1m", local, max_entries = 10)]
 fn local<T: Clone + From<u8> + Send + Sync + 'static>(x: u8) -> Result<T, String> {
     VALUES.add();
     Ok(T::from(x))

@@ -27,5 +27,6 @@ mod recursion;
 mod support;
 mod tags;
 mod warm;
+mod weights;
 
 use other_attributes::framed;

@@ -203,7 +203,7 @@ struct Shop {
 }
 
 impl Shop {
-    #[cached("methods:new:{id}", ttl = "5m", local)]
+    #[cached("methods:new:{id}", ttl = "5m", local, weight = |shop| size_of_val(&**shop))]
     async fn new(id: u32) -> Arc<Self> {
         ASSOCIATED.add();
         Arc::new(Self { id })

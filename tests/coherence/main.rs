@@ -15,4 +15,5 @@ mod names;
 mod support;
 mod tags;
 mod unshared;
+mod walks;
 mod warm;

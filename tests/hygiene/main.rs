@@ -198,7 +198,7 @@ mod blanket {
     methods! {
         part digest literal scope scope_value key kind hit empty sharing heap hold place lend ownership_mark load only boxed shared
         value error new get with refresh peek invalidate ttl ttl_from jitter cache_if cache_none cache_err empty_if
-        share_errors restore_value needs_option needs_error needs_clone version max_entries local prefix templated
+        share_errors restore_value needs_option needs_error needs_clone version max_entries weight local prefix templated
         detached to_owned borrow name_of tag tags tags_from bound coalesce_local entry pattern clear settle
         invalidation and into_future poll counted recipe keep keep_warm again warm
     }
@@ -216,7 +216,7 @@ mod blanket {
         x.len() + y.map_or(0, str::len)
     }
 
-    #[cached("blanket:local", ttl = "1m", local, jitter = 0.1, cache_if = |v| *v > 0)]
+    #[cached("blanket:local", ttl = "1m", local, jitter = 0.1, cache_if = |v| *v > 0, weight = |v| size_of_val(v))]
     pub(super) fn in_process(x: u32) -> u32 {
         super::run();
         x

@@ -149,7 +149,7 @@ impl Drop for Counted {
     }
 }
 
-#[cached("counted", ttl = "1m", local, cache = cache, skip(cache, alive))]
+#[cached("counted", ttl = "1m", local, weight = size_of_val, cache = cache, skip(cache, alive))]
 fn counted(cache: &Cache, alive: &Arc<AtomicU64>, n: u32) -> Counted {
     let _ = n;
     alive.fetch_add(1, Ordering::SeqCst);
@@ -224,7 +224,7 @@ impl Drop for PanicsOnDrop {
     }
 }
 
-#[cached("fragile", ttl = "1m", local, cache = cache, skip(cache))]
+#[cached("fragile", ttl = "1m", local, max_entries = 10, cache = cache, skip(cache))]
 fn fragile(cache: &Cache) -> PanicsOnDrop {
     PanicsOnDrop
 }

@@ -104,7 +104,8 @@ impl CacheBuilder {
         Self { namespace: Some(namespace.into()), ..self }
     }
 
-    /// Limits the bytes of the in-process tier, as estimated from the values.
+    /// Limits the bytes of the in-process tier, as measured or estimated from the values, or as returned by the
+    /// option `weight` of a function.
     ///
     /// A thread that makes no further calls keeps the entries in its thread cache, even after they have left
     /// the tier. That is up to a sixteenth of this limit for each such thread. Threads that hold more keep up

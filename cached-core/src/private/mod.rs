@@ -30,9 +30,10 @@ pub use argument::{
 pub use keep::{Again, Copies, KeepArg, KeepCopy, RefuseKeep};
 pub use load::{Detached, Inline, detached, phantom_value, place};
 pub use probe::{
-    AnyHeap, KeepsTarget, KeepsWords, NeverEmpty, NeverHit, NoArgumentsHere, NoError, NoErrorToShare,
-    NoOption, NoWords, PlainKind, Probe, RefuseShared, RefuseTimeout, RefuseValue, SureValue, Unshared,
-    UnsharedError, WordsOfTarget, WordsOfText, error_of, value_of,
+    AnyHeap, ContainerHeap, CopyHeap, FlatHeap, KeepsTarget, KeepsWords, NestedHeap, NeverEmpty, NeverHit,
+    NoArgumentsHere, NoError, NoErrorToShare, NoOption, NoWords, PlainKind, Probe, RefuseHeap, RefuseShared,
+    RefuseTimeout, RefuseValue, SerializeHeap, SureValue, Unshared, UnsharedError, WordsOfTarget,
+    WordsOfText, error_of, value_of,
 };
 pub use scope::{free_scope, method_scope, name_of};
 

@@ -160,6 +160,7 @@ fn check_options(options: &Options, function: &Function, errors: &mut Errors) {
         (options.stale.as_ref().and_then(Time::expr), ""),
         (options.ttl_from.as_ref(), ""),
         (options.cache_if.as_ref(), ""),
+        (options.weight.as_ref(), ""),
         (options.tags_from.as_ref(), "; `tags` can name fields of it"),
         (options.cache_err.as_ref().and_then(|cache_err| cache_err.condition.as_ref()), ""),
         (options.share_err.as_ref().map(|share_err| &share_err.copy), ""),

@@ -57,6 +57,7 @@ fn policy(input: &Input) -> TokenStream {
     };
     let ttl_from = set_from_expr("ttl_from", &options.ttl_from);
     let cache_if = set_from_expr("cache_if", &options.cache_if);
+    let weight = set_from_expr("weight", &options.weight);
     let tags_from = set_from_expr("tags_from", &options.tags_from);
     let jitter = options.jitter.as_ref().map(|jitter| quote!(let #policy = #policy.jitter(#jitter);));
     let cache_none = options.cache_none.as_ref().map(|CacheNone { name, ttl }| {
@@ -114,20 +115,32 @@ fn policy(input: &Input) -> TokenStream {
             #set_cache_err
         }
     });
-    let values = if options.local.is_some() {
+    let method = |name| Ident::new(name, input.function.value_span());
+    let shared = options.local.is_none().then(|| {
+        let shared = method("__cached_shared");
+        quote!(let #policy = #policy.#shared();)
+    });
+    let weight = weight.unwrap_or_else(|| {
+        // The values of a function with `max_entries` need not be measured, and those of a shared tier are
+        // `Serialize`.
+        let is_bounded = options.max_entries.is_some() || options.local.is_none();
+        let other = if is_bounded { quote!(ContainerHeap) } else { quote!(RefuseHeap) };
+        let estimate = method("__cached_heap");
         quote! {
-            let #heap = #krate::__private::value_of(&#policy).__cached_heap();
+            let #heap = {
+                use #krate::__private::{
+                    AnyHeap as _, CopyHeap as _, FlatHeap as _, NestedHeap as _, SerializeHeap as _, #other as _,
+                };
+                (&&&&&#krate::__private::value_of(&#policy)).#estimate()
+            };
             let #policy = #policy.heap(#heap);
         }
-    } else {
-        let shared = Ident::new("__cached_shared", input.function.value_span());
-        quote!(let #policy = #policy.#shared();)
-    };
-    let boxed = Ident::new("__cached_boxed", input.function.value_span());
+    });
+    let boxed = method("__cached_boxed");
     let arguments = absent_arguments(input);
     quote! {
         use #krate::__private::{
-            AnyHeap as _, KeepsTarget as _, KeepsWords as _, NeverEmpty as _, NoError as _, NoErrorToShare as _,
+            KeepsTarget as _, KeepsWords as _, NeverEmpty as _, NoError as _, NoErrorToShare as _,
             NoOption as _, NoWords as _, PlainKind as _, RefuseShared as _, RefuseTimeout as _, RefuseValue as _,
             SureValue as _, Unshared as _, UnsharedError as _, WordsOfTarget as _, WordsOfText as _,
         };
@@ -148,7 +161,8 @@ fn policy(input: &Input) -> TokenStream {
         #cache_none
         #share_err
         #cache_err
-        #values
+        #shared
+        #weight
         #policy.#boxed()
     }
 }
@@ -165,6 +179,7 @@ fn absent_arguments(input: &Input) -> TokenStream {
         .filter_map(Time::expr)
         .chain(&options.ttl_from)
         .chain(&options.cache_if)
+        .chain(&options.weight)
         .chain(&options.tags_from)
         .chain(conditions)
         .chain(options.share_err.as_ref().map(|share_err| &share_err.copy))

@@ -10,7 +10,7 @@ async fn far(x: u32) -> u32 {
     x
 }
 
-#[cached("foreign", ttl = "5m", time = 60, size = 100, result = true)]
+#[cached("foreign", ttl = "5m", time = 60, size = 100, weigher = len, result = true)]
 async fn foreign(x: u32) -> Result<u32, String> {
     Ok(x)
 }

@@ -17,6 +17,11 @@ impl Repo {
     async fn cache_if(&self, id: u32) -> u32 {
         id
     }
+
+    #[cached("weight", ttl = "5m", skip(self), weight = |_| self.limit as usize)]
+    async fn weight(&self, id: u32) -> u32 {
+        id
+    }
 }
 
 fn main() {}

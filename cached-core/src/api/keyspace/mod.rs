@@ -67,6 +67,7 @@ pub struct Keyspace<K: ?Sized, V> {
     spec: FunctionSpec,
     ttl: Duration,
     jitter: f64,
+    weight: Option<fn(&V) -> usize>,
     marker: PhantomData<Typing<K, V>>,
 }
 
@@ -192,11 +193,19 @@ where
     }
 
     fn plain_policy(&self) -> TypedPolicy<V, Infallible, V> {
-        TypedPolicy::plain().jitter(self.jitter).shared()
+        self.with_settings(TypedPolicy::plain())
     }
 
     fn fallible_policy<E: Send + Sync + 'static>(&self) -> TypedPolicy<V, Arc<E>, Result<V, Arc<E>>> {
-        TypedPolicy::fallible().share_errors(Some(Sharing::by_clone()), None).jitter(self.jitter).shared()
+        self.with_settings(TypedPolicy::fallible().share_errors(Some(Sharing::by_clone()), None))
+    }
+
+    fn with_settings<E, R>(&self, policy: TypedPolicy<V, E, R>) -> TypedPolicy<V, E, R> {
+        let policy = policy.jitter(self.jitter).shared();
+        match self.weight {
+            Some(weight) => policy.weight(weight),
+            None => policy,
+        }
     }
 
     fn is_off(&self) -> bool {

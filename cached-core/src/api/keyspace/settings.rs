@@ -30,7 +30,7 @@ impl Cache {
             return Err(Error::config("the ttl of a keyspace must not be 0: no value would be kept"));
         }
         let spec = FunctionSpec::prefix(prefix);
-        Ok(Keyspace { cache: self.clone(), spec, ttl, jitter: 0.0, marker: PhantomData })
+        Ok(Keyspace { cache: self.clone(), spec, ttl, jitter: 0.0, weight: None, marker: PhantomData })
     }
 }
 
@@ -66,5 +66,24 @@ where
     #[must_use]
     pub fn max_entries(self, entries: u64) -> Self {
         Self { spec: self.spec.max_entries(entries), ..self }
+    }
+
+    /// Weighs a value with `weight`, which returns its bytes, on the heap and off it.
+    ///
+    /// These bytes count towards [`l1_max_bytes`](crate::CacheBuilder::l1_max_bytes), and are at least the
+    /// `size_of` of the type. A value is not kept in the process if `weight` panics. By default, the value's
+    /// `Serialize` implementation is walked, which does not see spare capacity.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), cached_core::Error> {
+    /// # let cache = cached_core::Cache::builder().build()?;
+    /// use std::time::Duration;
+    ///
+    /// let pages = cache.keyspace::<str, Vec<u8>>("page", Duration::from_secs(300))?.weight(Vec::capacity);
+    /// # let _ = pages; Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn weight(self, weight: fn(&V) -> usize) -> Self {
+        Self { weight: Some(weight), ..self }
     }
 }

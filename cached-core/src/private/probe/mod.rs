@@ -13,10 +13,12 @@
 //!
 //! * `kind`: return types that are a `Result` or an `Option`, and the options that need one.
 //! * `value`: values that a tier can hold.
+//! * `heap`: estimates of the bytes that a value holds on the heap.
 //! * `error`: errors that followers and other processes can get.
 //! * `timeout`: errors that a load can end in when it times out.
 
 mod error;
+mod heap;
 mod kind;
 mod timeout;
 mod value;
@@ -25,9 +27,10 @@ use std::marker::PhantomData;
 
 pub use self::{
     error::{KeepsTarget, KeepsWords, NoWords, Unshared, UnsharedError, WordsOfTarget, WordsOfText},
+    heap::{AnyHeap, ContainerHeap, CopyHeap, FlatHeap, NestedHeap, RefuseHeap, SerializeHeap},
     kind::{NeverEmpty, NoError, NoErrorToShare, NoOption, PlainKind},
     timeout::{RefuseTimeout, SureValue},
-    value::{AnyHeap, NeverHit, RefuseShared, RefuseValue},
+    value::{NeverHit, RefuseShared, RefuseValue},
 };
 use crate::value::policy::TypedPolicy;
 

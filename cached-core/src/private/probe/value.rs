@@ -1,4 +1,4 @@
-//! Values that a tier can hold, and the estimate of their bytes.
+//! Values that a tier can hold.
 //!
 //! A value that cannot be cached has a hit as well, which returns nothing. So the compiler reports only the
 //! error of [`RefuseValue`].
@@ -7,29 +7,11 @@ use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Memory, Probe};
+use super::Memory;
 use crate::value::{
     erased::ErasedValue,
     policy::{ResultPolicy, TypedPolicy},
-    weigh::weigh,
 };
-
-/// Local values that are not `Serialize`: their memory on the heap cannot be estimated and counts as 0.
-pub trait AnyHeap<T> {
-    fn __cached_heap(self) -> fn(&T) -> usize;
-}
-
-impl<T> AnyHeap<T> for Probe<T> {
-    fn __cached_heap(self) -> fn(&T) -> usize {
-        |_| 0
-    }
-}
-
-impl<T: Serialize> Probe<T> {
-    pub fn __cached_heap(self) -> fn(&T) -> usize {
-        weigh
-    }
-}
 
 /// Values that cannot be read from an erased value, which [`RefuseValue`] rejects with a message.
 pub trait NeverHit<R>: Sized {

@@ -1,7 +1,7 @@
 //! Policies at work: the implementation of [`ValuePolicy`].
 //!
-//! The text of an error and `tags_from` are code of the user. A panic in that code after a load must not take
-//! the result from the caller, so it is caught here.
+//! The text of an error, `tags_from` and `weight` are code of the user. A panic in that code after a load must
+//! not take the result from the caller, so it is caught here.
 
 use std::{
     any::{Any, type_name},
@@ -53,7 +53,8 @@ where
         if self.is_empty(&value) != is_empty {
             return Err(Error::codec("the codec writes a value and its absence alike"));
         }
-        let freshness = self.freshness_at(lifespan, size_of::<V>() + (self.heap_bytes)(&value));
+        let weight = self.weight_of(&value).ok_or_else(|| Error::codec("the value cannot be weighed"))?;
+        let freshness = self.freshness_at(lifespan, weight);
         Ok(Arc::new(Value { freshness, value }))
     }
 

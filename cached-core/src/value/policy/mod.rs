@@ -11,6 +11,7 @@
 //! * `result`: the implementation of [`ResultPolicy`].
 //! * `slot`: the place of a result, which untyped code fills and splits.
 //! * `freshness`: the ttl of a value, and the times that follow from it.
+//! * `weight`: the bytes that a value counts for.
 //! * `sharing`: the method by which an error reaches followers and other processes.
 //! * `load`: the input and the output of a split.
 //! * `stored`: the times and the encoder of a value in L2.
@@ -25,6 +26,7 @@ mod result;
 mod sharing;
 mod slot;
 mod stored;
+mod weight;
 
 use std::{convert::Infallible, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -149,6 +151,7 @@ pub struct TypedPolicy<V, E, R> {
     sharing: Option<Sharing<E>>,
     error_text: Option<ErrorText<E>>,
     heap_bytes: fn(&V) -> usize,
+    weight: Option<fn(&V) -> usize>,
     codec: Option<(Encode<V>, Decode<V>)>,
     marker: PhantomData<fn() -> R>,
 }
@@ -173,6 +176,7 @@ impl<V, E, R> TypedPolicy<V, E, R> {
             sharing: None,
             error_text: None,
             heap_bytes: |_| 0,
+            weight: None,
             codec: None,
             marker: PhantomData,
         }

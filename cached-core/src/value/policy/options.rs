@@ -117,6 +117,12 @@ impl<V, E, R> TypedPolicy<V, E, R> {
         Self { heap_bytes: heap, ..self }
     }
 
+    /// Sets the function that returns the bytes of a value, on the heap and off it.
+    #[must_use]
+    pub fn weight(self, weight: fn(&V) -> usize) -> Self {
+        Self { weight: Some(weight), ..self }
+    }
+
     /// Stores values in L2 as well, and estimates their heap size through `Serialize`.
     #[must_use]
     pub fn shared(self) -> Self

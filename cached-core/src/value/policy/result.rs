@@ -50,9 +50,13 @@ where
         match (self.split)(result) {
             Ok(value) => {
                 let ttl = self.ttl_of(&value, context);
+                // A value that is not kept counts for nothing. One that cannot be weighed is not kept, because
+                // the bound of L1 would not hold.
+                let weight = ttl.and_then(|_| self.weight_of(&value));
+                let ttl = ttl.filter(|_| weight.is_some());
                 let (now, remaining, stale) = (context.now, ttl.unwrap_or_default(), self.stale_period());
                 let lifespan = Lifespan { now, age: Duration::ZERO, remaining, stale };
-                let freshness = self.freshness_at(lifespan, size_of::<V>() + (self.heap_bytes)(&value));
+                let freshness = self.freshness_at(lifespan, weight.unwrap_or_default());
                 let result = (self.join)(Ok(value.clone()));
                 let erased: Arc<dyn ErasedValue> = Arc::new(Value { freshness, value });
                 (result, LoadedValue { erased: Some(erased), ttl, is_error: false })

@@ -35,6 +35,7 @@ pub(crate) struct Options {
     pub(crate) version: Option<u32>,
     pub(crate) schema: Option<LitStr>,
     pub(crate) max_entries: Option<u64>,
+    pub(crate) weight: Option<Expr>,
     pub(crate) local: Option<Ident>,
     pub(crate) method: Option<Ident>,
     pub(crate) cache_if: Option<Expr>,
@@ -115,6 +116,7 @@ const KNOWN: Known = Known(&[
     ("version", "version = 2"),
     ("schema", "schema = \"user.v1\""),
     ("max_entries", "max_entries = 10_000"),
+    ("weight", "weight = |v| v.size_in_bytes()"),
     ("local", "local"),
     ("method", "method"),
     ("cache_if", "cache_if = |v| !v.is_empty()"),
@@ -212,6 +214,7 @@ impl Options {
             }
             "schema" => self.schema = Some(schema(after_eq()?)?),
             "max_entries" => self.max_entries = Some(entries(after_eq()?)?),
+            "weight" => self.weight = Some(after_eq()?.parse()?),
             "local" => self.local = Some(flag(name, input)?),
             "method" => self.method = Some(flag(name, input)?),
             "cache_if" => self.cache_if = Some(after_eq()?.parse()?),

@@ -15,6 +15,7 @@ pub(crate) struct Known(pub(crate) &'static [(&'static str, &'static str)]);
 const FOREIGN: &[(&[&str], &str, &str)] = &[
     (&["time", "expire", "expiry"], "ttl", "the lifetime of a value is `ttl = \"60s\"`"),
     (&["size", "capacity", "max_capacity", "max_size"], "max_entries", "the bound is `max_entries = 1000`"),
+    (&["weigher"], "weight", "the bytes of a value are `weight = |v| v.size_in_bytes()`"),
     (&["result"], "cache_err", "an `Err` is not kept, unless `cache_err` names it"),
     (&["option"], "cache_none", "a `None` is not kept, unless `cache_none` is given"),
     (&["convert"], "key", "the source of the key is `key = expr`"),
