@@ -2,6 +2,8 @@
 //!
 //! `hit-cost FUNCTION CALLS` makes `CALLS` calls, for `tests/instructions.rs` to count. They are hits in memory,
 //! misses of a full cache, or hits in a shared tier.
+//! `hit-cost walked LOADS` and `hit-cost weighed LOADS` load a value that is weighed through `Serialize`, or by
+//! `weight`. `hit-cost encoded TIMES` encodes the same value.
 //! `hit-cost fib DEPTH` calls a function that calls itself `DEPTH` levels deep, in a thread. It prints the
 //! bytes of stack per level, for `tests/depth.rs`.
 
@@ -11,7 +13,10 @@ use std::{
     hint::black_box,
     pin::pin,
     process::ExitCode,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
     thread,
 };
@@ -20,6 +25,7 @@ use cached_aside::{
     Cache, cached,
     testing::{FakeTier, ManualClock},
 };
+use serde::Serialize;
 
 #[cached("number", ttl = "1h")]
 async fn by_number(n: u64) -> u64 {
@@ -62,6 +68,43 @@ const FULL: u64 = 4 << 20;
 /// Number of calls after which such a tier is full, and which are not counted.
 const UNTIL_FULL: u64 = 20_000;
 
+/// Row of a table, as applications cache them.
+#[derive(Clone, Serialize)]
+struct Row {
+    id: u64,
+    name: String,
+    labels: Vec<String>,
+    place: Option<(f64, f64)>,
+    is_active: bool,
+}
+
+/// Rows behind an `Arc`, so that a load clones none of them.
+type Rows = Arc<Vec<Row>>;
+
+fn rows() -> &'static Rows {
+    static ROWS: LazyLock<Rows> = LazyLock::new(|| {
+        let row = |id| Row {
+            id,
+            name: format!("the name of row {id}"),
+            labels: vec!["red".to_owned(), "green".to_owned()],
+            place: (id % 2 == 0).then_some((0.5, 1.5)),
+            is_active: true,
+        };
+        Arc::new((0..100).map(row).collect())
+    });
+    &ROWS
+}
+
+#[cached("walked", ttl = "1h", local)]
+fn walked() -> Rows {
+    rows().clone()
+}
+
+#[cached("weighed", ttl = "1h", local, weight = |rows| size_of_val(&rows[..]))]
+fn weighed() -> Rows {
+    rows().clone()
+}
+
 /// Levels of `fib` that store the addresses of their frames in `FRAMES`.
 const MEASURED_LEVELS: [u64; 2] = [100, 200];
 static FRAMES: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
@@ -101,6 +144,9 @@ fn main() -> ExitCode {
         "miss-inline" => call_new_keys(hits, |n| poll_until_ready(inline(n))),
         "tier-miss" => call_tier(hits, |n| poll_until_ready(inline::refresh(n))),
         "tier-hit" => call_tier(hits, |n| poll_until_ready(inline(n))),
+        "walked" => (0..hits).for_each(|_| drop(black_box(walked::refresh()))),
+        "weighed" => (0..hits).for_each(|_| drop(black_box(weighed::refresh()))),
+        "encoded" => (0..hits).for_each(|_| drop(black_box(serde_json::to_vec(black_box(&**rows()))))),
         "fib" => return measure_stack(hits),
         _ => {
             eprintln!("there is no function `{function}`");

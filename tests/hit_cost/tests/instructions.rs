@@ -33,16 +33,31 @@ fn check(limits: &[(&str, f64)]) {
     let program = build();
     let mut too_many = Vec::new();
     for &(function, measured) in limits {
-        let (few, many) = (10_000, 60_000);
-        let [before, after] = [few, many].map(|hits| instructions(&program, function, hits));
-        #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let each = (after - before) as f64 / (many - few) as f64;
+        let each = each(&program, function, 10_000, 60_000);
         println!("{function}: {each:.1} instructions for a call, measured {measured:.1}");
         if each > measured * MARGIN {
             too_many.push(format!("{function}: {each:.1}, and {measured:.1} when it was measured"));
         }
     }
     assert!(too_many.is_empty(), "{}", too_many.join("; "));
+}
+
+#[test]
+fn walk_of_a_value_costs_little_beside_its_encoding() {
+    let program = build();
+    let [walked, weighed, encoded] =
+        ["walked", "weighed", "encoded"].map(|what| each(&program, what, 100, 300));
+    let walk = walked - weighed;
+    println!("{walk:.0} instructions for a walk, {encoded:.0} for the encoding as JSON");
+    assert!(walk > 0.0 && walk * 20.0 < encoded, "{walk:.0} for a walk, {encoded:.0} for the encoding");
+}
+
+/// Returns the instructions of one of the calls by which two runs differ.
+fn each(program: &Path, function: &str, few: u32, many: u32) -> f64 {
+    let [before, after] = [few, many].map(|calls| instructions(program, function, calls.into()));
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let difference = (after - before) as f64;
+    difference / f64::from(many - few)
 }
 
 /// Returns the instructions of a whole run, counted by callgrind.
