@@ -120,7 +120,7 @@ pub(crate) struct LedLoad {
     pub(crate) leader: Leader,
     /// Older entry that is served if the load fails.
     pub(crate) fallback: Option<Arc<Entry>>,
-    /// The same entry, for a load in the caller that serves it.
+    /// Fallback with the context to serve it, for a load in the caller.
     pub(crate) served_fallback: Option<Fallback>,
     /// Position in the log of invalidated tags, at the start of the load.
     pub(crate) log_position: LogPosition,
