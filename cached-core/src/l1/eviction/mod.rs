@@ -183,11 +183,14 @@ impl<T: Resident> Policy<T> {
         let mut expired = Vec::new();
         for _ in 0..steps {
             let Some(index) = self.wheel.take_next(now) else { return (expired, false) };
-            let end = self.queues.item(index).end();
-            if end <= now {
+            let item = self.queues.item(index);
+            if now < item.end() {
+                self.wheel.schedule(index, item.end());
+            } else if item.uses().get() > 0 {
                 expired.push(self.remove_at(index));
             } else {
-                self.wheel.schedule(index, end);
+                // Its key is not expected back. Ghosts of many such keys would displace others.
+                expired.push(self.take(index));
             }
         }
         (expired, true)

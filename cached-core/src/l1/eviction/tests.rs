@@ -12,11 +12,17 @@ struct Entry {
     key: u64,
     weight: u32,
     uses: Uses,
+    /// Zero if the entry never ends.
+    end: u64,
 }
 
 impl Resident for Entry {
     fn uses(&self) -> &Uses {
         &self.uses
+    }
+
+    fn end(&self) -> u64 {
+        if self.end == 0 { u64::MAX } else { self.end }
     }
 }
 
@@ -43,7 +49,7 @@ impl Cache {
             entry.uses.increment();
             return true;
         }
-        let entry = Arc::new(Entry { key, weight, uses: Uses::default() });
+        let entry = Arc::new(Entry { key, weight, ..Entry::default() });
         let ticket = self.policy.insert(hash(key), weight, entry.clone());
         self.entries.insert(key, (entry, ticket));
         self.evict();
@@ -132,6 +138,35 @@ fn entry_proves_its_use_by_a_place_in_the_main_queue_and_by_each_turn_that_it_pa
 }
 
 #[test]
+fn entry_that_is_over_leaves_and_its_key_gets_its_place_back_if_it_was_used() {
+    const SECOND: u64 = 1_000_000_000;
+    let mut policy = Policy::new(10);
+    let insert = |policy: &mut Policy<Arc<Entry>>, key, end| {
+        let entry = Arc::new(Entry { key, weight: 1, end, ..Entry::default() });
+        let ticket = policy.insert(hash(key), 1, entry.clone());
+        (entry, ticket)
+    };
+    let all: Vec<_> = (0..10).map(|key| insert(&mut policy, key, SECOND * (1 + key / 5))).collect();
+    assert_eq!(policy.queues.queue_of(all[0].1.index), QueueKind::Main, "there is room");
+    all[0].0.uses.increment();
+    assert!(policy.take_expired(SECOND / 2, 100).0.is_empty());
+    let (expired, has_more) = policy.take_expired(3 * SECOND / 2, 3);
+    assert!(has_more && expired.len() <= 3);
+    let rest = policy.take_expired(3 * SECOND / 2, 100).0;
+    let mut keys: Vec<_> = expired.iter().chain(&rest).map(|entry| entry.key).collect();
+    keys.sort_unstable();
+    assert_eq!((keys, policy.len()), (vec![0, 1, 2, 3, 4], 5));
+    policy.queues.check();
+    // It would be main in any case as long as the policy was never full.
+    policy.is_full = true;
+    let [used, unused] = [0, 1].map(|key| insert(&mut policy, key, 0).1);
+    assert_eq!(
+        [used, unused].map(|ticket| policy.queues.queue_of(ticket.index)),
+        [QueueKind::Main, QueueKind::Small]
+    );
+}
+
+#[test]
 fn weight_of_zero_counts_as_one() {
     let mut cache = Cache::new(10);
     for key in 0..100 {
@@ -149,7 +184,7 @@ fn entry_above_the_capacity_evicts_no_other_entry() {
     assert_eq!(cache.policy.len(), 90);
     // An entry that grows is handled likewise.
     let (entry, ticket) = cache.entries[&5].clone();
-    let grown = Arc::new(Entry { key: 5, weight: 101, uses: Uses::default() });
+    let grown = Arc::new(Entry { key: 5, weight: 101, ..Entry::default() });
     let (ticket, before) = cache.policy.replace(ticket, 101, grown.clone()).ok().expect("it is there");
     assert!(Arc::ptr_eq(&entry, &before));
     cache.entries.insert(5, (grown, ticket));
@@ -166,7 +201,7 @@ fn entry_grown_beyond_capacity_is_evicted_first_despite_its_uses() {
     (90..100).for_each(|key| cache.remove(key));
     let (_, ticket) = cache.entries[&5].clone();
     (0..4).for_each(|_| _ = cache.get(5));
-    let grown = Arc::new(Entry { key: 5, weight: 101, uses: Uses::default() });
+    let grown = Arc::new(Entry { key: 5, weight: 101, ..Entry::default() });
     let (ticket, _) = cache.policy.replace(ticket, 101, grown.clone()).ok().expect("it is there");
     cache.entries.insert(5, (grown, ticket));
     cache.evict();
@@ -209,7 +244,7 @@ fn replacement_takes_over_the_uses_of_the_replaced_entry() {
     let mut cache = Cache::new(10);
     (0..3).for_each(|_| _ = cache.get(1));
     let (_, ticket) = cache.entries[&1].clone();
-    let after = Arc::new(Entry { key: 1, weight: 4, uses: Uses::default() });
+    let after = Arc::new(Entry { key: 1, weight: 4, ..Entry::default() });
     assert!(cache.policy.replace(ticket, 4, after.clone()).is_ok());
     assert!(cache.policy.remove(ticket).is_none(), "the ticket of the one before is of no use");
     assert_eq!(after.uses.get(), 2);

@@ -35,7 +35,7 @@ impl Cache {
             Step::Remove(key) => self.remove(key),
             Step::Replace(key, weight) => {
                 let Some((before, ticket)) = self.entries.get(&key).cloned() else { return };
-                let after = Arc::new(Entry { key, weight, uses: Uses::default() });
+                let after = Arc::new(Entry { key, weight, ..Entry::default() });
                 let replaced = self.policy.replace(ticket, weight, after.clone());
                 let (ticket, given) = replaced.ok().expect("it is there");
                 assert!(Arc::ptr_eq(&before, &given));
