@@ -34,13 +34,13 @@ impl Drop for Counted {
     }
 }
 
-#[cached("brief", ttl = "1s", local, cache = cache, skip(cache, alive))]
+#[cached("brief", ttl = "1s", local, weight = |_| 64, cache = cache, skip(cache, alive))]
 fn brief(cache: &Cache, alive: &Arc<AtomicU64>, n: u32) -> Counted {
     let _ = n;
     Counted::new(alive)
 }
 
-#[cached("with_stale", ttl = "1s", stale = "1h", local, cache = cache, skip(cache, alive))]
+#[cached("with_stale", ttl = "1s", stale = "1h", local, weight = |_| 64, cache = cache, skip(cache, alive))]
 fn with_stale(cache: &Cache, alive: &Arc<AtomicU64>, n: u32) -> Counted {
     let _ = n;
     Counted::new(alive)

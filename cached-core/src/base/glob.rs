@@ -25,9 +25,8 @@ pub(crate) fn may_meet(one: &str, other: &str) -> bool {
             let rest = other.get(to);
             meets[to] = match (one[at], rest) {
                 ('*', None) => below[to],
-                ('*', Some(_)) => below[to] || meets[to + 1],
                 (_, None) => false,
-                (_, Some('*')) => below[to] || meets[to + 1],
+                (a, Some(b)) if a == '*' || *b == '*' => below[to] || meets[to + 1],
                 (a, Some(b)) => a == *b && below[to + 1],
             };
         }

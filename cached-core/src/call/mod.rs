@@ -139,11 +139,11 @@ impl PreparedCall {
         cache: &Cache,
         spec: &FunctionSpec,
         parts: &dyn WriteKey,
-        policy: &Arc<dyn ValuePolicy>,
+        policy: Arc<dyn ValuePolicy>,
         needs_name: bool,
     ) -> Self {
         let mut prepared = Self::new(cache, spec, parts, needs_name, &|| policy.schema(spec), false);
-        prepared.set_policy(policy.clone());
+        prepared.set_policy(policy);
         prepared
     }
 

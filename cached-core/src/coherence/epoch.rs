@@ -157,7 +157,9 @@ impl Epochs {
     pub(crate) fn end_all(&self) {
         self.end_where(|_| true);
         let functions = mem::take(&mut *lock(&self.functions));
-        functions.into_values().for_each(|epoch| epoch.end());
+        for epoch in functions.into_values() {
+            epoch.end();
+        }
     }
 
     fn end_where(&self, is_match: impl Fn(&str) -> bool) {

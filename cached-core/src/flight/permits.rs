@@ -50,6 +50,9 @@ pub(crate) enum TurnResult {
     TooLate,
 }
 
+/// Permit whose type is erased: it makes the drop of each call significant to Clippy, also where a user holds it.
+type HeldPermit = Option<Box<dyn Send + Sync>>;
+
 type Wait<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// State of a turn under a limit.
@@ -69,7 +72,7 @@ enum PermitState {
     /// A permit was requested. The request keeps its position in the queue, however often the wait is
     /// interrupted.
     Queued(Wait<Option<OwnedSemaphorePermit>>),
-    Held(#[allow(dead_code, reason = "its drop returns the permit")] Option<OwnedSemaphorePermit>),
+    Held(#[allow(dead_code, reason = "its drop returns the permit")] HeldPermit),
     Exempt,
     TooLate,
 }
@@ -159,7 +162,7 @@ impl PermitQueue {
                 }
                 PermitState::Queued(permit) => {
                     self.state = if let Poll::Ready(permit) = permit.as_mut().poll(cx) {
-                        PermitState::Held(permit)
+                        PermitState::Held(permit.map(|permit| Box::new(permit) as _))
                     } else if self.awaited_by_load.as_mut().poll(cx).is_ready() {
                         PermitState::Exempt
                     } else if self.limit.as_mut().poll(cx).is_ready() {

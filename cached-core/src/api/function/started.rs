@@ -154,6 +154,7 @@ fn prepare<R>(
 
 /// Adds the load to a prepared call, in a box. Kept out of the code of a hit.
 #[cold]
+#[allow(clippy::unnecessary_box_returns, reason = "a caller holds a pointer")]
 fn missed<R, F: Future<Output = R>>(
     prepared: PreparedCall,
     call_spec: CallSpec<R>,

@@ -189,7 +189,7 @@ where
     }
 
     fn prepare_with(&self, key: &K, policy: Arc<dyn ValuePolicy>, needs_name: bool) -> PreparedCall {
-        PreparedCall::of_keyspace(&self.cache, &self.spec, &Part(key), &policy, needs_name)
+        PreparedCall::of_keyspace(&self.cache, &self.spec, &Part(key), policy, needs_name)
     }
 
     fn plain_policy(&self) -> TypedPolicy<V, Infallible, V> {

@@ -75,6 +75,11 @@ impl<R> CallCore<R> {
     }
 }
 
+#[allow(
+    clippy::unnecessary_box_returns,
+    clippy::boxed_local,
+    reason = "the call has one box from its beginning, and its caller holds a pointer"
+)]
 impl<R, F: Future<Output = R>> CallRun<R, F> {
     pub(crate) fn new(
         prepared: PreparedCall,

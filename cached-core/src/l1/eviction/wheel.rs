@@ -51,6 +51,7 @@ impl Wheel {
     }
 
     /// Schedules the end of a node, in the place of an earlier end.
+    #[allow(clippy::cast_possible_truncation, reason = "the lowest bits select the bucket")]
     pub(super) fn schedule(&mut self, node: u32, end: Nanos) {
         self.cancel(node);
         if end == NEVER {
@@ -158,6 +159,7 @@ fn shift(level: usize) -> u32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "the numbers are small")]
 mod tests {
     use std::collections::BTreeMap;
 

@@ -100,7 +100,9 @@ impl<T: ListMember> BoundedList<T> {
     pub(super) fn take_expired(&self, now: Nanos, steps: usize) -> (Vec<T>, bool) {
         let mut policy = self.lock();
         let (expired, has_more) = policy.take_expired(now, steps);
-        expired.iter().for_each(|item| item.entry().retire());
+        for item in &expired {
+            item.entry().retire();
+        }
         (expired, has_more)
     }
 

@@ -215,7 +215,9 @@ impl L1 {
         drop(regions);
         if placement.is_over_capacity {
             let proven = self.list.evict_excess(|entry| self.evict(entry));
-            proven.iter().for_each(|entry| self.move_to_main(entry));
+            for entry in &proven {
+                self.move_to_main(entry);
+            }
         }
         if let Some(function_list) = function_list {
             function_list.evict_excess(|entry| self.evict(entry));

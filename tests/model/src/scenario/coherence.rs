@@ -20,7 +20,7 @@ use crate::{
     redis::Redis,
     spec::FunctionSpec,
     testing::ManualClock,
-    value::policy::{TypedPolicy, ValuePolicy},
+    value::policy::TypedPolicy,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -117,8 +117,7 @@ impl Process {
         let (policy, spec) =
             (TypedPolicy::<u64, Infallible, u64>::plain().shared(), FunctionSpec::prefix("tagged"));
         let policy = Arc::new(policy);
-        let erased: Arc<dyn ValuePolicy> = policy.clone();
-        let mut call = PreparedCall::of_keyspace(&self.cache, &spec, &Part(&7), &erased, true);
+        let mut call = PreparedCall::of_keyspace(&self.cache, &spec, &Part(&7), policy.clone(), true);
         call.add_tags(|tags| tags.tag(&Part(&1)));
         self.run(call, policy)
     }
@@ -128,8 +127,7 @@ impl Process {
         let (policy, spec) =
             (TypedPolicy::<u64, Infallible, u64>::plain().shared(), FunctionSpec::prefix("value-tagged"));
         let policy = Arc::new(policy.tags_from(|_| vec![crate::tag!("{}", 1)]));
-        let erased: Arc<dyn ValuePolicy> = policy.clone();
-        let call = PreparedCall::of_keyspace(&self.cache, &spec, &Part(&7), &erased, true);
+        let call = PreparedCall::of_keyspace(&self.cache, &spec, &Part(&7), policy.clone(), true);
         self.run(call, policy)
     }
 

@@ -126,7 +126,9 @@ fn no_lookup_misses_an_entry_or_finds_a_removed_one_while_entries_move() {
         }
         let ended: Vec<_> = writers.into_iter().map(thread::ScopedJoinHandle::join).collect();
         is_over.store(true, Ordering::SeqCst);
-        ended.into_iter().for_each(|ended| ended.unwrap());
+        for thread in ended {
+            thread.unwrap();
+        }
     });
     assert!(moved.into_inner() > 0, "entries have moved");
     let (entries, bytes) = l1.usage();
