@@ -23,10 +23,11 @@ fn local_number(cache: &Cache, id: u64) -> u64 {
 /// Number of calls at once. One after the other would take minutes for a million round trips.
 const AT_ONCE: u64 = 256;
 
-/// Cache in front of Redis. All its work is on the thread of the caller, for a counter of that thread's bytes.
+/// Cache in front of Redis.
 pub struct SharedTier {
-    runtime: Runtime,
+    // The cache is dropped first, so that it does not lose its connection.
     cache: Cache,
+    runtime: Runtime,
 }
 
 impl SharedTier {
@@ -38,7 +39,7 @@ impl SharedTier {
             cache.connected().await.expect("Redis is there");
             cache
         });
-        Self { runtime, cache }
+        Self { cache, runtime }
     }
 
     /// Calls the function with each key, and waits until Redis has the values.

@@ -5,22 +5,20 @@
 //!
 //! `counting hits PART…` prints the kind, the arm and the allocations per hit, for arms with one of the parts
 //! in their names. `counting memory ARM ENTRIES` prints the bytes on the heap and the resident bytes.
-//! `counting shared URL ENTRIES` prints the same for `cached-aside` in front of Redis.
 //! `counting full ARM ENTRIES` prints the bytes on the heap of a bounded cache, each with the number of its
 //! entries: after each key was requested once, and after each was requested again.
 
-use std::{env, fs};
+use std::env;
 
 use allocation_counter::measure;
 use cached_aside_bench::{
     kinds::KINDS,
     large::ARMS,
-    regions::{BOUNDED, SharedTier, bounded},
-    work::{Order, install, loads},
+    regions::{BOUNDED, bounded},
+    work::{Order, install, loads, resident},
 };
 
 const KEYS: u32 = 1_000;
-const PAGE: u64 = 4_096;
 
 fn main() {
     install();
@@ -28,9 +26,8 @@ fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["hits", parts @ ..] => hits(parts),
         ["memory", arm, entries] => memory(arm, entries.parse().expect("a number of entries")),
-        ["shared", url, entries] => shared(url, entries.parse().expect("a number of entries")),
         ["full", arm, entries] => full(arm, entries.parse().expect("a number of entries")),
-        _ => panic!("`hits`, `memory`, `shared` or `full`"),
+        _ => panic!("`hits`, `memory` or `full`"),
     }
 }
 
@@ -68,22 +65,6 @@ fn memory(arm: &str, entries: u32) {
     println!("{}\t{}", heap.bytes_current, after.saturating_sub(before));
 }
 
-fn shared(url: &str, entries: u64) {
-    let cache = SharedTier::new(url);
-    // The first calls allocate what does not belong to entries, such as buffers of the connection.
-    cache.call(entries..entries + 1_000);
-    let (before, loaded) = (resident(), loads());
-    cache.call(0..entries);
-    let after = resident();
-    assert_eq!((loads() - loaded) as u64, entries, "as many loads as keys");
-    cache.call(0..entries);
-    assert_eq!((loads() - loaded) as u64, entries, "nothing was evicted");
-    // The counter is that of this thread, and some timers of the calls are freed by another thread. All that the
-    // entries hold is freed by this thread.
-    let heap = measure(|| drop(cache));
-    println!("{}\t{}", -heap.bytes_current, after.saturating_sub(before));
-}
-
 fn full(arm: &str, entries: u64) {
     let (_, call) = BOUNDED.iter().find(|(name, _)| *name == arm).expect("an arm of this name");
     let cache = bounded(*call, entries);
@@ -97,12 +78,4 @@ fn full(arm: &str, entries: u64) {
         assert!(kept.abs_diff(entries) * 100 <= entries, "{kept} entries of {entries}");
         println!("{heap}\t{kept}");
     }
-}
-
-/// Returns the resident bytes of this process, as counted by the kernel.
-fn resident() -> u64 {
-    let text = fs::read_to_string("/proc/self/statm").expect("Linux says so");
-    let pages: u64 =
-        text.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).expect("the second number");
-    pages * PAGE
 }

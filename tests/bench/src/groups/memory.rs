@@ -58,13 +58,12 @@ fn run(options: &Options) -> Report {
 
 /// Returns the name of an arm, and the bytes of an entry: on the heap, and resident.
 fn measured(name: &'static str, entries: u32) -> (&'static str, f64, f64) {
-    let mut command = Command::new(program("counting"));
     let rows = if name == SHARED {
         // By default, the server forgets which process has read a key when these are more than a million.
         let redis = RedisServer::start_with(&["--tracking-table-max-keys", "0"]);
-        rows(command.args(["shared", &redis.url(), &entries.to_string()]))
+        rows(Command::new(program("shared_memory")).args([&redis.url(), &entries.to_string()]))
     } else {
-        rows(command.args(["memory", name, &entries.to_string()]))
+        rows(Command::new(program("counting")).args(["memory", name, &entries.to_string()]))
     };
     let [heap, resident] = [0, 1].map(|column| cell(&rows, 0, column) / f64::from(entries));
     (name, heap, resident)

@@ -6,6 +6,7 @@ mod trace;
 mod value;
 
 use std::{
+    fs,
     pin::pin,
     sync::{
         Arc, OnceLock,
@@ -64,6 +65,13 @@ pub fn keys_of<K: Key>(count: u32) -> Arc<Vec<K>> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let first = NEXT.fetch_add(count, Ordering::Relaxed);
     Arc::new((first..first + count).map(|number| K::new(number.into())).collect())
+}
+
+/// Returns the resident bytes of this process, as counted by the kernel.
+pub fn resident() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").expect("Linux reports it");
+    let pages = text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.expect("the second number") * 4_096
 }
 
 /// Installs the default cache.
