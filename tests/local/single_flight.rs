@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use cached_aside::{Cache, CacheControl, CacheOutcome, LoadError, Reason, cached};
+use cached_aside::{Cache, CacheControl, CacheOutcome, LoadError, Reason, cached, testing::ManualClock};
 use tokio::{
     sync::{Notify, Semaphore},
     task::{JoinSet, yield_now},
@@ -393,6 +393,66 @@ async fn invalidation_supersedes_a_running_load() {
     assert_eq!(detached(&cache, &source, 7).await, 2);
     assert_eq!(source.runs(), 2);
     assert_eq!(cache.stats().rejected_fills, 1);
+}
+
+/// The entries of this function have no names.
+#[tokio::test]
+async fn pattern_supersedes_the_running_loads_of_a_function() {
+    #[cached("matched", ttl = "1h", cache = cache, skip(cache, source))]
+    async fn matched(cache: &Cache, source: &Source, key: u32) -> usize {
+        source.run().await
+    }
+    let (cache, source) = (cache(), Source::gated());
+    let call = || {
+        let (cache, source) = (cache.clone(), source.clone());
+        tokio::spawn(async move { matched::with(CacheControl::new(), &cache, &source, 7).await })
+    };
+    let leader = call();
+    source.wait_for_start().await;
+    let follower = call();
+    settle().await;
+    cache.invalidate_pattern("other:*", &[]).await.unwrap();
+    cache.invalidate_pattern("match*", &[]).await.unwrap();
+    // The follower does not wait for the old load, but leads a new one.
+    source.wait_for_start().await;
+    source.release(2);
+    let (old, new) = (leader.await.unwrap(), follower.await.unwrap());
+    assert_eq!((old.value, old.outcome), (1, CacheOutcome::Miss));
+    assert_eq!((new.value, new.outcome), (2, CacheOutcome::Miss));
+    assert_eq!(matched(&cache, &source, 7).await, 2);
+    cache.invalidate_pattern("matched:*", &[]).await.unwrap();
+    source.release(1);
+    assert_eq!(matched(&cache, &source, 7).await, 3);
+}
+
+/// A call that began before the invalidation waits for a load that fails. The older value was invalidated meanwhile.
+#[tokio::test]
+async fn failed_load_is_not_replaced_by_a_value_that_was_invalidated() {
+    #[cached("failing", ttl = "1s", stale = "1h", soft_timeout = "1h", cache = cache, skip(cache, source))]
+    async fn failing(cache: &Cache, source: &Source, key: u32) -> Result<usize, String> {
+        let run = source.run().await;
+        if run == 1 { Ok(run) } else { Err(run.to_string()) }
+    }
+    for is_invalidated in [false, true] {
+        let clock = ManualClock::new();
+        let cache = Cache::builder().clock(clock.clock()).build().unwrap();
+        let source = Source::gated();
+        source.release(1);
+        assert_eq!(failing(&cache, &source, 7).await, Ok(1));
+        source.wait_for_start().await;
+        clock.advance(Duration::from_secs(2));
+        let call = tokio::spawn({
+            let (cache, source) = (cache.clone(), source.clone());
+            async move { failing(&cache, &source, 7).await }
+        });
+        source.wait_for_start().await;
+        if is_invalidated {
+            failing::invalidate(&cache, &source, 7).await.unwrap();
+        }
+        source.release(1);
+        let expected = if is_invalidated { Err("2".to_owned()) } else { Ok(1) };
+        assert_eq!(call.await.unwrap(), expected, "invalidated: {is_invalidated}");
+    }
 }
 
 #[tokio::test]

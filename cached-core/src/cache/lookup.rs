@@ -50,7 +50,7 @@ impl Cache {
         let (now, (bound, grace)) = (self.clock().now(), self.staleness().limits(spec, validity));
         let is_valid = validity.is_valid_at(now, bound)
             || (!self.shared().tier.ready() && validity.is_valid_in_outage(now, bound, grace));
-        is_valid && entry.erased.freshness().is_usable(now)
+        is_valid && !entry.may_be_outdated() && entry.erased.freshness().is_usable(now)
     }
 
     /// Judges an entry that is not valid within the staleness bound.

@@ -215,11 +215,16 @@ impl LedLoad {
 /// Bodies that are not async, which run on the caller's own stack.
 impl PendingLoad {
     /// Begins the load. Returns false if its time limit has passed: then the result is in the slot.
-    pub(crate) fn begin_now(&mut self, slot: &mut dyn ResultSlot) -> bool {
+    ///
+    /// The panic of a load that leads a flight is caught.
+    pub(crate) fn begin_now(&mut self, slot: &mut dyn ResultSlot) -> thread::Result<bool> {
         match self {
-            Self::Led(led) => led.run.begin(slot),
-            Self::Alone(run) => run.begin(slot),
-            Self::Bypass(_) => true,
+            Self::Led(led) => {
+                let LedLoad { run, leader, .. } = &mut **led;
+                leader.enter(|| run.begin(slot))
+            }
+            Self::Alone(run) => Ok(run.begin(slot)),
+            Self::Bypass(_) => Ok(true),
         }
     }
 

@@ -126,12 +126,14 @@ impl LoadRun {
     }
 
     /// Runs the load, in a task of its own.
-    pub(crate) async fn run(self, mut body: Box<dyn TaskBody>) -> TaskResult {
+    pub(crate) async fn run(self, body: Box<dyn TaskBody>) -> TaskResult {
         // Boxed, so that nested loads do not add up on the stack.
         let mut led = match Box::pin(self.start()).await {
             Ok(led) => led,
             Err((_, end)) => return end.into_task_result(),
         };
+        // Declared after the load: if the task is dropped, the body is dropped before its flight ends.
+        let mut body = body;
         let loaded = poll_fn(|cx| led.poll(cx, &mut *body)).await;
         let (result, rest) = led.end(loaded);
         if let Some(rest) = rest {

@@ -18,7 +18,6 @@ use std::{
     collections::HashMap,
     fmt,
     hash::BuildHasher,
-    mem,
     sync::{Arc, PoisonError, Weak},
 };
 
@@ -89,21 +88,16 @@ impl Epochs {
         lock(&self.functions).entry(template).or_insert_with(make).clone()
     }
 
-    /// Ends the epochs of the functions of which a name may match `pattern`.
-    fn end_functions(&self, pattern: &str) {
-        let ended: Vec<_> = {
-            let mut functions = lock(&self.functions);
-            let templates: Vec<_> = functions
-                .iter()
-                .filter(|(_, epoch)| glob::may_meet(pattern, &epoch.name))
-                .map(|(template, _)| *template)
-                .collect();
-            templates.into_iter().filter_map(|template| functions.remove(template)).collect()
-        };
-        for epoch in ended {
+    /// Ends the epochs of the functions of which a name may match `pattern`. Returns their templates.
+    fn end_functions(&self, pattern: &str) -> Vec<&'static str> {
+        let is_match = |_: &&str, epoch: &mut Arc<Epoch>| glob::may_meet(pattern, &epoch.name);
+        let ended: Vec<_> = lock(&self.functions).extract_if(is_match).collect();
+        let end = |(template, epoch): (&'static str, Arc<Epoch>)| {
             self.invalid_count.add(Arc::strong_count(&epoch) - 1);
             epoch.end();
-        }
+            template
+        };
+        ended.into_iter().map(end).collect()
     }
 
     /// Returns the living epoch of `name`. All readers of the name share it until it ends.
@@ -148,18 +142,18 @@ impl Epochs {
     }
 
     /// Ends the epoch of every name that matches `pattern`, as [`end`](Self::end) does for one.
-    pub(crate) fn end_matching(&self, pattern: &str) {
+    ///
+    /// Returns the templates of the functions whose epoch has ended. No epoch notifies their loads.
+    pub(crate) fn end_matching(&self, pattern: &str) -> Vec<&'static str> {
         self.end_where(|name| glob::matches(pattern, name.strip_suffix('\0').unwrap_or(name)));
-        self.end_functions(pattern);
+        self.end_functions(pattern)
     }
 
     /// Ends the epoch of every name, as [`end`](Self::end) does for one.
+    ///
+    /// Entries without a name stay valid: no tier knows them.
     pub(crate) fn end_all(&self) {
         self.end_where(|_| true);
-        let functions = mem::take(&mut *lock(&self.functions));
-        for epoch in functions.into_values() {
-            epoch.end();
-        }
     }
 
     fn end_where(&self, is_match: impl Fn(&str) -> bool) {

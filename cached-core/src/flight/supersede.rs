@@ -36,6 +36,18 @@ impl Flights {
         result
     }
 
+    /// Supersedes the flights of the functions with these templates.
+    pub(crate) fn supersede_functions(&self, templates: &[&str]) {
+        let mut wakers = Vec::new();
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            let is_match = |key: &OwnedKey, _: &mut Arc<Flight>| templates.contains(&key.template());
+            let flights: Vec<_> = shard.extract_if(is_match).collect();
+            wakers.extend(flights.iter().map(|(_, flight)| flight.state().supersede()));
+        }
+        wakers.into_iter().for_each(wake);
+    }
+
     /// Supersedes the flights of all keys.
     ///
     /// `act` runs under no lock, when no load from before can fill any more.

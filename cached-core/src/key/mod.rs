@@ -144,6 +144,10 @@ impl OwnedKey {
         self.hash
     }
 
+    pub(crate) fn template(&self) -> &'static str {
+        self.template
+    }
+
     /// Returns whether this is the key of `parts`, which have the hash `hash`.
     ///
     /// `buffer` is scratch space: its content afterwards has no meaning.

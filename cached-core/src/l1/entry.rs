@@ -203,6 +203,14 @@ impl Entry {
         self.is_in_main.store(true, Ordering::Relaxed);
     }
 
+    /// Returns whether the key of the entry may have been invalidated, as far as the entry itself knows.
+    ///
+    /// The epoch of a name ends with each invalidation of the name. An entry without a name only leaves the
+    /// tier.
+    pub(crate) fn may_be_outdated(&self) -> bool {
+        self.validity.epoch.is_of_function() && self.is_retired()
+    }
+
     #[inline]
     pub(crate) fn is_retired(&self) -> bool {
         self.is_retired.load(Ordering::Acquire)

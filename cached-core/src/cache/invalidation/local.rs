@@ -33,7 +33,10 @@ impl Cache {
                 }
                 InvalidationTarget::Counter(name) => self.local_counters().remove(name),
                 InvalidationTarget::Matching(pattern) => {
-                    epochs.end_matching(pattern);
+                    let templates = epochs.end_matching(pattern);
+                    if !templates.is_empty() {
+                        self.flights().supersede_functions(&templates);
+                    }
                     self.local_counters().remove_matching(pattern);
                     if *pattern == self.shared().all_names_pattern() {
                         // No entry is valid any more, so L1 can be freed without checking each of them.

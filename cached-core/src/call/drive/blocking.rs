@@ -39,10 +39,11 @@ fn decide_now(
             CallState::Decided(decision) => Ok(decision),
             CallState::Deciding(deciding) => block_on(deciding),
             CallState::Running(mut load) => {
-                if load.begin_now(slot) {
-                    return Some(load);
-                }
-                end_now(load, Ok(()), slot, report);
+                let ran = match load.begin_now(slot) {
+                    Ok(true) => return Some(load),
+                    begun => begun.map(|_| ()),
+                };
+                end_now(load, ran, slot, report);
                 return None;
             }
             CallState::Prepared(..) | CallState::Publishing(..) | CallState::Ended => Err(Panicked::Lost),

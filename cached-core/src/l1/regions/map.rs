@@ -5,7 +5,10 @@
 //! calls to Moka go through this module, and no value is dropped before the call has returned (see
 //! `deferred_drops`).
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use moka::sync::Cache;
 
@@ -14,39 +17,50 @@ use crate::{
     l1::{deferred_drops::DeferredDrops, entry::Entry},
 };
 
-pub(super) struct Map(Cache<OwnedKey, Arc<Entry>, BuildPrehashed>);
+pub(super) struct Map {
+    entries: Cache<OwnedKey, Arc<Entry>, BuildPrehashed>,
+    /// Set if an entry has left since [`release_removed`](Self::release_removed) was called.
+    has_removed: AtomicBool,
+}
 
 impl Map {
     pub(super) fn new() -> Self {
-        Self(Cache::builder().build_with_hasher(BuildPrehashed::default()))
+        let entries = Cache::builder().build_with_hasher(BuildPrehashed::default());
+        Self { entries, has_removed: AtomicBool::new(false) }
     }
 
     #[inline]
     pub(super) fn get(&self, key: KeyRef<'_>) -> Option<Arc<Entry>> {
         let _deferred = DeferredDrops::begin();
-        self.0.get(&key)
+        self.entries.get(&key)
     }
 
     /// Returns whether there is an entry under `key`. It finds an absence faster than `get`.
     pub(super) fn has(&self, key: KeyRef<'_>) -> bool {
         let _deferred = DeferredDrops::begin();
-        self.0.contains_key(&key)
+        self.entries.contains_key(&key)
     }
 
     /// Stores an entry, in the place of an earlier one of its key.
     pub(super) fn insert(&self, entry: Arc<Entry>) {
         let _deferred = DeferredDrops::begin();
-        self.0.insert(entry.key().clone(), entry);
+        self.entries.insert(entry.key().clone(), entry);
+        self.has_removed.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn remove(&self, key: KeyRef<'_>) {
         let _deferred = DeferredDrops::begin();
-        self.0.invalidate(&key);
+        self.entries.invalidate(&key);
+        self.has_removed.store(true, Ordering::Relaxed);
     }
 
     /// Frees removed entries, as far as other threads do not look at them.
+    ///
+    /// Moka does so by itself in later calls, but there may be none.
     pub(super) fn release_removed(&self) {
-        let _deferred = DeferredDrops::begin();
-        self.0.run_pending_tasks();
+        if self.has_removed.swap(false, Ordering::Relaxed) {
+            let _deferred = DeferredDrops::begin();
+            self.entries.run_pending_tasks();
+        }
     }
 }

@@ -84,6 +84,7 @@ impl L1 {
         // The values are dropped when another thread may go on.
         let _deferred = DeferredDrops::begin();
         let Some(mut check) = self.expiry.begin(now) else { return };
+        self.regions.release_removed();
         if self.remove_some_expired(now) {
             check.next = now;
         } else if self.expiry.is_purge_due.swap(false, Ordering::Relaxed) {

@@ -156,3 +156,13 @@ fn only_entries_that_are_over_leave_while_threads_use_the_tier() {
     l1.remove_expired(now + 6 * SECOND);
     assert_eq!((l1.usage(), l1.regions.counts()), ((0, 0), (0, 0)));
 }
+
+#[test]
+fn entry_that_left_the_main_region_is_freed_although_no_call_looks_there() {
+    let l1 = l1(1 << 20);
+    fill_main(&l1, 1);
+    let entry = Arc::downgrade(&get(&l1, &SPEC, 1).unwrap());
+    l1.remove(&key(1));
+    (1..10).for_each(|second| miss(&l1, second * 1_100_000_000));
+    assert!(entry.upgrade().is_none());
+}
