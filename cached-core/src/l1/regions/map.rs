@@ -7,7 +7,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicU8, Ordering},
 };
 
 use moka::sync::Cache;
@@ -17,16 +17,19 @@ use crate::{
     l1::{deferred_drops::DeferredDrops, entry::Entry},
 };
 
+/// Number of calls that free an entry after its removal. One is not enough if a thread looks at it at that moment.
+const RELEASES: u8 = 8;
+
 pub(super) struct Map {
     entries: Cache<OwnedKey, Arc<Entry>, BuildPrehashed>,
-    /// Set if an entry has left since [`release_removed`](Self::release_removed) was called.
-    has_removed: AtomicBool,
+    /// Number of calls of [`release_removed`](Self::release_removed) that still have to free entries.
+    releases_due: AtomicU8,
 }
 
 impl Map {
     pub(super) fn new() -> Self {
         let entries = Cache::builder().build_with_hasher(BuildPrehashed::default());
-        Self { entries, has_removed: AtomicBool::new(false) }
+        Self { entries, releases_due: AtomicU8::new(0) }
     }
 
     #[inline]
@@ -45,22 +48,29 @@ impl Map {
     pub(super) fn insert(&self, entry: Arc<Entry>) {
         let _deferred = DeferredDrops::begin();
         self.entries.insert(entry.key().clone(), entry);
-        self.has_removed.store(true, Ordering::Relaxed);
+        self.expect_releases();
     }
 
     pub(super) fn remove(&self, key: KeyRef<'_>) {
         let _deferred = DeferredDrops::begin();
         self.entries.invalidate(&key);
-        self.has_removed.store(true, Ordering::Relaxed);
+        self.expect_releases();
     }
 
     /// Frees removed entries, as far as other threads do not look at them.
     ///
     /// Moka does so by itself in later calls, but there may be none.
     pub(super) fn release_removed(&self) {
-        if self.has_removed.swap(false, Ordering::Relaxed) {
+        let due = self.releases_due.load(Ordering::Relaxed);
+        if due > 0 {
+            // A removal at this moment may be overwritten, and then has one call less.
+            self.releases_due.store(due - 1, Ordering::Relaxed);
             let _deferred = DeferredDrops::begin();
             self.entries.run_pending_tasks();
         }
+    }
+
+    pub(super) fn expect_releases(&self) {
+        self.releases_due.store(RELEASES, Ordering::Relaxed);
     }
 }

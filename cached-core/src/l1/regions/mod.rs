@@ -82,6 +82,12 @@ impl Regions {
         self.main.release_removed();
     }
 
+    /// Acts as if an entry had just left the main region.
+    #[cfg(test)]
+    pub(crate) fn expect_releases(&self) {
+        self.main.expect_releases();
+    }
+
     /// Returns the number of entries in the window, and of those in the main region.
     #[cfg(test)]
     pub(crate) fn counts(&self) -> (usize, usize) {
