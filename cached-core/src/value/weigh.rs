@@ -14,9 +14,23 @@ use serde::{Serialize, Serializer, ser};
 /// are not seen. A `Serialize` implementation that returns an error ends the count: the bytes counted until
 /// then are the result.
 pub(crate) fn weigh<T: Serialize + ?Sized>(value: &T) -> usize {
-    let mut total = 0;
-    let _ = value.serialize(Weigher { total: &mut total, on_heap: false });
-    total
+    weigh_apart(value).0
+}
+
+/// Estimates the bytes that a part of a container holds outside of its own `size_of`.
+///
+/// If the part's own bytes are more than its `size_of`, they lie in a further allocation, behind a `Box` or an
+/// `Arc`.
+pub(crate) fn weigh_part<T: Serialize>(part: &T) -> usize {
+    let (total, own) = weigh_apart(part);
+    total.saturating_add(own.saturating_sub(size_of::<T>()))
+}
+
+/// Returns the bytes outside of the value, and the value's own bytes.
+fn weigh_apart<T: Serialize + ?Sized>(value: &T) -> (usize, usize) {
+    let (mut total, mut own) = (0, 0);
+    let _ = value.serialize(Weigher { total: &mut total, own: &mut own, on_heap: false });
+    (total, own)
 }
 
 /// Size of a `String`, a `Vec` or a map itself, without its content.
@@ -45,6 +59,8 @@ impl ser::Error for Unserializable {
 
 struct Weigher<'a> {
     total: &'a mut usize,
+    /// The value's own bytes, if they do not lie in an allocation that was seen.
+    own: &'a mut usize,
     /// Set if the value is part of an element: then its own bytes lie in an allocation, and not only its
     /// content.
     on_heap: bool,
@@ -58,11 +74,13 @@ impl Weigher<'_> {
         *self.total = self.total.wrapping_add(bytes);
     }
 
-    /// Counts the value's own bytes, if these lie in an allocation.
+    /// Counts the value's own bytes: in the total if these lie in an allocation.
     #[inline]
     fn add_own_size(mut self, bytes: usize) -> Self {
         if self.on_heap {
             self.add(bytes);
+        } else {
+            *self.own = self.own.wrapping_add(bytes);
         }
         self
     }
@@ -70,13 +88,13 @@ impl Weigher<'_> {
     /// Counts a part that lies inside its parent.
     #[inline]
     fn inline<T: Serialize + ?Sized>(&mut self, part: &T) -> Result<(), Unserializable> {
-        part.serialize(Weigher { total: self.total, on_heap: self.on_heap })
+        part.serialize(Weigher { total: self.total, own: self.own, on_heap: self.on_heap })
     }
 
     /// Counts a part that lies in its parent's allocation.
     #[inline]
     fn element<T: Serialize + ?Sized>(&mut self, part: &T) -> Result<(), Unserializable> {
-        part.serialize(Weigher { total: self.total, on_heap: true })
+        part.serialize(Weigher { total: self.total, own: self.own, on_heap: true })
     }
 }
 
@@ -298,6 +316,14 @@ mod tests {
         assert_eq!(weigh(&vec![(1_u64, "ab"), (2, "c")]), 2 * (8 + text) + 3);
         assert_eq!(weigh(&vec![Vec::<u16>::new(), vec![1, 2, 3]]), 2 * HEADER + 6);
         assert_eq!(weigh(&vec![None, Some(1_u64)]), 16);
+    }
+
+    #[test]
+    fn part_behind_a_box_counts_in_full() {
+        let row = [7_u64; 10];
+        assert_eq!((weigh_part(&row), weigh_part(&Box::new(row))), (0, 80 - size_of::<usize>()));
+        assert_eq!(weigh_part(&Box::new(String::from("abc"))), size_of::<String>() - size_of::<usize>() + 3);
+        assert_eq!(weigh_part(&String::from("abc")), 3);
     }
 
     #[derive(Serialize)]

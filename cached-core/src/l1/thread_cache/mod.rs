@@ -111,8 +111,10 @@ pub(crate) fn maintain() -> u64 {
 
 /// Drops all retired entries of this thread, if a purge was requested.
 ///
-/// Does nothing inside of a look-up, such as in the `Clone` of a value.
+/// Looks at each set once, even if other threads go on to request purges. Does nothing inside of a look-up, such
+/// as in the `Clone` of a value.
 pub(crate) fn purge() {
+    let steps = THREAD_CACHE.try_with(|cache| Some(cache.try_borrow().ok()?.table.steps_of_a_purge()));
     let purge_some = || {
         let purged = THREAD_CACHE.try_with(|cache| {
             let table = &mut cache.try_borrow_mut().ok()?.table;
@@ -121,7 +123,10 @@ pub(crate) fn purge() {
         // Entries that leave are dropped here, outside of the borrow: the drop of a value is user code.
         purged.ok().flatten().is_some_and(|(_removed, has_more)| has_more)
     };
-    while purge_some() {}
+    let mut steps = steps.ok().flatten().unwrap_or(0);
+    while steps > 0 && purge_some() {
+        steps -= 1;
+    }
 }
 
 /// Requests that all threads drop retired entries, each in its next calls of [`maintain`].

@@ -237,6 +237,11 @@ impl Table {
         }
     }
 
+    /// Returns the number of calls of [`purge_some`](Self::purge_some) that look at all sets.
+    pub(super) fn steps_of_a_purge(&self) -> usize {
+        self.old.len().div_ceil(SETS_PER_CALL) + self.sets.len().div_ceil(SETS_PER_CALL) + 1
+    }
+
     /// Removes and returns the retired entries of the next few sets, if a purge was requested.
     pub(super) fn purge_some(&mut self) -> Vec<Arc<Entry>> {
         let requests = PURGE_REQUESTS.load(Ordering::Acquire);

@@ -17,7 +17,7 @@ use std::{iter, sync::Arc};
 use serde::Serialize;
 
 use super::{Memory, Probe};
-use crate::value::weigh::weigh;
+use crate::value::weigh::{weigh, weigh_part};
 
 /// Types of the standard library that own one allocation, with parts in it.
 pub trait Container {
@@ -102,7 +102,7 @@ pub trait NestedHeap<T> {
 
 impl<T: Container<Part: Serialize>> NestedHeap<T> for &&&Probe<T> {
     fn __cached_heap(self) -> fn(&T) -> usize {
-        |container| container.parts().map(weigh).fold(container.allocated(), usize::saturating_add)
+        |container| container.parts().map(weigh_part).fold(container.allocated(), usize::saturating_add)
     }
 }
 
