@@ -7,7 +7,7 @@ use crate::{
     call::{
         context::{CallContext, ErasedReply},
         control::{CacheOutcome, Reason, Reply},
-        fallback::Fallback,
+        fallback::{Fallback, LoadOutput},
         load::{Panicked, TaskBody},
         pending::PendingLoad,
         run::{TaskContent, TaskOutput, TaskResult},
@@ -65,12 +65,11 @@ impl Decision {
 
 /// Decides by the result of a load in a task, or by the value of `fallback` if the load failed.
 pub(crate) fn settle(result: TaskResult, fallback: Option<&Fallback>) -> Result<Decision, Panicked> {
-    let (has_failed, may_serve) =
-        result.as_ref().map_or((true, false), |output| (output.is_error, output.may_serve_fallback));
-    if let Some(reply) = fallback.filter(|_| has_failed).and_then(|fallback| fallback.reply(may_serve)) {
+    let output = result.as_ref().ok().map(|ended| ended.output);
+    if let Some(reply) = fallback.and_then(|fallback| fallback.reply_after(output)) {
         return Ok(Decision::Reply(reply, false));
     }
-    let TaskOutput { content, is_error, .. } = result.map_err(Panicked::Here)?;
+    let TaskOutput { content, output: LoadOutput { is_error, .. } } = result.map_err(Panicked::Here)?;
     Ok(match content {
         TaskContent::Own(body) => Decision::Ran(body, CacheOutcome::Miss, Some(is_error)),
         TaskContent::Shared(erased) => Decision::Reply(Reply::new(erased, CacheOutcome::Miss), is_error),

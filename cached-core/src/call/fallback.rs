@@ -13,15 +13,25 @@ pub(crate) struct Fallback {
     pub(crate) entry: Arc<Entry>,
 }
 
+/// Outcome of a load, besides its result.
+#[derive(Clone, Copy)]
+pub(crate) struct LoadOutput {
+    pub(crate) is_error: bool,
+    /// An older value could still be served when the load had ended.
+    pub(crate) may_serve_fallback: bool,
+}
+
 impl Fallback {
-    /// Returns the reply with the entry, if it may be served.
+    /// Returns the reply with the entry after a load that has failed, if the entry may be served.
     ///
-    /// `may_serve` tells that the entry could be served when the load had ended.
-    pub(crate) fn reply(&self, may_serve: bool) -> Option<ErasedReply> {
-        if may_serve {
-            self.context.fallback_reply_unchecked(&self.entry)
-        } else {
-            self.context.fallback_reply(&self.entry)
+    /// Without an output, the load has panicked.
+    pub(crate) fn reply_after(&self, output: Option<LoadOutput>) -> Option<ErasedReply> {
+        match output {
+            Some(LoadOutput { is_error: false, .. }) => None,
+            Some(LoadOutput { may_serve_fallback: true, .. }) => {
+                self.context.fallback_reply_unchecked(&self.entry)
+            }
+            _ => self.context.fallback_reply(&self.entry),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     call::{
         context::CallContext,
         control::Reason,
-        fallback::Fallback,
+        fallback::{Fallback, LoadOutput},
         fill_right::FillRight,
         load::Body,
         publish::{LoadResult, Rest, publish},
@@ -124,14 +124,6 @@ pub(crate) struct LedLoad {
     pub(crate) served_fallback: Option<Fallback>,
     /// Position in the log of invalidated tags, at the start of the load.
     pub(crate) log_position: LogPosition,
-}
-
-/// Outcome of a load, besides its result.
-#[derive(Clone, Copy)]
-pub(crate) struct LoadOutput {
-    pub(crate) is_error: bool,
-    /// An older value could still be served when the load had ended.
-    pub(crate) may_serve_fallback: bool,
 }
 
 impl LedLoad {

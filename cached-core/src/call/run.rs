@@ -14,9 +14,10 @@ use std::{future::poll_fn, sync::Arc, thread, time::Duration};
 use crate::{
     call::{
         context::{CallContext, SharedAnswer},
+        fallback::LoadOutput,
         fill_right::FillRight,
         load::TaskBody,
-        pending::{BodyRun, LedLoad, LoadOutput},
+        pending::{BodyRun, LedLoad},
     },
     flight::{FlightResult, Leader, Panic, permits::LoadTurn},
     l1::entry::Entry,
@@ -34,9 +35,7 @@ pub(crate) type TaskResult = thread::Result<TaskOutput>;
 /// Outcome of a load in a task.
 pub(crate) struct TaskOutput {
     pub(crate) content: TaskContent,
-    pub(crate) is_error: bool,
-    /// An older value could still be served when the load had ended.
-    pub(crate) may_serve_fallback: bool,
+    pub(crate) output: LoadOutput,
 }
 
 /// Place of the result of a load in a task.
@@ -139,8 +138,7 @@ impl LoadRun {
         if let Some(rest) = rest {
             rest.await;
         }
-        let LoadOutput { is_error, may_serve_fallback } = result?;
-        Ok(TaskOutput { content: TaskContent::Own(body), is_error, may_serve_fallback })
+        Ok(TaskOutput { content: TaskContent::Own(body), output: result? })
     }
 }
 
@@ -151,7 +149,8 @@ impl NoRun {
             Self::Failed(erased) => (erased, true),
             Self::Panicked(panic) => return Err(panic),
         };
-        Ok(TaskOutput { content: TaskContent::Shared(erased), is_error, may_serve_fallback: false })
+        let output = LoadOutput { is_error, may_serve_fallback: false };
+        Ok(TaskOutput { content: TaskContent::Shared(erased), output })
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
         control::{CacheOutcome, Reply},
         decision::{Deciding, Decision, DecisionStep, FailureReply},
         load::{Body, Panicked, TaskBody},
-        pending::{LoadOutput, PendingLoad},
+        pending::PendingLoad,
         publish::Rest,
     },
     value::policy::{LoadedValue, ResultSlot},
@@ -164,11 +164,8 @@ impl PendingLoad {
         };
         let fallback = led.served_fallback.take();
         let (result, rest) = led.end(loaded);
-        let (has_failed, may_serve) =
-            result.as_ref().map_or((true, false), |LoadOutput { is_error, may_serve_fallback }| {
-                (*is_error, *may_serve_fallback)
-            });
-        let reply = fallback.filter(|_| has_failed).and_then(|fallback| fallback.reply(may_serve));
+        let output = result.as_ref().ok().copied();
+        let reply = fallback.and_then(|fallback| fallback.reply_after(output));
         if let Some(Reply { value: erased, outcome }) = reply
             && slot.restore(&*erased)
         {
