@@ -38,23 +38,20 @@ impl Flights {
 
     /// Supersedes the flights of the functions with these templates.
     pub(crate) fn supersede_functions(&self, templates: &[&str]) {
-        let mut wakers = Vec::new();
-        for shard in &self.shards {
-            let mut shard = lock(shard);
-            let is_match = |key: &OwnedKey, _: &mut Arc<Flight>| templates.contains(&key.template());
-            let flights: Vec<_> = shard.extract_if(is_match).collect();
-            wakers.extend(flights.iter().map(|(_, flight)| flight.state().supersede()));
-        }
-        wakers.into_iter().for_each(wake);
+        self.supersede_where(|key| templates.contains(&key.template()), || ());
     }
 
     /// Supersedes the flights of all keys.
     ///
     /// `act` runs under no lock, when no load from before can fill any more.
     pub(crate) fn supersede_all(&self, act: impl FnOnce()) {
+        self.supersede_where(|_| true, act);
+    }
+
+    fn supersede_where(&self, is_match: impl Fn(&OwnedKey) -> bool, act: impl FnOnce()) {
         let mut flights = Vec::new();
         for shard in &self.shards {
-            flights.extend(lock(shard).drain().map(|(_, flight)| flight));
+            flights.extend(lock(shard).extract_if(|key, _| is_match(key)).map(|(_, flight)| flight));
         }
         act();
         for flight in flights {
