@@ -52,6 +52,11 @@ fn cube(cache: &Cache, n: u64) -> u64 {
     n * n * n
 }
 
+#[cached("templated:{n}", ttl = "1h", local, cache = cache, skip(cache))]
+fn templated(cache: &Cache, n: u64) -> u64 {
+    n
+}
+
 #[cached("missed", ttl = "1h", local)]
 fn missed(n: u64) -> u64 {
     n
@@ -209,6 +214,26 @@ fn miss_stays_within_measured_allocations() {
     };
     assert_eq!(each(&missed), 8, "a function that is not async");
     assert_eq!(each(&|n| hit(inline(n))), 10, "an async one, with a box for its call and one for its body");
+}
+
+/// The entry with its key, the value, and their places in the table of the window and in the policy. A pattern can
+/// select an entry of a template, so that one has a name.
+#[test]
+fn heap_of_an_entry_stays_within_measured_bytes() {
+    // A little less than a power of two, for which the tables have room.
+    const ENTRIES: u64 = 130_000;
+    let _counting = lock_counting();
+    let measure_heap = |description: &str, call: fn(&Cache, u64) -> u64, most| {
+        let cache = Cache::builder().l1_max_bytes(1 << 30).build().unwrap();
+        call(&cache, u64::MAX >> 44);
+        let bytes = measure(|| (0..ENTRIES).for_each(|n| _ = call(&cache, n))).bytes_current;
+        assert_eq!(cache.stats().l1_entries, ENTRIES + 1, "all are kept");
+        let each = bytes / ENTRIES.cast_signed();
+        println!("{description}: {each} bytes");
+        assert!(each <= most, "{description}: {each} bytes");
+    };
+    measure_heap("a prefix", cube, 250);
+    measure_heap("a template", templated, 525);
 }
 
 #[test]

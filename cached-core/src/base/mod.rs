@@ -1,8 +1,9 @@
-//! Building blocks that are independent of caching: time, tasks, patterns, the program's name, and planted
-//! bugs.
+//! Building blocks that are independent of caching: time, tasks, patterns, tables by function, the program's name,
+//! and planted bugs.
 
 pub(crate) mod background;
 pub(crate) mod clock;
+pub(crate) mod function_table;
 pub(crate) mod glob;
 pub(crate) mod notice;
 pub(crate) mod planted;

@@ -42,7 +42,9 @@ impl Cache {
             let may_serve = entry.is_in(self.0.l1.memory())
                 && entry.is_before_due(now)
                 && !self.0.l1.is_expiry_due(now)
-                && entry.validity.is_valid_at(now, self.staleness().effective_bound(spec, &entry.validity));
+                && entry
+                    .validity()
+                    .is_valid_at(now, self.staleness().effective_bound(spec, entry.validity()));
             if !may_serve {
                 return None;
             }
@@ -79,7 +81,7 @@ impl Cache {
     #[allow(clippy::inline_always, reason = "a call would cost more than the body")]
     #[inline(always)]
     fn count_hit(&self, entry: &Entry, started: Option<Nanos>, spec: &FunctionSpec) {
-        entry.function.add(Count::HitL1);
+        entry.metrics().add(Count::HitL1);
         if started.is_some() || !self.0.observers.is_empty() {
             self.report_hit(entry, started, spec);
         }
@@ -89,10 +91,10 @@ impl Cache {
     #[cold]
     fn report_hit(&self, entry: &Entry, started: Option<Nanos>, spec: &FunctionSpec) {
         if let Some(started) = started {
-            entry.function.hit_latency().record(self.clock().now().saturating_sub(started));
+            entry.metrics().hit_latency().record(self.clock().now().saturating_sub(started));
         }
         if !self.0.observers.is_empty() {
-            self.notify_observers(Count::HitL1, spec.template(), Some(entry.key().as_ref()));
+            self.notify_observers(Count::HitL1, spec.template(), Some(entry.key()));
         }
     }
 }

@@ -38,7 +38,7 @@ impl Cache {
     pub(crate) fn lookup(&self, spec: &FunctionSpec, key: KeyRef<'_>) -> L1Lookup {
         let now = self.clock().now();
         let Some(entry) = self.0.l1.get(spec, key, now) else { return L1Lookup::Nothing };
-        if entry.validity.is_valid_at(now, self.staleness().effective_bound(spec, &entry.validity)) {
+        if entry.validity().is_valid_at(now, self.staleness().effective_bound(spec, entry.validity())) {
             return L1Lookup::by_age(entry, now);
         }
         self.lookup_past_bound(entry, now, spec)
@@ -46,7 +46,7 @@ impl Cache {
 
     /// Returns whether an entry may be served now without a check, fresh or stale.
     pub(crate) fn may_serve(&self, spec: &FunctionSpec, entry: &Entry) -> bool {
-        let validity = &entry.validity;
+        let validity = entry.validity();
         let (now, (bound, grace)) = (self.clock().now(), self.staleness().limits(spec, validity));
         let is_valid = validity.is_valid_at(now, bound)
             || (!self.shared().tier.ready() && validity.is_valid_in_outage(now, bound, grace));
@@ -58,10 +58,10 @@ impl Cache {
     /// While L2 cannot be reached, the entry may still be served for the outage grace.
     #[cold]
     fn lookup_past_bound(&self, entry: Arc<Entry>, now: Nanos, spec: &FunctionSpec) -> L1Lookup {
-        let (bound, grace) = self.staleness().limits(spec, &entry.validity);
+        let (bound, grace) = self.staleness().limits(spec, entry.validity());
         let is_unreachable = !self.shared().tier.ready();
-        if is_unreachable && entry.validity.is_valid_in_outage(now, bound, grace) {
-            entry.function.add(Count::ServedInOutage);
+        if is_unreachable && entry.validity().is_valid_in_outage(now, bound, grace) {
+            entry.metrics().add(Count::ServedInOutage);
             return L1Lookup::by_age(entry, now);
         }
         L1Lookup::Suspect(entry)

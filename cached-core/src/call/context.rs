@@ -261,7 +261,7 @@ impl CallContext {
     fn outage_reply(&self, entry: &Entry) -> Option<ErasedReply> {
         let now = self.cache.clock().now();
         let erased = self.fresh_enough(entry.erased.freshness().age(now))?.result_in(&entry.erased)?;
-        entry.function.add(Count::ServedInOutage);
+        entry.metrics().add(Count::ServedInOutage);
         Some(self.reply_at(now, Layer::L1, erased))
     }
 
@@ -275,7 +275,7 @@ impl CallContext {
     /// The flight of a lookup depends on no epochs, so a caller may have joined after an invalidation of the
     /// entry. Then the followers start over.
     pub(crate) fn land_entry(leader: Leader, entry: &Entry) {
-        leader.land_if_valid(entry.validity.clone(), entry.erased.clone(), |_| ());
+        leader.land_if_valid(entry.validity().clone(), entry.erased.clone(), |_| ());
     }
 
     /// Ends a flight with a value of L2, and stores it in L1 if its validity still holds.

@@ -115,7 +115,7 @@ impl Renewer for Keeping {
         let Some(leader) = self.try_lead(&cache, &entry) else { return LoadStart::UnderWay };
         let Some(body) = (self.make)() else { return LoadStart::Impossible };
         // A value of another process is acceptable, unless it is the one that is to be replaced.
-        let acceptable = Acceptable::Another(entry.revision);
+        let acceptable = Acceptable::Another(entry.revision());
         let load_run = LoadRun::replacing(self.context(&cache, acceptable), acceptable, leader, entry);
         drop(runtime.spawn(load_run.run(body)));
         LoadStart::Started
@@ -252,7 +252,7 @@ fn try_renew(cache: &Cache, pool: &Arc<HotPool>, due: &Due, runtime: &Handle) ->
         pool.postpone(due, due_at);
         return true;
     }
-    if !entry.validity.is_intact() {
+    if !entry.validity().is_intact() {
         let Some(lookup) = due.renewer.find_newer(entry) else { return true };
         let (pool, due) = (Arc::downgrade(pool), due.clone());
         runtime.spawn(async move {

@@ -3,7 +3,7 @@
 use std::{fmt, ops::Deref, sync::Arc};
 
 /// Largest number of bytes that lie inside the key itself, so that a comparison follows no pointer.
-const INLINE: usize = 38;
+const INLINE: usize = 30;
 
 /// Bytes that are cheap to clone.
 #[derive(Clone)]

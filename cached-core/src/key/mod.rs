@@ -57,6 +57,14 @@ pub(crate) struct OwnedKey {
     bytes: Bytes,
 }
 
+/// The part of an [`OwnedKey`] that an entry stores. Its function has the template.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct StoredKey {
+    hash: u64,
+    bytes: Bytes,
+}
+
 /// A borrowed [`OwnedKey`], which is all that a hit needs.
 #[derive(Clone, Copy)]
 pub(crate) struct KeyRef<'a> {
@@ -104,7 +112,31 @@ impl<'a> KeyRef<'a> {
 
     #[inline]
     pub(crate) fn matches(self, key: &OwnedKey) -> bool {
-        self.hash == key.hash && *self.bytes == *key.bytes && is_same_text(self.template, key.template)
+        self.is_same(key.as_ref())
+    }
+
+    /// Returns whether both are the same key.
+    #[inline]
+    pub(crate) fn is_same(self, other: KeyRef<'_>) -> bool {
+        self.hash == other.hash && *self.bytes == *other.bytes && is_same_text(self.template, other.template)
+    }
+
+    /// Returns whether this is the key of `parts`, which have the hash `hash`.
+    ///
+    /// `buffer` is scratch space: its content afterwards has no meaning.
+    #[inline]
+    pub(crate) fn is_key_of(
+        self,
+        hash: u64,
+        buffer: &mut Vec<u8>,
+        spec: &FunctionSpec,
+        parts: &(impl WriteKey + ?Sized),
+    ) -> bool {
+        if self.hash != hash || !is_same_text(self.template, spec.template()) {
+            return false;
+        }
+        let mut sink = Compare::new(self.bytes, buffer);
+        parts.compare(&mut sink).is_ok() && sink.is_same()
     }
 
     pub(crate) fn owned(&self) -> OwnedKey {
@@ -148,24 +180,6 @@ impl OwnedKey {
         self.template
     }
 
-    /// Returns whether this is the key of `parts`, which have the hash `hash`.
-    ///
-    /// `buffer` is scratch space: its content afterwards has no meaning.
-    #[inline]
-    pub(crate) fn is_key_of(
-        &self,
-        hash: u64,
-        buffer: &mut Vec<u8>,
-        spec: &FunctionSpec,
-        parts: &(impl WriteKey + ?Sized),
-    ) -> bool {
-        if self.hash != hash || !is_same_text(self.template, spec.template()) {
-            return false;
-        }
-        let mut sink = Compare::new(&self.bytes, buffer);
-        parts.compare(&mut sink).is_ok() && sink.is_same()
-    }
-
     /// Returns the number of bytes of the encoded parts.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
@@ -173,6 +187,24 @@ impl OwnedKey {
 
     pub(crate) fn digest(&self, hasher: &dyn KeyHasher) -> [u8; 32] {
         self.as_ref().digest(hasher)
+    }
+}
+
+impl From<OwnedKey> for StoredKey {
+    fn from(OwnedKey { hash, bytes, .. }: OwnedKey) -> Self {
+        Self { hash, bytes }
+    }
+}
+
+impl StoredKey {
+    #[inline]
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    #[inline]
+    pub(crate) fn with_template(&self, template: &'static str) -> KeyRef<'_> {
+        KeyRef { hash: self.hash, template, bytes: &self.bytes }
     }
 }
 

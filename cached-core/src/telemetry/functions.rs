@@ -5,8 +5,6 @@
 
 use std::{
     fmt,
-    iter::successors,
-    ptr,
     sync::{
         Arc, Once, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -15,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    base::{clock::Nanos, notice},
+    base::{clock::Nanos, function_table::FunctionTable, notice},
     error::{Error, tier::TierError},
     spec::{FunctionSpec, Owner},
     telemetry::{
@@ -256,47 +254,25 @@ impl FunctionMetrics {
     }
 }
 
-/// Number of linked lists in the registry's hash table. Programs have tens or hundreds of functions.
-const LISTS: usize = 128;
-
 /// Registry of the functions of a cache.
-///
-/// The registry only grows, up to the number of templates in the program, and therefore needs no lock.
 pub(crate) struct FunctionRegistry {
-    lists: [NextNode; LISTS],
+    functions: FunctionTable<Arc<FunctionMetrics>>,
     /// Counters for events that concern several functions, or none.
     cache_wide: Arc<FunctionMetrics>,
 }
 
-type NextNode = OnceLock<Box<FunctionNode>>;
-
-struct FunctionNode {
-    function: Arc<FunctionMetrics>,
-    next: NextNode,
-}
-
 impl FunctionRegistry {
     pub(crate) fn new() -> Self {
-        Self { lists: [const { OnceLock::new() }; LISTS], cache_wide: Arc::new(FunctionMetrics::new("")) }
+        Self { functions: FunctionTable::new(), cache_wide: Arc::new(FunctionMetrics::new("")) }
     }
 
     pub(crate) fn metrics_of(&self, spec: &FunctionSpec) -> &Arc<FunctionMetrics> {
-        let template = spec.template();
-        #[allow(clippy::cast_possible_truncation, reason = "any bits of the fingerprint select a list")]
-        let mut link = &self.lists[spec.template_fingerprint() as usize % LISTS];
-        loop {
-            let node = link.get_or_init(|| Box::new(FunctionNode::new(template)));
-            // Usually both are the text of one `FunctionSpec`, at one address.
-            if ptr::eq(node.function.name, template) || node.function.name == template {
-                if !spec.is_local()
-                    && node.function.first_fingerprint.load(Ordering::Relaxed) != spec.fingerprint()
-                {
-                    node.function.register_spec(spec);
-                }
-                return &node.function;
-            }
-            link = &node.next;
+        let make = || Arc::new(FunctionMetrics::new(spec.template()));
+        let function = self.functions.get_or_insert(spec.template(), spec.template_fingerprint(), make);
+        if !spec.is_local() && function.first_fingerprint.load(Ordering::Relaxed) != spec.fingerprint() {
+            function.register_spec(spec);
         }
+        function
     }
 
     pub(crate) fn cache_wide(&self) -> &Arc<FunctionMetrics> {
@@ -304,8 +280,7 @@ impl FunctionRegistry {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<FunctionMetrics>> {
-        let lists = self.lists.iter();
-        lists.flat_map(|link| successors(link.get(), |node| node.next.get())).map(|node| &node.function)
+        self.functions.iter()
     }
 
     /// Returns the statistics of each function, sorted by name.
@@ -344,13 +319,6 @@ impl FunctionRegistry {
 impl fmt::Debug for FunctionRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FunctionRegistry").finish_non_exhaustive()
-    }
-}
-
-impl FunctionNode {
-    #[cold]
-    fn new(template: &'static str) -> Self {
-        Self { function: Arc::new(FunctionMetrics::new(template)), next: OnceLock::new() }
     }
 }
 

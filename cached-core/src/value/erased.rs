@@ -38,13 +38,11 @@ impl<E: Send + Sync + 'static> ErasedValue for Failure<E> {
 
 /// Times and estimated size of a [`Value`] or a [`Failure`].
 ///
-/// `filled_at` <= `due` <= `deadline` <= `usable_until`, all on the monotonic clock of this process.
+/// `due` <= `deadline` <= `usable_until`, all on the monotonic clock of this process.
 #[derive(Clone, Copy, Debug)]
 pub struct Freshness {
-    /// Time at which this process received the value.
-    filled_at: Nanos,
-    /// Age of the value at that time: more than zero if another process had loaded it.
-    age_at_fill: Nanos,
+    /// Time of the load, in whichever process: negative if that was before the clock of this process began.
+    loaded_at: i64,
     /// End of the time in which the value is fresh.
     deadline: Nanos,
     /// End of the time in which the value may be served, fresh or stale.
@@ -61,9 +59,9 @@ impl Freshness {
     /// An overflow means "for ever".
     pub(crate) fn new(now: Nanos, age: Duration, ttl: Duration, weight: usize) -> Self {
         let deadline = now.saturating_add(nanos(ttl));
+        let signed = |time: Nanos| i64::try_from(time).unwrap_or(i64::MAX);
         Self {
-            filled_at: now,
-            age_at_fill: nanos(age),
+            loaded_at: signed(now).saturating_sub(signed(nanos(age))),
             deadline,
             usable_until: deadline,
             due: deadline,
@@ -84,8 +82,8 @@ impl Freshness {
         reason = "a share needs no precision"
     )]
     pub(crate) fn with_refresh_ahead(self, share: f64) -> Self {
-        let due = ((self.lifetime() as f64 * share) as Nanos).saturating_sub(self.age_at_fill);
-        Self { due: self.filled_at.saturating_add(due).min(self.deadline), ..self }
+        let due = self.time_at_age((self.lifetime() as f64 * share) as Nanos);
+        Self { due: due.min(self.deadline), ..self }
     }
 
     #[inline]
@@ -99,9 +97,9 @@ impl Freshness {
         now < self.usable_until
     }
 
-    /// Returns the time at which this process received the value.
-    pub(crate) fn filled_at(&self) -> Nanos {
-        self.filled_at
+    /// Returns the time of the load, or zero if that was before the clock of this process began.
+    pub(crate) fn loaded_at(&self) -> Nanos {
+        self.time_at_age(0)
     }
 
     /// Returns the end of the time in which the value may be served, fresh or stale.
@@ -114,6 +112,11 @@ impl Freshness {
         self.due
     }
 
+    /// Returns whether the value may be served while it is to be loaded again.
+    pub(crate) fn is_ever_due(&self) -> bool {
+        self.due < self.usable_until
+    }
+
     /// Returns whether the value is to be loaded again.
     #[inline]
     pub(crate) fn is_due(&self, now: Nanos) -> bool {
@@ -122,7 +125,7 @@ impl Freshness {
 
     /// Returns the time from the load, in whichever process, to the deadline.
     pub(crate) fn lifetime(&self) -> Nanos {
-        self.deadline.saturating_sub(self.filled_at).saturating_add(self.age_at_fill)
+        self.age_nanos(self.deadline)
     }
 
     /// Returns the time at which a value that is kept warm is loaded again.
@@ -138,16 +141,26 @@ impl Freshness {
     )]
     pub(crate) fn renewal_time(&self, random: f64) -> Nanos {
         const LATEST: f64 = 0.9;
-        let until_due = self.due.saturating_sub(self.filled_at).saturating_add(self.age_at_fill);
-        let latest = (self.lifetime() as f64 * LATEST).min(until_due as f64);
-        let age = (latest * (1.0 - random / 6.0)) as Nanos;
-        self.filled_at.saturating_add(age.saturating_sub(self.age_at_fill))
+        let latest = (self.lifetime() as f64 * LATEST).min(self.age_nanos(self.due) as f64);
+        self.time_at_age((latest * (1.0 - random / 6.0)) as Nanos)
     }
 
     /// Returns the time since the value was loaded, in whichever process.
     #[inline]
     pub(crate) fn age(&self, now: Nanos) -> Duration {
-        Duration::from_nanos(self.age_at_fill.saturating_add(now.saturating_sub(self.filled_at)))
+        Duration::from_nanos(self.age_nanos(now))
+    }
+
+    #[inline]
+    fn age_nanos(&self, now: Nanos) -> Nanos {
+        let distance = self.loaded_at.unsigned_abs();
+        if self.loaded_at < 0 { now.saturating_add(distance) } else { now.saturating_sub(distance) }
+    }
+
+    /// Returns the time at which the value has this age: zero if that was before the clock of this process began.
+    fn time_at_age(&self, age: Nanos) -> Nanos {
+        let distance = self.loaded_at.unsigned_abs();
+        if self.loaded_at < 0 { age.saturating_sub(distance) } else { age.saturating_add(distance) }
     }
 }
 
@@ -188,7 +201,7 @@ mod tests {
     fn renewal_time_is_at_most_90_percent_of_the_lifetime_and_not_after_due() {
         let second = Duration::from_secs(1);
         let seconds = |freshness: Freshness| {
-            [0.0, 1.0].map(|random| (freshness.renewal_time(random) - 100) / 10_000_000)
+            [0.0, 1.0].map(|random| freshness.renewal_time(random).saturating_sub(100) / 10_000_000)
         };
         let freshness = Freshness::new(100, Duration::ZERO, 10 * second, 0);
         assert_eq!(seconds(freshness), [900, 750]);

@@ -31,6 +31,7 @@ mod ghosts;
 mod queues;
 #[cfg(test)]
 mod tests;
+mod ticket;
 mod uses;
 mod wheel;
 
@@ -39,7 +40,10 @@ use self::{
     queues::{QueueKind, Queues},
     wheel::{NEVER, Wheel},
 };
-pub(crate) use self::{queues::Ticket, uses::Uses};
+pub(crate) use self::{
+    ticket::{Ticket, TicketCell},
+    uses::Uses,
+};
 use crate::base::clock::Nanos;
 
 /// Initial share of the small queue in the capacity.

@@ -2,6 +2,8 @@
 
 use std::mem;
 
+use super::ticket::Ticket;
+
 /// Index of no node.
 const NONE: u32 = u32::MAX;
 
@@ -9,13 +11,6 @@ const NONE: u32 = u32::MAX;
 pub(super) enum QueueKind {
     Small,
     Main,
-}
-
-/// Handle of an entry. It finds nothing once the entry has left, even if another entry has its node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket {
-    pub(super) index: u32,
-    number: u32,
 }
 
 struct Node<T> {

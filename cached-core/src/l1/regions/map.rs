@@ -47,7 +47,7 @@ impl Map {
     /// Stores an entry, in the place of an earlier one of its key.
     pub(super) fn insert(&self, entry: Arc<Entry>) {
         let _deferred = DeferredDrops::begin();
-        self.entries.insert(entry.key().clone(), entry);
+        self.entries.insert(entry.key().owned(), entry);
         self.expect_releases();
     }
 

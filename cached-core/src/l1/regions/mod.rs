@@ -118,7 +118,7 @@ impl LockedRegions<'_> {
     /// Removes an entry that is in one of the regions.
     pub(crate) fn remove(&mut self, entry: &Arc<Entry>) {
         if entry.is_in_main() {
-            self.main.remove(entry.key().as_ref());
+            self.main.remove(entry.key());
             self.shard.main_count -= 1;
         } else {
             self.shard.remove(entry);

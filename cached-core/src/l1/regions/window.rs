@@ -74,12 +74,12 @@ impl Window {
 
 impl Shard {
     pub(super) fn get(&self, key: KeyRef<'_>) -> Option<&Arc<Entry>> {
-        self.entries.find(key.hash(), |entry| key.matches(entry.key()))
+        self.entries.find(key.hash(), |entry| key.is_same(entry.key()))
     }
 
     /// Adds an entry of a key that has none here.
     pub(super) fn insert(&mut self, entry: Arc<Entry>) {
-        self.entries.insert_unique(entry.key().hash(), entry, hash);
+        self.entries.insert_unique(entry.hash(), entry, hash);
     }
 
     /// Replaces `before` by another entry of its key.
@@ -107,5 +107,5 @@ impl Shard {
 }
 
 fn hash(entry: &Arc<Entry>) -> u64 {
-    entry.key().hash()
+    entry.hash()
 }

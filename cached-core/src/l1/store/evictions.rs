@@ -42,8 +42,8 @@ impl L1 {
                 break;
             }
             for entry in evicted {
-                let key = entry.key().as_ref();
-                self.observers.notify(EventKind::Evict, entry.function.name(), Some(key), &*self.hasher);
+                let key = entry.key();
+                self.observers.notify(EventKind::Evict, entry.template(), Some(key), &*self.hasher);
             }
         }
         REPORTING_L1.set(before);

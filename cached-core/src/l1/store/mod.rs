@@ -44,13 +44,15 @@ use self::{
     weight::entry_weight,
 };
 use crate::{
-    base::clock::Nanos,
+    base::{clock::Nanos, function_table::FunctionTable},
     coherence::validity::Validity,
     key::{KeyHasher, KeyRef, OwnedKey},
     l1::{
         deferred_drops::DeferredDrops,
-        entry::{Entry, EntryParts, MemoryBudget},
+        entry::{Entry, EntryParts, Extra},
+        function::L1Function,
         hot_keys::HotKeys,
+        memory::MemoryBudget,
         regions::Regions,
     },
     spec::FunctionSpec,
@@ -77,7 +79,8 @@ pub(crate) struct L1 {
     bytes_since_purge: AtomicU64,
     /// Value of `bytes_since_purge` above which threads are asked to purge.
     purge_threshold: u64,
-    functions: Arc<FunctionRegistry>,
+    functions: FunctionTable<Arc<L1Function>>,
+    metrics: Arc<FunctionRegistry>,
     observers: SharedObservers,
     hasher: Arc<dyn KeyHasher>,
 }
@@ -87,7 +90,7 @@ impl L1 {
         max_bytes: u64,
         observers: &SharedObservers,
         hasher: &Arc<dyn KeyHasher>,
-        functions: &Arc<FunctionRegistry>,
+        metrics: &Arc<FunctionRegistry>,
     ) -> Self {
         Self {
             regions: Regions::new(max_bytes),
@@ -99,7 +102,8 @@ impl L1 {
             unreported_evictions: Mutex::default(),
             bytes_since_purge: AtomicU64::new(0),
             purge_threshold: (max_bytes / 16).max(MIN_PURGE_BYTES),
-            functions: functions.clone(),
+            functions: FunctionTable::new(),
+            metrics: metrics.clone(),
             observers: observers.clone(),
             hasher: hasher.clone(),
         }
@@ -162,8 +166,9 @@ impl L1 {
         revision: Revision,
     ) {
         let _deferred = DeferredDrops::begin();
-        let function = self.functions.metrics_of(spec).clone();
-        let now = erased.freshness().filled_at();
+        let function = self.function(spec).clone();
+        // Of a value from the shared tier, this is a while ago. Then a look-up finds the time for a check.
+        let now = erased.freshness().loaded_at();
         let weight = entry_weight(key, &validity, erased.freshness().weight);
         let mut regions = self.regions.lock(key.hash());
         let before = regions.get(key.as_ref());
@@ -171,24 +176,20 @@ impl L1 {
             before.mark_removed();
         }
         let is_new = before.as_ref().is_none_or(|before| !Arc::ptr_eq(&before.erased, &erased));
-        let heat = (spec.warm_keys() > 0).then(|| {
+        let is_kept_warm = spec.warm_keys() > 0;
+        let heat = is_kept_warm.then(|| {
             let before = before.as_ref().and_then(|before| before.heat().cloned());
             self.hot_keys.of(spec.template()).heat_for(key, before, is_new.then(|| erased.freshness()))
         });
         // The same value with a new validity keeps its backoff.
         let backoff_until = before.as_ref().filter(|_| !is_new).map_or(0, |before| before.backoff_until());
         let function_list = spec.own_max_entries().map(|cap| self.function_list(spec.template(), cap));
-        let entry = Arc::new(Entry::new(EntryParts {
-            key: key.clone(),
-            memory: self.memory.clone(),
-            erased,
-            validity,
-            revision,
-            backoff_until,
-            function,
-            heat,
-            weight,
-        }));
+        let has_extra = heat.is_some() || function_list.is_some();
+        let extra = has_extra.then(|| Box::new(Extra::new(heat)));
+        let has_backoff = is_kept_warm || erased.freshness().is_ever_due();
+        let proof = function.proof(validity, revision, has_backoff, backoff_until);
+        let entry =
+            Arc::new(Entry::new(EntryParts { key: key.clone(), erased, proof, function, extra, weight }));
         match &before {
             // Both are in the same lists, where `put` replaces the earlier entry.
             Some(before) if before.function_ticket().is_some() == function_list.is_some() => {
@@ -234,6 +235,11 @@ impl L1 {
         if !entry.is_retired() && !entry.is_removed() {
             regions.move_to_main(entry);
         }
+    }
+
+    fn function(&self, spec: &FunctionSpec) -> &Arc<L1Function> {
+        let make = || L1Function::new(self.metrics.metrics_of(spec), &self.memory);
+        self.functions.get_or_insert(spec.template(), spec.template_fingerprint(), make)
     }
 
     fn function_list(&self, template: &'static str, cap: u64) -> Arc<BoundedList<Listed>> {

@@ -40,7 +40,7 @@ impl L1 {
     /// Returns the place to continue at; `None` at the end.
     pub(crate) fn remove_invalidated(&self, from: usize, count: usize) -> Option<usize> {
         let (some, next) = self.list.lock().scan(from, count);
-        for entry in some.iter().filter(|entry| !entry.validity.is_intact()) {
+        for entry in some.iter().filter(|entry| !entry.validity().is_intact()) {
             self.remove_entry(entry);
         }
         next
@@ -50,7 +50,7 @@ impl L1 {
     pub(super) fn remove_entry(&self, entry: &Arc<Entry>) {
         let _deferred = DeferredDrops::begin();
         self.retire(entry);
-        let mut regions = self.regions.lock(entry.key().hash());
+        let mut regions = self.regions.lock(entry.hash());
         if !entry.mark_removed() {
             regions.remove(entry);
         }
@@ -62,7 +62,7 @@ impl L1 {
         let from_list = entry.ticket().and_then(|ticket| self.list.lock().remove(ticket));
         let from_function_list = entry.function_ticket().and_then(|ticket| {
             let function_lists = self.function_lists.read().unwrap_or_else(PoisonError::into_inner);
-            function_lists.get(entry.function.name())?.lock().remove(ticket)
+            function_lists.get(entry.template())?.lock().remove(ticket)
         });
         drop((from_list, from_function_list));
     }
@@ -86,7 +86,7 @@ impl L1 {
             return 0;
         }
         let function_lists = self.function_lists.read().unwrap_or_else(PoisonError::into_inner);
-        function_lists.get(entry.function.name()).map_or(0, |function_list| {
+        function_lists.get(entry.template()).map_or(0, |function_list| {
             let entries = function_list.lock().len() as u64;
             self.purge_threshold / entries.max(MIN_PURGE_ENTRIES)
         })

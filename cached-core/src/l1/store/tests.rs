@@ -17,7 +17,7 @@ use crate::{
 };
 
 const SPEC: FunctionSpec = FunctionSpec::prefix("x");
-const CAPPED_SPEC: FunctionSpec = FunctionSpec::prefix("y").max_entries(10);
+const CAPPED_SPEC: FunctionSpec = FunctionSpec::prefix("x").max_entries(10);
 
 fn l1(max_bytes: u64) -> L1 {
     L1::new(max_bytes, &Arc::default(), &(Arc::new(Blake3) as _), &Arc::new(FunctionRegistry::new()))

@@ -9,11 +9,14 @@ use crate::{
     key::OwnedKey,
 };
 
-/// Bytes that its region, the policy, the validity and the epoch of its name add to each entry.
+/// Bytes that its region, the policy and its value's block add to each entry.
 ///
-/// Measured with a million entries in Moka (docs/performance.md). An entry in the window takes less, and counts
-/// for as much: a weight must not change when an entry moves.
-const ENTRY_OVERHEAD: usize = 850;
+/// Measured with entries in Moka (docs/performance.md). An entry in the window takes half of it, and counts for as
+/// much: a weight must not change when an entry moves.
+const ENTRY_OVERHEAD: usize = 600;
+
+/// Bytes that a name of its own adds to an entry: its epoch, the place of that in the table of epochs, and the proof.
+const NAME_OVERHEAD: usize = 300;
 
 /// Bytes that a tag adds to each entry that has it.
 pub(super) const TAG_BYTES: usize = 16;
@@ -28,8 +31,9 @@ const NEW_TAG_REFERENCES: usize = 4;
 
 /// Returns the bytes of an entry with a value of `value_weight` bytes.
 pub(super) fn entry_weight(key: &OwnedKey, validity: &Validity, value_weight: usize) -> u32 {
-    let name_bytes =
-        validity.epoch.name().len() + validity.tags.iter().map(|(tag, _)| tag_weight(tag)).sum::<usize>();
+    let name = &validity.epoch;
+    let own_name_bytes = if name.is_of_function() { 0 } else { NAME_OVERHEAD + name.name().len() };
+    let name_bytes = own_name_bytes + validity.tags.iter().map(|(tag, _)| tag_weight(tag)).sum::<usize>();
     let bytes = value_weight.saturating_add(key.len() + name_bytes + ENTRY_OVERHEAD);
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }

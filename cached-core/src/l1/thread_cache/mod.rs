@@ -14,7 +14,7 @@
 //!
 //! The table is set-associative, with seven ways per set. A full set loses an entry that was not used since
 //! others came. The table grows with the entries that its thread uses, up to [`table::MAX_SETS`] sets. Its
-//! bytes grow up to its [share](crate::l1::entry::MemoryBudget::thread_share) of the tier, or further while all
+//! bytes grow up to its [share](crate::l1::memory::MemoryBudget::thread_share) of the tier, or further while all
 //! thread caches together hold at most half of the tier.
 //!
 //! The table is in `table`, and one set in `set`.

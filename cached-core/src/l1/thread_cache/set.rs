@@ -22,7 +22,7 @@ impl Set {
     /// Returns the way of an entry of the same key.
     pub(super) fn find_same_key(&self, entry: &Entry) -> Option<usize> {
         let is_same = |way: &usize| self.ways[*way].as_ref().is_some_and(|held| held.has_same_key(entry));
-        ways_with(self.fingerprints, fingerprint(entry.key().hash())).find(is_same)
+        ways_with(self.fingerprints, fingerprint(entry.hash())).find(is_same)
     }
 
     /// Returns a free way for an entry from the table before its growth.
@@ -38,7 +38,7 @@ impl Set {
 
     /// Stores an entry in a way, as not used yet. Returns the entry that was there.
     pub(super) fn put(&mut self, way: usize, entry: Arc<Entry>) -> Option<Arc<Entry>> {
-        self.fingerprints[way] = fingerprint(entry.key().hash());
+        self.fingerprints[way] = fingerprint(entry.hash());
         self.fingerprints[USED_BITS] &= !(1 << way);
         self.ways[way].replace(entry)
     }

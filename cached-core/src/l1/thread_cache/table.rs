@@ -109,7 +109,7 @@ impl Table {
         let mut has_moved = false;
         for (way, old_way) in old.ways.iter_mut().enumerate() {
             let Some(entry) = old_way.take_if(|entry| !entry.is_retired()) else { continue };
-            let set = &mut self.sets[set_index(entry.key().hash(), 2 * self.old_set_count)];
+            let set = &mut self.sets[set_index(entry.hash(), 2 * self.old_set_count)];
             match set.free_way_for_old(&entry) {
                 Some(free_way) => {
                     set.move_in(free_way, entry, old.fingerprints[USED_BITS] & 1 << way != 0);
@@ -140,7 +140,7 @@ impl Table {
             self.grow();
             self.split_some(&mut removed.others);
         }
-        let hash = entry.key().hash();
+        let hash = entry.hash();
         let index = set_index(hash, self.sets.len());
         let set = &mut self.sets[index];
         let index = match set.find_same_key(entry).or_else(|| set.free_way()) {
@@ -221,7 +221,7 @@ impl Table {
         for _ in 0..SETS_PER_CALL {
             let Some(Set { fingerprints, ways }) = self.old.pop() else { break };
             for (way, entry) in ways.into_iter().enumerate().filter_map(|(way, entry)| Some((way, entry?))) {
-                let set = &mut self.sets[set_index(entry.key().hash(), 2 * self.old_set_count)];
+                let set = &mut self.sets[set_index(entry.hash(), 2 * self.old_set_count)];
                 let free_way = if entry.is_retired() { None } else { set.free_way_for_old(&entry) };
                 match free_way {
                     Some(free_way) => set.move_in(free_way, entry, fingerprints[USED_BITS] & 1 << way != 0),

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     coherence::{epoch::Epochs, validity::Validity},
     key::{KeyRef, Part},
-    l1::entry::{EntryParts, MemoryBudget},
+    l1::{entry::EntryParts, function::L1Function, memory::MemoryBudget},
     telemetry::functions::FunctionRegistry,
     tier::feed::ChangeFeed,
     value::erased::{Freshness, Value},
@@ -21,16 +21,15 @@ const SPEC: FunctionSpec = FunctionSpec::prefix("x");
 fn entry(memory: &Arc<MemoryBudget>, n: u32, weight: u32) -> Arc<Entry> {
     let freshness = Freshness::new(0, Duration::ZERO, Duration::MAX, 0);
     let (tags, feed) = (Box::default(), ChangeFeed::local());
+    let validity = Validity { epoch: Epochs::new().current("x"), tags, feed, checked_at: 0 };
+    let function = L1Function::new(FunctionRegistry::new().metrics_of(&SPEC), memory);
     let mut bytes = Vec::new();
     Arc::new(Entry::new(EntryParts {
         key: KeyRef::encode(&mut bytes, &SPEC, &Part(&n)).unwrap().owned(),
-        memory: memory.clone(),
         erased: Arc::new(Value { freshness, value: n }),
-        validity: Validity { epoch: Epochs::new().current("x"), tags, feed, checked_at: 0 },
-        revision: 0,
-        backoff_until: 0,
-        function: FunctionRegistry::new().metrics_of(&SPEC).clone(),
-        heat: None,
+        proof: function.proof(validity, 0, false, 0),
+        function,
+        extra: None,
         weight,
     }))
 }

@@ -31,9 +31,9 @@ impl SharedLookup<'_> {
             self.function.add(Count::SharedSkipped);
             return Observed::Unknown;
         }
-        let known = known.filter(|entry| entry.revision != 0);
+        let known = known.filter(|entry| entry.revision() != 0);
         let tags: Vec<String> = match known {
-            Some(entry) => entry.validity.tag_keys(),
+            Some(entry) => entry.validity().tag_keys(),
             None => self.entry_key.tags.clone(),
         };
         // Epochs are taken first: any invalidation from here on ends them.
@@ -43,7 +43,7 @@ impl SharedLookup<'_> {
         }
         let lookup = Lookup {
             key: name,
-            known_revision: known.map(|entry| entry.revision),
+            known_revision: known.map(|entry| entry.revision()),
             size: self.function.expected_value_size(),
         };
         let reply = if known.is_none() && tags.is_empty() && !lookup.is_large() {
@@ -71,12 +71,12 @@ impl SharedLookup<'_> {
             Some(Record::Error(note)) => Observed::Error(self.read_note(&note)),
             Some(Record::Leased { left, is_retry }) => Observed::Busy { left, is_retry, validity },
             Some(Record::Unchanged) => match known {
-                Some(entry) if entry.validity.generations().map(Some).eq(generations) => {
+                Some(entry) if entry.validity().generations().map(Some).eq(generations) => {
                     self.function.add(Count::Revalidate);
-                    let validity = validity.with_generations(entry.validity.generations());
-                    self.classify(entry.erased.clone(), validity, entry.revision, now)
+                    let validity = validity.with_generations(entry.validity().generations());
+                    self.classify(entry.erased.clone(), validity, entry.revision(), now)
                 }
-                Some(entry) => Observed::Leasable(LeaseMode::IfRevision(entry.revision)),
+                Some(entry) => Observed::Leasable(LeaseMode::IfRevision(entry.revision())),
                 None => Observed::Unknown,
             },
             Some(Record::Changed) => Observed::Changed,

@@ -33,11 +33,11 @@ impl SharedLookup<'_> {
     pub(super) fn serve_in_outage(&self, fallback: Option<&Arc<Entry>>) -> Option<Arc<Entry>> {
         let now = self.shared.clock.now();
         let may_serve = |entry: &&Arc<Entry>| {
-            let (bound, grace) = self.staleness.limits(self.spec, &entry.validity);
+            let (bound, grace) = self.staleness.limits(self.spec, entry.validity());
             let wants_other = matches!(self.acceptable, Acceptable::Another(_));
             !wants_other
                 && self.acceptable.is_fresh_enough(entry.erased.freshness(), now)
-                && entry.validity.is_valid_in_outage(now, bound, grace)
+                && entry.validity().is_valid_in_outage(now, bound, grace)
         };
         fallback.filter(may_serve).cloned()
     }

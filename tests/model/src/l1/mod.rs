@@ -11,9 +11,15 @@ pub(crate) mod counters;
 pub(crate) mod entry;
 #[path = "../../../../cached-core/src/l1/eviction/mod.rs"]
 pub(crate) mod eviction;
+#[path = "../../../../cached-core/src/l1/function.rs"]
+pub(crate) mod function;
 #[path = "../../../../cached-core/src/l1/heat.rs"]
 pub(crate) mod heat;
 #[path = "../../../../cached-core/src/l1/hot_keys.rs"]
 pub(crate) mod hot_keys;
+#[path = "../../../../cached-core/src/l1/memory.rs"]
+pub(crate) mod memory;
+#[path = "../../../../cached-core/src/l1/proof.rs"]
+pub(crate) mod proof;
 #[path = "../../../../cached-core/src/l1/thread_cache/mod.rs"]
 pub(crate) mod thread_cache;

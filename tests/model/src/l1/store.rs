@@ -3,12 +3,14 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    base::clock::Nanos,
+    base::{clock::Nanos, function_table::FunctionTable},
     coherence::validity::Validity,
     key::{BuildPrehashed, KeyHasher, KeyRef, OwnedKey},
     l1::{
-        entry::{Entry, EntryParts, MemoryBudget},
+        entry::{Entry, EntryParts},
+        function::L1Function,
         hot_keys::HotKeys,
+        memory::MemoryBudget,
     },
     spec::FunctionSpec,
     sync::{Mutex, MutexGuard},
@@ -22,7 +24,8 @@ type Slots = HashMap<OwnedKey, Arc<Entry>, BuildPrehashed>;
 pub(crate) struct L1 {
     slots: Mutex<Slots>,
     memory: Arc<MemoryBudget>,
-    functions: Arc<FunctionRegistry>,
+    functions: FunctionTable<Arc<L1Function>>,
+    metrics: Arc<FunctionRegistry>,
     hot_keys: HotKeys,
 }
 
@@ -31,12 +34,13 @@ impl L1 {
         max_bytes: u64,
         _: &SharedObservers,
         _: &Arc<dyn KeyHasher>,
-        functions: &Arc<FunctionRegistry>,
+        metrics: &Arc<FunctionRegistry>,
     ) -> Self {
         Self {
             slots: Mutex::default(),
             memory: MemoryBudget::new(max_bytes),
-            functions: functions.clone(),
+            functions: FunctionTable::new(),
+            metrics: metrics.clone(),
             hot_keys: HotKeys::default(),
         }
     }
@@ -77,15 +81,16 @@ impl L1 {
         validity: Validity,
         revision: Revision,
     ) {
+        let metrics = self.metrics.metrics_of(spec);
+        let make = || L1Function::new(metrics, &self.memory);
+        let function =
+            self.functions.get_or_insert(spec.template(), spec.template_fingerprint(), make).clone();
         let entry = Entry::new(EntryParts {
             key: key.clone(),
-            memory: self.memory.clone(),
             erased,
-            validity,
-            revision,
-            backoff_until: 0,
-            function: self.functions.metrics_of(spec).clone(),
-            heat: None,
+            proof: function.proof(validity, revision, true, 0),
+            function,
+            extra: None,
             weight: 0,
         });
         let previous = self.slots().insert(key.clone(), Arc::new(entry));
