@@ -275,14 +275,14 @@ impl CallContext {
     /// The flight of a lookup depends on no epochs, so a caller may have joined after an invalidation of the
     /// entry. Then the followers start over.
     pub(crate) fn land_entry(leader: Leader, entry: &Entry) {
-        leader.land_if_valid(entry.validity.clone(), entry.erased.clone(), |_| ());
+        leader.land_if_valid(entry.validity.clone(), entry.erased.clone(), |_, _| ());
     }
 
     /// Ends a flight with a value of L2, and stores it in L1 if its validity still holds.
     pub(crate) fn land_found(&self, leader: Leader, found: FoundValue) {
         let FoundValue { erased, validity, revision, .. } = found;
         let (l1, key) = (self.cache.l1(), &self.entry_key.key);
-        leader.land_if_valid(validity, erased.clone(), |validity| {
+        leader.land_if_valid(validity, erased, |validity, erased| {
             l1.insert(&self.spec, key, erased, validity, revision);
         });
         l1.report_evictions();

@@ -224,9 +224,12 @@ impl PendingLoad {
     ///
     /// The panic of a load that leads a flight is caught.
     #[inline]
-    pub(crate) fn run_now<T>(&self, body: impl FnOnce() -> T) -> thread::Result<T> {
+    pub(crate) fn run_now<T>(&mut self, body: impl FnOnce() -> T) -> thread::Result<T> {
         match self {
-            Self::Led(led) => led.leader.enter(|| led.run.span.enter(body)),
+            Self::Led(led) => {
+                let LedLoad { run, leader, .. } = &mut **led;
+                leader.enter(|| run.span.enter(body))
+            }
             Self::Alone(run) => Ok(run.span.enter(body)),
             Self::Bypass(_) => Ok(body()),
         }
@@ -235,7 +238,8 @@ impl PendingLoad {
 
 impl LedLoad {
     /// Splits the result of a body that is not async.
-    pub(crate) fn split_now(&self, slot: &mut dyn ResultSlot) -> thread::Result<LoadedValue> {
-        self.leader.enter(|| self.run.split(slot))
+    pub(crate) fn split_now(&mut self, slot: &mut dyn ResultSlot) -> thread::Result<LoadedValue> {
+        let Self { run, leader, .. } = self;
+        leader.enter(|| run.split(slot))
     }
 }
