@@ -15,7 +15,7 @@ use crate::{
         control::{CacheOutcome, Layer, Reply, Terms},
         fill_right::FillRight,
     },
-    coherence::validity::Validity,
+    coherence::{tag_log::LogPosition, validity::Validity},
     error::Error,
     flight::{Leader, Panic, permits::LoadTurn},
     key::entry_key::EntryKey,
@@ -132,6 +132,11 @@ impl CallContext {
             L1Lookup::Suspect(entry) => Local::Suspect(entry),
             L1Lookup::Nothing => Local::Nothing,
         }
+    }
+
+    /// Returns the position in the log of invalidated tags, if values may have tags.
+    pub(crate) fn log_position(&self) -> Option<LogPosition> {
+        self.policy().has_value_tags().then(|| self.cache.shared().tag_log.position())
     }
 
     /// Returns whether L2 takes part in this call.
