@@ -36,8 +36,9 @@ impl L1Lookup {
 impl Cache {
     /// Looks up a key in L1, and judges the entry.
     pub(crate) fn lookup(&self, spec: &FunctionSpec, key: KeyRef<'_>) -> L1Lookup {
-        let now = self.clock().now();
-        let Some(entry) = self.0.l1.get(spec, key, now) else { return L1Lookup::Nothing };
+        let clock = self.clock();
+        let found = self.0.l1.get(spec, key, clock.now_upper_bound(), || clock.now());
+        let Some((entry, now)) = found else { return L1Lookup::Nothing };
         if entry.validity().is_valid_at(now, self.staleness().effective_bound(spec, entry.validity())) {
             return L1Lookup::by_age(entry, now);
         }

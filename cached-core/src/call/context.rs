@@ -15,7 +15,7 @@ use crate::{
         control::{CacheOutcome, Layer, Reply, Terms},
         fill_right::FillRight,
     },
-    coherence::validity::Validity,
+    coherence::{tag_log::LogPosition, validity::Validity},
     error::Error,
     flight::{Leader, Panic, permits::LoadTurn},
     key::entry_key::EntryKey,
@@ -132,6 +132,11 @@ impl CallContext {
             L1Lookup::Suspect(entry) => Local::Suspect(entry),
             L1Lookup::Nothing => Local::Nothing,
         }
+    }
+
+    /// Returns the position in the log of invalidated tags, if values may have tags.
+    pub(crate) fn log_position(&self) -> Option<LogPosition> {
+        self.policy().has_value_tags().then(|| self.cache.shared().tag_log.position())
     }
 
     /// Returns whether L2 takes part in this call.
@@ -275,14 +280,14 @@ impl CallContext {
     /// The flight of a lookup depends on no epochs, so a caller may have joined after an invalidation of the
     /// entry. Then the followers start over.
     pub(crate) fn land_entry(leader: Leader, entry: &Entry) {
-        leader.land_if_valid(entry.validity().clone(), entry.erased.clone(), |_| ());
+        leader.land_if_valid(entry.validity().clone(), entry.erased.clone(), |_, _| ());
     }
 
     /// Ends a flight with a value of L2, and stores it in L1 if its validity still holds.
     pub(crate) fn land_found(&self, leader: Leader, found: FoundValue) {
         let FoundValue { erased, validity, revision, .. } = found;
         let (l1, key) = (self.cache.l1(), &self.entry_key.key);
-        leader.land_if_valid(validity, erased.clone(), |validity| {
+        leader.land_if_valid(validity, erased, |validity, erased| {
             l1.insert(&self.spec, key, erased, validity, revision);
         });
         l1.report_evictions();

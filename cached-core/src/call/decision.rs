@@ -46,6 +46,16 @@ pub(crate) struct FailureReply {
     pub(crate) task: Option<Box<dyn TaskBody>>,
 }
 
+impl DecisionStep {
+    /// Counts the idle time of a leader from here on, because the call may be polled later, or never.
+    pub(crate) fn expect_poll(self) -> Self {
+        if let Self::Made(Decision::Load(PendingLoad::Led(led))) = &self {
+            led.leader.expect_poll();
+        }
+        self
+    }
+}
+
 impl Decision {
     /// Decides for the result of another load.
     pub(crate) fn reply(context: Box<CallContext>, reply: ErasedReply) -> Self {

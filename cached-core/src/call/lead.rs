@@ -75,7 +75,7 @@ impl CallContext {
                 None => self.load_alone().await,
             });
         }
-        let role = self.take_role();
+        let role = self.take_role().expect_poll();
         self.act(role, task).await
     }
 
@@ -101,6 +101,9 @@ impl CallContext {
 
     /// Decides at once if the call leads a load for this process only.
     ///
+    /// The leader is at work then: a caller that does not go on at once has to call
+    /// [`expect_poll`](DecisionStep::expect_poll).
+    ///
     /// Otherwise, returns the context, with the role of the call if it has one already.
     pub(crate) fn try_lead_here(self: Box<Self>) -> Result<Decision, (Box<Self>, Option<Role>)> {
         let waits = self.uses_l2() || self.spec.own_max_loads().is_some();
@@ -110,15 +113,14 @@ impl CallContext {
         let leader = match self.take_role() {
             // An earlier flight may have ended between the look into L1 and the join.
             Role::Lead(leader) if !self.cache.l1().has(&self.entry_key.key) => leader,
-            role => return Err((self, Some(role))),
+            role => return Err((self, Some(role.expect_poll()))),
         };
         self.cache.resend();
         let validity = self.local_validity();
         if !leader.bind(&validity) {
-            return Err((self, Some(Role::Lead(leader))));
+            return Err((self, Some(Role::Lead(leader).expect_poll())));
         }
         self.report(Count::Miss);
-        leader.expect_poll();
         let led = LedLoad::for_this_process(self, leader, validity);
         Ok(Decision::Load(PendingLoad::Led(Box::new(led))))
     }

@@ -101,13 +101,14 @@ impl BodyRun {
         Poll::Ready(())
     }
 
-    fn split(&self, slot: &mut dyn ResultSlot) -> LoadedValue {
-        slot.split(&LoadContext::new(self.context.cache.clock(), self.context.terms.ttl))
+    fn split(&mut self, slot: &mut dyn ResultSlot) -> LoadedValue {
+        slot.split(&LoadContext::new(self.span.end_of_body(), self.context.terms.ttl))
     }
 
     /// Ends the run of a load that is neither stored nor shared.
     pub(crate) fn finish_unexamined(self) {
-        self.span.finish_unexamined();
+        let Self { context, span, .. } = self;
+        span.finish_unexamined(context.cache.function(&context.spec));
     }
 }
 
@@ -122,15 +123,15 @@ pub(crate) struct LedLoad {
     pub(crate) fallback: Option<Arc<Entry>>,
     /// Fallback with the context to serve it, for a load in the caller.
     pub(crate) served_fallback: Option<Fallback>,
-    /// Position in the log of invalidated tags, at the start of the load.
-    pub(crate) log_position: LogPosition,
+    /// Position in the log of invalidated tags, at the start of the load; `None` if values have no tags.
+    pub(crate) log_position: Option<LogPosition>,
 }
 
 impl LedLoad {
     /// Creates a load that stores its value in this process only, and needs no permit.
     pub(crate) fn for_this_process(context: Box<CallContext>, leader: Leader, validity: Validity) -> Self {
         let span = LoadSpan::new(context.cache.clock(), context.cache.function(&context.spec));
-        let log_position = context.cache.shared().tag_log.position();
+        let log_position = context.log_position();
         let run = BodyRun::new(context, LoadTurn::unlimited(), span);
         Self {
             run,
@@ -164,19 +165,20 @@ impl LedLoad {
     ) -> (thread::Result<LoadOutput>, Option<Rest>) {
         let Self { run, leader, fill_right, fallback, log_position, .. } = self;
         let BodyRun { context, turn, span, .. } = run;
+        let function = context.cache.function(&context.spec);
         // The permit is returned: the next load may begin.
         drop(turn);
         let LoadedValue { erased, mut ttl, is_error } = match loaded {
             Ok(loaded) => loaded,
             Err(panic) => {
-                span.finish_panicked();
+                span.finish_panicked(function);
                 fallback.inspect(|entry| context.back_off(entry));
                 fill_right.fail();
                 leader.fail(FlightResult::Panicked);
                 return (Err(panic), None);
             }
         };
-        span.finish(is_error);
+        span.finish(function, is_error);
         let had_fallback = fallback.is_some();
         // Checked before the lease is released, because the release ends the epoch of the key.
         let may_serve_fallback =
@@ -224,9 +226,12 @@ impl PendingLoad {
     ///
     /// The panic of a load that leads a flight is caught.
     #[inline]
-    pub(crate) fn run_now<T>(&self, body: impl FnOnce() -> T) -> thread::Result<T> {
+    pub(crate) fn run_now<T>(&mut self, body: impl FnOnce() -> T) -> thread::Result<T> {
         match self {
-            Self::Led(led) => led.leader.enter(|| led.run.span.enter(body)),
+            Self::Led(led) => {
+                let LedLoad { run, leader, .. } = &mut **led;
+                leader.enter(|| run.span.enter(body))
+            }
             Self::Alone(run) => Ok(run.span.enter(body)),
             Self::Bypass(_) => Ok(body()),
         }
@@ -235,7 +240,8 @@ impl PendingLoad {
 
 impl LedLoad {
     /// Splits the result of a body that is not async.
-    pub(crate) fn split_now(&self, slot: &mut dyn ResultSlot) -> thread::Result<LoadedValue> {
-        self.leader.enter(|| self.run.split(slot))
+    pub(crate) fn split_now(&mut self, slot: &mut dyn ResultSlot) -> thread::Result<LoadedValue> {
+        let Self { run, leader, .. } = self;
+        leader.enter(|| run.split(slot))
     }
 }

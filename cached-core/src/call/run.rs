@@ -106,7 +106,7 @@ impl LoadRun {
         };
         let span = span
             .unwrap_or_else(|| LoadSpan::new(context.cache.clock(), context.cache.function(&context.spec)));
-        let log_position = context.cache.shared().tag_log.position();
+        let log_position = context.log_position();
         if let FillRight::Everywhere(lease) = &mut fill_right {
             if context.spec.coalesces_locally() {
                 lease.release_on_close();

@@ -19,16 +19,14 @@ use std::{
 
 use crate::{
     flight::{
-        Flights,
         leader::Leader,
         state::{Flight, FlightResult, FlightState, Phase},
     },
-    sync::Instant,
+    sync::{Instant, Ordering},
 };
 
 /// Waits for the result of a flight. A follower may be dropped at any time.
 pub(crate) struct Follower {
-    flights: Arc<Flights>,
     pub(super) flight: Arc<Flight>,
     /// Loads that enclose the caller, and so wait for the flight as well.
     enclosing: Vec<Arc<Flight>>,
@@ -51,16 +49,13 @@ impl FlightState {
     /// Adds a follower, which waits inside the loads `enclosing`.
     pub(super) fn follow(
         &mut self,
-        flights: &Arc<Flights>,
         flight: &Arc<Flight>,
         enclosing: Vec<Arc<Flight>>,
         stays_when_superseded: bool,
     ) -> Follower {
-        self.followers += 1;
-        let (flights, flight) = (flights.clone(), flight.clone());
+        flight.followers.fetch_add(1, Ordering::Relaxed);
         Follower {
-            flights,
-            flight,
+            flight: flight.clone(),
             enclosing,
             ticket: None,
             stays_when_superseded,
@@ -78,13 +73,13 @@ impl Follower {
         let mut state = self.flight.state();
         // A landing takes milliseconds, unless the runtime that it was handed to is not driven any more.
         let idle_time =
-            state.landing_since.map_or_else(|| state.liveness.idle_time(), |since| since.elapsed());
+            state.landing_since.map_or_else(|| self.flight.idle_time(&state), |since| since.elapsed());
         let may_take_lead = match state.phase {
             Phase::Running => idle_time >= idle_limit,
             Phase::Vacant => true,
             Phase::Done(_) => false,
         };
-        may_take_lead.then(|| state.promote(&self.flights, &self.flight))
+        may_take_lead.then(|| state.promote(&self.flight))
     }
 
     /// Returns a function that checks whether the loads of this flight fail one after the other.
@@ -106,7 +101,7 @@ impl Future for Follower {
         match &state.phase {
             Phase::Done(result) => return Poll::Ready(FollowOutcome::Landed(result.clone())),
             Phase::Vacant if state.next_leader.is_none() || state.next_leader == self.ticket => {
-                return Poll::Ready(FollowOutcome::Lead(state.promote(&self.flights, &flight)));
+                return Poll::Ready(FollowOutcome::Lead(state.promote(&flight)));
             }
             Phase::Vacant | Phase::Running => {}
         }
@@ -123,12 +118,12 @@ impl Drop for Follower {
     fn drop(&mut self) {
         self.flight.end_wait(&self.enclosing);
         let mut state = self.flight.state();
-        state.followers -= 1;
+        let others = self.flight.followers.fetch_sub(1, Ordering::Relaxed) - 1;
         if let Some(ticket) = self.ticket {
             state.wakers.remove(&ticket);
         }
         let is_vacant = matches!(state.phase, Phase::Vacant);
-        let is_deserted = is_vacant && state.followers == 0;
+        let is_deserted = is_vacant && others == 0;
         let next = match state.next_leader {
             _ if !is_vacant => None,
             // The next leader goes away, so the lead is handed to the next follower.
@@ -145,7 +140,7 @@ impl Drop for Follower {
             next.wake();
         }
         if is_deserted {
-            self.flights.remove_deserted(&self.flight);
+            self.flight.flights.remove_deserted(&self.flight);
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{Arc, Weak},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -22,7 +22,7 @@ use crate::{
         validity::{LoadRegistration, Validity},
     },
     flight::{
-        Flights,
+        lead::Lead,
         liveness::Liveness,
         lock, nesting,
         state::{Flight, FlightResult, FlightState, Phase, Wakers, wake},
@@ -35,10 +35,8 @@ use crate::{
 /// Leads a flight until it [lands](Leader::land) or [fails](Leader::fail). If dropped before, it passes the
 /// lead to a follower.
 pub(crate) struct Leader {
-    flights: Arc<Flights>,
-    pub(super) flight: Arc<Flight>,
-    liveness: Arc<Liveness>,
-    link: Arc<nesting::Link>,
+    /// The lead; `None` only while a part of the load runs, to whose chain it belongs then.
+    lead: Option<Lead>,
     has_ended: bool,
 }
 
@@ -57,28 +55,39 @@ pub(crate) type Panic = Box<dyn Any + Send>;
 
 impl FlightState {
     /// Gives the lead to a follower, or to a caller that has just come.
-    pub(super) fn promote(&mut self, flights: &Arc<Flights>, flight: &Arc<Flight>) -> Leader {
+    pub(super) fn promote(&mut self, flight: &Arc<Flight>) -> Leader {
         self.phase = Phase::Running;
         self.next_leader = None;
         self.landing_since = None;
-        self.liveness = Arc::new(Liveness::new());
-        Leader::new(flights.clone(), flight.clone(), self.liveness.clone())
+        let liveness = Arc::new(Liveness::at_work());
+        liveness.expect_poll();
+        self.later_liveness = Some(liveness.clone());
+        Leader::new(Lead::later(flight.clone(), liveness))
     }
 }
 
 impl Leader {
-    pub(super) fn new(flights: Arc<Flights>, flight: Arc<Flight>, liveness: Arc<Liveness>) -> Self {
-        let link = nesting::extend(&flight);
-        Self { flights, flight, liveness, link, has_ended: false }
+    pub(super) fn new(lead: Lead) -> Self {
+        Self { lead: Some(lead), has_ended: false }
+    }
+
+    fn lead(&self) -> &Lead {
+        self.lead.as_ref().expect("the lead is back when a part of the load has run")
+    }
+
+    pub(super) fn flight(&self) -> &Arc<Flight> {
+        self.lead().flight()
     }
 
     /// Runs a part of the load: see [`poll`](Self::poll).
     pub(crate) fn run<T>(&self, part: impl Future<Output = T>) -> impl Future<Output = Result<T, Panic>> {
-        let (link, liveness) = (self.link.clone(), self.liveness.clone());
-        liveness.expect_poll();
+        let lead = self.lead().clone();
+        lead.liveness().expect_poll();
+        // Its drop ends nothing.
+        let mut second_handle = Self { lead: Some(lead), has_ended: true };
         async move {
             let mut part = pin!(part);
-            poll_fn(|cx| poll_inside(&link, &liveness, cx, |cx| part.as_mut().poll(cx))).await
+            poll_fn(|cx| second_handle.poll(cx, |cx| part.as_mut().poll(cx))).await
         }
     }
 
@@ -87,26 +96,35 @@ impl Leader {
     /// Panics of the part are caught. Calls inside it find the load in their chain, and followers can see
     /// whether it is being polled.
     pub(crate) fn poll<T>(
-        &self,
+        &mut self,
         cx: &Context<'_>,
         part: impl FnOnce(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<Result<T, Panic>> {
-        poll_inside(&self.link, &self.liveness, cx, part)
+        let waker = self.lead().waker();
+        self.lead().liveness().begin_poll(cx.waker());
+        let mut cx = Context::from_waker(&waker);
+        let polled = self.catch(|| part(&mut cx));
+        self.lead().liveness().end_poll();
+        polled.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
     }
 
     /// Runs a part of the load that does not wait. Panics of the part are caught.
-    pub(crate) fn enter<T>(&self, part: impl FnOnce() -> T) -> Result<T, Panic> {
-        self.liveness.begin_poll(Waker::noop());
-        let result = catch_unwind(AssertUnwindSafe(|| nesting::enter(&self.link, part)));
-        self.liveness.end_poll();
-        result
+    ///
+    /// The leader is at work from here on: the caller goes on with the load in this thread.
+    pub(crate) fn enter<T>(&mut self, part: impl FnOnce() -> T) -> Result<T, Panic> {
+        self.lead().liveness().begin_work();
+        self.catch(part)
+    }
+
+    fn catch<T>(&mut self, part: impl FnOnce() -> T) -> Result<T, Panic> {
+        catch_unwind(AssertUnwindSafe(|| nesting::enter(&mut self.lead, part)))
     }
 
     /// Waits until another load waits for this one.
     ///
     /// From then on, this load must not wait for a permit that the other load may hold.
     pub(crate) fn awaited_by_load(&self) -> impl Future<Output = ()> + Send + use<> {
-        let flight = self.flight.clone();
+        let flight = self.flight().clone();
         async move {
             let mut awaited = pin!(flight.awaited_by_load.notified());
             awaited.as_mut().enable();
@@ -118,12 +136,12 @@ impl Leader {
 
     /// Returns whether the load runs inside another one.
     pub(crate) fn is_nested(&self) -> bool {
-        self.link.is_nested()
+        self.lead().outer().is_some()
     }
 
     /// Begins to count idle time: the load waits for a poll, like any load that was handed to a runtime.
     pub(crate) fn expect_poll(&self) {
-        self.liveness.expect_poll();
+        self.lead().liveness().expect_poll();
     }
 
     /// Ends the flight with a value or an error for all followers.
@@ -131,7 +149,7 @@ impl Leader {
     /// `fill` runs under the shard lock, and only if no invalidation superseded the flight. Returns whether
     /// it ran.
     pub(crate) fn land(self, erased: Arc<dyn ErasedValue>, fill: impl FnOnce()) -> bool {
-        self.end(erased, |is_current| {
+        self.end(erased, |is_current, _| {
             if is_current {
                 fill();
             }
@@ -141,18 +159,23 @@ impl Leader {
 
     /// Ends the flight like [`land`](Self::land) if `validity` is intact. Otherwise the followers start over.
     ///
+    /// `fill` gets `validity`, and the value.
+    ///
     /// The check runs under the shard lock: a caller that joins after an invalidation does not get a value
     /// from before it.
     pub(crate) fn land_if_valid(
         self,
         validity: Validity,
         erased: Arc<dyn ErasedValue>,
-        fill: impl FnOnce(Validity),
+        fill: impl FnOnce(Validity, Arc<dyn ErasedValue>),
     ) -> bool {
-        self.end(erased, |is_current| {
+        self.end(erased, |is_current, erased| {
             let is_intact = validity.is_intact();
-            if is_current && is_intact {
-                fill(validity);
+            if is_current
+                && is_intact
+                && let Some(erased) = erased.take()
+            {
+                fill(validity, erased);
             }
             is_intact
         })
@@ -160,20 +183,19 @@ impl Leader {
 
     /// Returns whether the flight has followers now.
     pub(crate) fn is_followed(&self) -> bool {
-        self.flight.state().followers > 0
+        self.flight().followers() > 0
     }
 
     /// Ends the flight like [`land`](Self::land) if it has no followers. Otherwise the flight goes on.
     pub(crate) fn land_unfollowed(self, erased: &Arc<dyn ErasedValue>) -> Option<Self> {
-        let mut shard = self.flights.shard(&self.flight.key);
-        let is_followed = self.flight.state().followers > 0;
-        if !is_followed && self.flight.is_in(&shard) {
-            shard.remove(&self.flight.key);
-        }
-        drop(shard);
-        if is_followed {
+        let flight = self.flight();
+        let mut shard = flight.flights.shard(&flight.key);
+        if flight.followers() > 0 {
+            drop(shard);
             return Some(self);
         }
+        shard.remove_flight(flight);
+        drop(shard);
         // No caller can join any more, because the flight has left the map.
         self.land(erased.clone(), || ());
         None
@@ -181,26 +203,42 @@ impl Leader {
 
     /// Ends the flight.
     ///
-    /// `settle` gets whether the flight is current, that is, was not superseded. It returns whether followers
-    /// may have `erased`.
-    fn end(mut self, erased: Arc<dyn ErasedValue>, settle: impl FnOnce(bool) -> bool) -> bool {
+    /// `settle` gets whether the flight is current, that is, was not superseded, and may take the value. It
+    /// returns whether followers may have the value.
+    fn end(
+        mut self,
+        erased: Arc<dyn ErasedValue>,
+        settle: impl FnOnce(bool, &mut Option<Arc<dyn ErasedValue>>) -> bool,
+    ) -> bool {
         let _deferred = DeferredDrops::begin();
-        let mut shard = self.flights.shard(&self.flight.key);
-        let is_current = self.flight.is_in(&shard);
-        let is_shared = settle(is_current);
-        if is_current {
-            shard.remove(&self.flight.key);
+        // Declared before the lock: a value that is not stored is dropped outside of it.
+        let mut value = Some(erased);
+        let flight = self.flight();
+        let mut shard = flight.flights.shard(&flight.key);
+        if flight.followers() == 0 {
+            // No caller can join any more, so the state of the flight is not read again.
+            let is_current = shard.remove_flight(flight);
+            let is_shared = settle(is_current, &mut value);
+            drop(shard);
+            self.has_ended = true;
+            return is_current && is_shared;
         }
-        // Set only after the fill: if that panics, a follower takes the lead.
-        self.has_ended = true;
-        let mut state = self.flight.state();
+        let is_current = shard.has(flight);
+        let landed = value.clone();
+        let is_shared = settle(is_current, &mut value);
+        if is_current {
+            shard.remove_flight(flight);
+        }
+        let mut state = flight.state();
         state.is_superseded |= !is_shared;
-        if !matches!(state.phase, Phase::Done(_)) {
-            state.phase = Phase::Done(FlightResult::Shared(erased));
+        if let Some(landed) = landed.filter(|_| !matches!(state.phase, Phase::Done(_))) {
+            state.phase = Phase::Done(FlightResult::Shared(landed));
         }
         let wakers = state.take_wakers();
         drop(state);
         drop(shard);
+        // Set only after the fill: if that panics, a follower takes the lead.
+        self.has_ended = true;
         wake(wakers);
         is_current && is_shared
     }
@@ -209,38 +247,32 @@ impl Leader {
     ///
     /// From here on, an invalidation of any name of `validity` supersedes the flight.
     pub(crate) fn bind(&self, validity: &Validity) -> bool {
-        self.binder()(validity);
+        bind(self.flight(), validity);
         validity.is_intact()
     }
 
     /// Unbinds the flight: later invalidations of the names that it was bound to do not supersede it.
     pub(crate) fn unbind(&self) {
-        let previous = lock(&self.flight.registration).take();
+        let previous = lock(&self.flight().registration).take();
         drop(previous);
     }
 
     /// Supersedes the flight: followers start over, and its result is not stored.
     pub(crate) fn supersede(&self) {
-        self.flight.clone().invalidate();
+        self.flight().clone().invalidate();
     }
 
     /// Returns a function that binds the flight like [`bind`](Self::bind), without a borrow of the leader.
     pub(crate) fn binder(&self) -> impl Fn(&Validity) + Send + use<> {
-        let flight = self.flight.clone();
-        move |validity| {
-            let load = || -> Weak<dyn DependentLoad> { Arc::<Flight>::downgrade(&flight) };
-            let registration = LoadRegistration::new(validity, load);
-            let previous = mem::replace(&mut *lock(&flight.registration), registration);
-            // Dropped outside of the lock: the drop may take the lock of an epoch.
-            drop(previous);
-        }
+        let flight = self.flight().clone();
+        move |validity| bind(&flight, validity)
     }
 
     /// Returns a function that checks whether the load is polled in time: within `idle_limit` after it could
     /// go on.
     pub(crate) fn progress_check(&self, idle_limit: Duration) -> impl Fn() -> bool + Send + 'static {
-        let liveness = self.liveness.clone();
-        move || liveness.idle_time() < idle_limit
+        let lead = self.lead().clone();
+        move || lead.liveness().idle_time() < idle_limit
     }
 
     /// Marks the load as ended. Its flight goes on until the value is published.
@@ -248,16 +280,16 @@ impl Leader {
     /// From here on, followers do not take the lead because of a lack of polls, but only if the landing takes
     /// too long.
     pub(crate) fn begin_landing(&self) {
-        let mut state = self.flight.state();
+        let mut state = self.flight().state();
         // Not for a leader that was overtaken, because another load is under way.
-        if Arc::ptr_eq(&state.liveness, &self.liveness) {
+        if state.is_led_by(self.lead()) {
             state.landing_since = Some(Instant::now());
         }
     }
 
     /// Ends the flight without storing its result: followers start over.
     pub(crate) fn reject(self, erased: Arc<dyn ErasedValue>) {
-        self.end(erased, |_| false);
+        self.end(erased, |_, _| false);
     }
 
     /// Ends the load without a result to share.
@@ -279,13 +311,14 @@ impl Leader {
 
     /// Leaves the flight without a result for all. Returns whether there are followers.
     fn vacate(&self, reason: VacateReason) -> bool {
-        let mut shard = self.flights.shard(&self.flight.key);
-        let mut state = self.flight.state();
-        let was_overtaken = !Arc::ptr_eq(&state.liveness, &self.liveness);
+        let flight = self.flight();
+        let mut shard = flight.flights.shard(&flight.key);
+        let mut state = flight.state();
+        let is_followed = flight.followers() > 0;
+        let was_overtaken = !state.is_led_by(self.lead());
         if was_overtaken || matches!(state.phase, Phase::Done(_)) {
-            return state.followers > 0;
+            return is_followed;
         }
-        let is_followed = state.followers > 0;
         let mut is_over = !is_followed;
         let mut next_leader = None;
         let wakers = match reason {
@@ -309,8 +342,8 @@ impl Leader {
             }
         };
         drop(state);
-        if is_over && self.flight.is_in(&shard) {
-            shard.remove(&self.flight.key);
+        if is_over {
+            shard.remove_flight(flight);
         }
         drop(shard);
         wake(wakers);
@@ -321,18 +354,18 @@ impl Leader {
     }
 }
 
-fn poll_inside<T>(
-    link: &Arc<nesting::Link>,
-    liveness: &Arc<Liveness>,
-    cx: &Context<'_>,
-    part: impl FnOnce(&mut Context<'_>) -> Poll<T>,
-) -> Poll<Result<T, Panic>> {
-    let waker = Waker::from(liveness.clone());
-    liveness.begin_poll(cx.waker());
-    let mut cx = Context::from_waker(&waker);
-    let polled = catch_unwind(AssertUnwindSafe(|| nesting::enter(link, || part(&mut cx))));
-    liveness.end_poll();
-    polled.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
+/// Binds a flight to `validity`, and to no other one: see [`Leader::bind`].
+fn bind(flight: &Arc<Flight>, validity: &Validity) {
+    let load = || -> Weak<dyn DependentLoad> { Arc::<Flight>::downgrade(flight) };
+    let registration = LoadRegistration::new(validity, load);
+    // Most loads of this process alone depend on nothing that notifies them.
+    if registration.is_none() && !flight.was_registered.load(Ordering::SeqCst) {
+        return;
+    }
+    flight.was_registered.store(true, Ordering::SeqCst);
+    let previous = mem::replace(&mut *lock(&flight.registration), registration);
+    // Dropped outside of the lock: the drop may take the lock of an epoch.
+    drop(previous);
 }
 
 impl Drop for Leader {

@@ -1,7 +1,10 @@
 //! Detection of leaders that could go on and are not polled.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Wake, Waker},
     time::Duration,
 };
@@ -11,29 +14,45 @@ use crate::sync::Instant;
 /// Waker between a leader's future and its task, which records wakes that no poll followed.
 ///
 /// A leader that waits for a slow reply is not woken, and so is not idle, however long the reply takes.
-pub(super) struct Liveness(Mutex<PollState>);
+///
+/// A new leader is at work: the code that takes the lead runs at this moment. A load that blocks its thread stays at
+/// work until its end, and locks nothing here.
+pub(super) struct Liveness {
+    state: Mutex<PollState>,
+    /// The leader is being polled, or blocks its thread. It changes under the lock of the state.
+    is_at_work: AtomicBool,
+}
 
 struct PollState {
     waker: Option<Waker>,
     /// Time of the first wake since the last poll began.
     woken_at: Option<Instant>,
-    is_polling: bool,
 }
 
 impl Liveness {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(PollState { waker: None, woken_at: Some(Instant::now()), is_polling: false }))
+    pub(super) fn at_work() -> Self {
+        let state = PollState { waker: None, woken_at: None };
+        Self { state: Mutex::new(state), is_at_work: AtomicBool::new(true) }
     }
 
     /// Counts a new future as woken, because it waits for its first poll.
     pub(super) fn expect_poll(&self) {
-        self.state().woken_at.get_or_insert_with(Instant::now);
+        let mut state = self.state();
+        self.is_at_work.store(false, Ordering::Relaxed);
+        state.woken_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Begins work that blocks the thread, unless the leader is at work already.
+    pub(super) fn begin_work(&self) {
+        if !self.is_at_work.load(Ordering::Relaxed) {
+            self.begin_poll(Waker::noop());
+        }
     }
 
     pub(super) fn begin_poll(&self, waker: &Waker) {
         let mut state = self.state();
+        self.is_at_work.store(true, Ordering::Relaxed);
         state.woken_at = None;
-        state.is_polling = true;
         match &mut state.waker {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
@@ -41,20 +60,32 @@ impl Liveness {
     }
 
     pub(super) fn end_poll(&self) {
-        self.state().is_polling = false;
+        let _state = self.state();
+        self.is_at_work.store(false, Ordering::Relaxed);
     }
 
     /// Returns how long the leader could have gone on and was not polled.
     pub(super) fn idle_time(&self) -> Duration {
         let state = self.state();
         match state.woken_at {
-            Some(woken_at) if !state.is_polling => woken_at.elapsed(),
+            Some(woken_at) if !self.is_at_work.load(Ordering::Relaxed) => woken_at.elapsed(),
             _ => Duration::ZERO,
         }
     }
 
     fn state(&self) -> MutexGuard<'_, PollState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that the leader was woken, and wakes its task.
+    pub(super) fn wake_leader(&self) {
+        let mut state = self.state();
+        state.woken_at.get_or_insert_with(Instant::now);
+        let waker = state.waker.clone();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 
@@ -64,12 +95,6 @@ impl Wake for Liveness {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let mut state = self.state();
-        state.woken_at.get_or_insert_with(Instant::now);
-        let waker = state.waker.clone();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.wake_leader();
     }
 }

@@ -18,6 +18,8 @@
 //! This file has the flights of a cache, and the ways in which a caller comes to its role. The parts are:
 //!
 //! * `state`: one flight, with its phase and its followers.
+//! * `shard`: a part of the map of flights.
+//! * `lead`: the position of one leader.
 //! * `leader`: the caller that loads, and the ends of its flight.
 //! * `follower`: a caller that waits, and may take the lead.
 //! * `supersede`: the invalidations that overtake flights.
@@ -31,9 +33,11 @@
 pub(crate) mod permits;
 
 mod follower;
+mod lead;
 mod leader;
 mod liveness;
 mod nesting;
+mod shard;
 mod state;
 mod supersede;
 #[cfg(test)]
@@ -41,8 +45,7 @@ mod tests;
 mod wait_graph;
 
 use std::{
-    collections::HashMap,
-    fmt, ptr,
+    fmt,
     sync::{Arc, PoisonError},
 };
 
@@ -53,15 +56,14 @@ pub(crate) use self::{
     state::FlightResult,
 };
 use self::{
-    liveness::Liveness,
+    lead::{Lead, LeadParts},
+    shard::FlightShard,
     state::{Flight, Phase},
 };
 use crate::{
-    key::{BuildPrehashed, OwnedKey},
+    key::OwnedKey,
     sync::{Mutex, MutexGuard, Ordering, shards},
 };
-
-type FlightShard = HashMap<OwnedKey, Arc<Flight>, BuildPrehashed>;
 
 const SHARDS: usize = shards(64);
 
@@ -87,20 +89,25 @@ impl Flights {
     ///
     /// With `stays_when_superseded`, the follower stays with a flight that was superseded while it waited.
     pub(crate) fn join(self: &Arc<Self>, key: &OwnedKey, stays_when_superseded: bool) -> Role {
+        self.join_at_work(key, stays_when_superseded).expect_poll()
+    }
+
+    /// Joins a flight like [`join`](Self::join), for a caller that begins to load at once if it leads.
+    ///
+    /// The idle time of such a leader is not counted until [`Leader::expect_poll`].
+    pub(crate) fn join_at_work(self: &Arc<Self>, key: &OwnedKey, stays_when_superseded: bool) -> Role {
         let mut shard = self.shard(key);
         let Some(flight) = shard.get(key) else {
             // The caller may be inside a load of this key that was superseded. A new load would wait for the
             // lease of that one.
-            let is_own =
-                |outer: &Arc<Flight>| ptr::eq(outer.flights.as_ptr(), Arc::as_ptr(self)) && outer.key == *key;
-            if nesting::flights().iter().any(is_own) {
+            if nesting::is_inside(|outer| Arc::ptr_eq(&outer.flights, self) && outer.key == *key) {
                 return Role::Recurse;
             }
             return Role::Lead(self.start_in(&mut shard, key));
         };
         let mut state = flight.state();
         if matches!(state.phase, Phase::Vacant) && state.next_leader.is_none() {
-            return Role::Lead(state.promote(self, flight));
+            return Role::Lead(state.promote(flight));
         }
         let enclosing = nesting::flights();
         if !flight.begin_wait(&enclosing) {
@@ -110,7 +117,7 @@ impl Flights {
             flight.is_awaited_by_load.store(true, Ordering::SeqCst);
             flight.awaited_by_load.notify_waiters();
         }
-        Role::Follow(state.follow(self, flight, enclosing, stays_when_superseded))
+        Role::Follow(state.follow(flight, enclosing, stays_when_superseded))
     }
 
     /// Follows the flight of `key` if its load has ended already.
@@ -118,20 +125,22 @@ impl Flights {
         let shard = self.shard(key);
         let flight = shard.get(key)?;
         let mut state = flight.state();
-        state.landing_since.is_some().then(|| state.follow(self, flight, Vec::new(), false))
+        state.landing_since.is_some().then(|| state.follow(flight, Vec::new(), false))
     }
 
     /// Leads a new flight in any case. A flight under way keeps its followers, but its result is not stored.
     pub(crate) fn start(self: &Arc<Self>, key: &OwnedKey) -> Leader {
         let mut shard = self.shard(key);
-        self.start_in(&mut shard, key)
+        let leader = self.start_in(&mut shard, key);
+        drop(shard);
+        leader.expect_poll();
+        leader
     }
 
     fn start_in(self: &Arc<Self>, shard: &mut FlightShard, key: &OwnedKey) -> Leader {
-        let liveness = Arc::new(Liveness::new());
-        let flight = Arc::new(Flight::new(Arc::downgrade(self), key.clone(), liveness.clone()));
-        shard.insert(key.clone(), flight.clone());
-        Leader::new(self.clone(), flight, liveness)
+        let flight = Arc::new(Flight::new(self.clone(), key.clone(), LeadParts::new()));
+        shard.insert(flight.clone());
+        Leader::new(Lead::First(flight))
     }
 
     /// Returns the number of loads under way.
@@ -141,9 +150,8 @@ impl Flights {
 
     /// Returns the number of callers that follow these loads.
     pub(crate) fn followers(&self) -> usize {
-        let in_shard = |shard: &Mutex<FlightShard>| {
-            lock(shard).values().map(|flight| flight.state().followers).sum::<usize>()
-        };
+        let in_shard =
+            |shard: &Mutex<FlightShard>| lock(shard).iter().map(|flight| flight.followers()).sum::<usize>();
         self.shards.iter().map(in_shard).sum()
     }
 
@@ -151,14 +159,24 @@ impl Flights {
     fn remove_deserted(&self, flight: &Arc<Flight>) {
         let mut shard = self.shard(&flight.key);
         let state = flight.state();
-        if matches!(state.phase, Phase::Vacant) && state.followers == 0 && flight.is_in(&shard) {
-            shard.remove(&flight.key);
+        if matches!(state.phase, Phase::Vacant) && flight.followers() == 0 {
+            shard.remove_flight(flight);
         }
     }
 
     fn shard(&self, key: &OwnedKey) -> MutexGuard<'_, FlightShard> {
         // The map of the shard uses the low and the topmost bits of the hash.
         lock(&self.shards[(key.hash() >> 40) as usize % SHARDS])
+    }
+}
+
+impl Role {
+    /// Counts the idle time of a leader from here on, because its load may be polled later, or never.
+    pub(crate) fn expect_poll(self) -> Self {
+        if let Self::Lead(leader) = &self {
+            leader.expect_poll();
+        }
+        self
     }
 }
 

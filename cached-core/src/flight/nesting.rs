@@ -5,39 +5,37 @@
 
 use std::{cell::RefCell, iter, sync::Arc};
 
-use crate::{flight::state::Flight, sync::thread_local};
+use crate::{
+    flight::{lead::Lead, state::Flight},
+    sync::thread_local,
+};
 
-/// A load, with the load that it was called from.
-pub(super) struct Link {
-    flight: Arc<Flight>,
-    outer: Option<Arc<Link>>,
+thread_local!(static INNERMOST: RefCell<Option<Lead>> = const { RefCell::new(None) });
+
+/// Returns the lead of the innermost load that encloses the current code.
+pub(super) fn innermost() -> Option<Lead> {
+    INNERMOST.with_borrow(Option::clone)
 }
 
-impl Link {
-    /// Returns whether the load runs inside another one.
-    pub(super) fn is_nested(&self) -> bool {
-        self.outer.is_some()
-    }
-}
-
-thread_local!(static INNERMOST: RefCell<Option<Arc<Link>>> = const { RefCell::new(None) });
-
-/// Returns the chain of the current code, extended by the load of `flight`.
-pub(super) fn extend(flight: &Arc<Flight>) -> Arc<Link> {
-    Arc::new(Link { flight: flight.clone(), outer: INNERMOST.with_borrow(Option::clone) })
-}
-
-/// Runs `f` as code inside the load of `link`.
-pub(super) fn enter<T>(link: &Arc<Link>, f: impl FnOnce() -> T) -> T {
-    let _restore = Restore(INNERMOST.replace(Some(link.clone())));
+/// Runs `f` as code inside the load of `lead`, which is not there meanwhile.
+pub(super) fn enter<T>(lead: &mut Option<Lead>, f: impl FnOnce() -> T) -> T {
+    let entered = lead.take();
+    let _restore = Restore { outer: INNERMOST.replace(entered), lead };
     f()
+}
+
+/// Returns whether a load that encloses the current code is of a flight for which `is_match` is true.
+pub(super) fn is_inside(is_match: impl Fn(&Arc<Flight>) -> bool) -> bool {
+    INNERMOST.with_borrow(|innermost| {
+        iter::successors(innermost.as_ref(), |lead| lead.outer()).any(|lead| is_match(lead.flight()))
+    })
 }
 
 /// Returns the flights of all loads that enclose the current code.
 pub(super) fn flights() -> Vec<Arc<Flight>> {
     INNERMOST.with_borrow(|innermost| {
-        let links = iter::successors(innermost.as_deref(), |link| link.outer.as_deref());
-        links.map(|link| link.flight.clone()).collect()
+        let leads = iter::successors(innermost.as_ref(), |lead| lead.outer());
+        leads.map(|lead| lead.flight().clone()).collect()
     })
 }
 
@@ -46,11 +44,14 @@ pub(crate) fn is_inside_load() -> bool {
     INNERMOST.with_borrow(Option::is_some)
 }
 
-/// Restores the previous chain when it is dropped.
-struct Restore(Option<Arc<Link>>);
+/// Restores the previous chain, and gives the lead back, when it is dropped.
+struct Restore<'a> {
+    outer: Option<Lead>,
+    lead: &'a mut Option<Lead>,
+}
 
-impl Drop for Restore {
+impl Drop for Restore<'_> {
     fn drop(&mut self) {
-        INNERMOST.set(self.0.take());
+        *self.lead = INNERMOST.replace(self.outer.take());
     }
 }

@@ -8,30 +8,43 @@
 use std::{
     collections::BTreeMap,
     mem,
-    sync::{Arc, Weak},
-    task::Waker,
+    sync::Arc,
+    task::{Wake, Waker},
+    time::Duration,
 };
 
 use tokio::sync::Notify;
 
 use crate::{
     coherence::validity::LoadRegistration,
-    flight::{FlightShard, Flights, liveness::Liveness, lock},
+    flight::{
+        Flights,
+        lead::{Lead, LeadParts},
+        liveness::Liveness,
+        lock,
+    },
     key::OwnedKey,
-    sync::{AtomicBool, Instant, Mutex, MutexGuard},
+    sync::{AtomicBool, AtomicUsize, Instant, Mutex, MutexGuard, Ordering},
     value::erased::ErasedValue,
 };
 
 /// One load and the callers that wait for it.
 pub(super) struct Flight {
-    /// Map that holds the flight. Distinguishes the flights of two caches.
-    pub(super) flights: Weak<Flights>,
+    /// Flights of the cache, whose map holds this one. A flight leaves the map before its last leader and follower
+    /// are gone, so the two do not keep each other alive.
+    pub(super) flights: Arc<Flights>,
     pub(super) key: OwnedKey,
+    /// Parts of the first lead, which most flights never pass on.
+    pub(super) first_lead: LeadParts,
+    /// Number of followers. It changes under the lock of the state, and grows only under that of the shard as well.
+    pub(super) followers: AtomicUsize,
     state: Mutex<FlightState>,
     /// Flights that the load waits for: its edges in the wait-for graph.
     pub(super) waits_for: Mutex<Vec<Arc<Flight>>>,
     /// Validity that the flight is bound to. An invalidation that ends it supersedes the flight.
     pub(super) registration: Mutex<Option<LoadRegistration>>,
+    /// There is, or was, a registration.
+    pub(super) was_registered: AtomicBool,
     /// Another load waits for this one.
     pub(super) is_awaited_by_load: AtomicBool,
     pub(super) awaited_by_load: Notify,
@@ -40,7 +53,6 @@ pub(super) struct Flight {
 /// State of a flight, which its lock protects.
 pub(super) struct FlightState {
     pub(super) phase: Phase,
-    pub(super) followers: usize,
     /// Wakers of the waiting followers, by ticket. The follower that came first has the lowest ticket.
     pub(super) wakers: BTreeMap<u64, Waker>,
     /// Number of tickets issued so far.
@@ -57,8 +69,8 @@ pub(super) struct FlightState {
     pub(super) has_retried: bool,
     /// A load ended in an error that cannot be shared, so the followers load one after the other.
     pub(super) is_serial: bool,
-    /// Liveness of the current leader. A leader that was overtaken has another one.
-    pub(super) liveness: Arc<Liveness>,
+    /// Liveness of the current leader; `None` for the first one. A leader that was overtaken has another one.
+    pub(super) later_liveness: Option<Arc<Liveness>>,
 }
 
 /// Phase of a flight.
@@ -82,10 +94,9 @@ pub(super) type Wakers = BTreeMap<u64, Waker>;
 
 impl Flight {
     /// Creates a flight with a leader and no followers.
-    pub(super) fn new(flights: Weak<Flights>, key: OwnedKey, liveness: Arc<Liveness>) -> Self {
+    pub(super) fn new(flights: Arc<Flights>, key: OwnedKey, first_lead: LeadParts) -> Self {
         let state = FlightState {
             phase: Phase::Running,
-            followers: 0,
             wakers: BTreeMap::new(),
             tickets_issued: 0,
             next_leader: None,
@@ -93,14 +104,17 @@ impl Flight {
             landing_since: None,
             has_retried: false,
             is_serial: false,
-            liveness,
+            later_liveness: None,
         };
         Self {
             flights,
             key,
+            first_lead,
+            followers: AtomicUsize::new(0),
             state: Mutex::new(state),
             waits_for: Mutex::default(),
             registration: Mutex::default(),
+            was_registered: AtomicBool::new(false),
             is_awaited_by_load: AtomicBool::new(false),
             awaited_by_load: Notify::new(),
         }
@@ -110,13 +124,38 @@ impl Flight {
         lock(&self.state)
     }
 
-    /// Returns whether the map has this flight under its key.
-    pub(super) fn is_in(self: &Arc<Self>, shard: &FlightShard) -> bool {
-        shard.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, self))
+    /// Returns the number of followers. Under the lock of the shard, it does not grow.
+    pub(super) fn followers(&self) -> usize {
+        self.followers.load(Ordering::Relaxed)
+    }
+
+    /// Returns how long the current leader could have gone on and was not polled.
+    pub(super) fn idle_time(&self, state: &FlightState) -> Duration {
+        state.later_liveness.as_deref().unwrap_or(&self.first_lead.liveness).idle_time()
+    }
+}
+
+/// Wakes the first leader.
+impl Wake for Flight {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.first_lead.liveness.wake_leader();
     }
 }
 
 impl FlightState {
+    /// Returns whether this is the lead of the current leader, and was not taken over.
+    pub(super) fn is_led_by(&self, lead: &Lead) -> bool {
+        match (&self.later_liveness, lead.later_liveness()) {
+            (None, None) => true,
+            (Some(current), Some(liveness)) => Arc::ptr_eq(current, liveness),
+            _ => false,
+        }
+    }
+
     pub(super) fn issue_ticket(&mut self) -> u64 {
         self.tickets_issued += 1;
         self.tickets_issued

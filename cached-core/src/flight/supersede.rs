@@ -51,7 +51,7 @@ impl Flights {
     fn supersede_where(&self, is_match: impl Fn(&OwnedKey) -> bool, act: impl FnOnce()) {
         let mut flights = Vec::new();
         for shard in &self.shards {
-            flights.extend(lock(shard).extract_if(|key, _| is_match(key)).map(|(_, flight)| flight));
+            flights.extend(lock(shard).take_where(&is_match));
         }
         act();
         for flight in flights {
@@ -64,11 +64,8 @@ impl Flights {
 impl DependentLoad for Flight {
     /// Supersedes this flight, as [`Flights::supersede`] does for a key.
     fn invalidate(self: Arc<Self>) {
-        let Some(flights) = self.flights.upgrade() else { return };
-        let mut shard = flights.shard(&self.key);
-        if self.is_in(&shard) {
-            shard.remove(&self.key);
-        }
+        let mut shard = self.flights.shard(&self.key);
+        shard.remove_flight(&self);
         let wakers = self.state().supersede();
         drop(shard);
         wake(wakers);

@@ -16,6 +16,9 @@ use std::{
 
 use crate::value::erased::ErasedValue;
 
+/// Number of values up to which a thread keeps the memory of its list.
+const KEPT_CAPACITY: usize = 64;
+
 thread_local! {
     /// Number of [`DeferredDrops`] guards of the thread.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
@@ -65,12 +68,21 @@ fn drop_deferred() {
     let _dropping = DroppingGuard;
     loop {
         HAS_DEFERRED.set(false);
-        let values = DEFERRED.try_with(|deferred| mem::take(&mut *deferred.borrow_mut())).unwrap_or_default();
+        let mut values =
+            DEFERRED.try_with(|deferred| mem::take(&mut *deferred.borrow_mut())).unwrap_or_default();
         if values.is_empty() {
             return;
         }
         // Outside of the borrow, as a drop may hand over more values.
-        drop(values);
+        values.clear();
+        if HAS_DEFERRED.get() {
+            continue;
+        }
+        // Most calls drop one value, and the next one need not allocate the list again.
+        if values.capacity() <= KEPT_CAPACITY {
+            let _ = DEFERRED.try_with(|deferred| deferred.replace(values));
+        }
+        return;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Steps of a call that take time: counted, timed, and each in a span.
 
-use std::{future::Future, sync::Arc, thread, time::Duration};
+use std::{future::Future, thread, time::Duration};
 
 use crate::{
     base::clock::{Clock, Nanos},
@@ -30,7 +30,11 @@ impl TimedSpan {
 
     /// Records the outcome, and returns the duration of the step.
     pub(crate) fn end(&mut self, outcome: &'static str) -> Nanos {
-        let took = self.clock.now().saturating_sub(self.started_at);
+        self.end_at(self.clock.now(), outcome)
+    }
+
+    fn end_at(&mut self, end: Nanos, outcome: &'static str) -> Nanos {
+        let took = end.saturating_sub(self.started_at);
         self.is_ended = true;
         self.span.record(outcome, Duration::from_nanos(took));
         took
@@ -48,16 +52,17 @@ impl Drop for TimedSpan {
 /// Timed load. Its span is a child of the span that is current at its creation, wherever the load then runs.
 pub(crate) struct LoadSpan {
     step: TimedSpan,
-    function: Arc<FunctionMetrics>,
     /// Set by `begin`: the load was counted.
     has_started: bool,
+    /// Time at which the body ended, if that was read.
+    ended_at: Option<Nanos>,
 }
 
 impl LoadSpan {
-    pub(crate) fn new(clock: &Clock, function: &Arc<FunctionMetrics>) -> Self {
+    pub(crate) fn new(clock: &Clock, function: &FunctionMetrics) -> Self {
         // The time is read when the load begins.
         let step = TimedSpan::started_at(Nanos::MAX, Span::load(function.name()), clock);
-        Self { step, function: function.clone(), has_started: false }
+        Self { step, has_started: false, ended_at: None }
     }
 
     /// Begins the load. Waiting before this point is not part of its duration.
@@ -76,33 +81,40 @@ impl LoadSpan {
         self.step.span.enter(part)
     }
 
-    pub(crate) fn finish(mut self, is_error: bool) {
+    /// Returns the time at which the body ended, which is now.
+    pub(crate) fn end_of_body(&mut self) -> Nanos {
+        *self.ended_at.insert(self.step.clock.now())
+    }
+
+    /// Ends a load of `function`.
+    pub(crate) fn finish(mut self, function: &FunctionMetrics, is_error: bool) {
         if is_error && self.has_started {
-            self.function.add(Count::LoadError);
+            function.add(Count::LoadError);
         }
-        let took = self.end(if is_error { "error" } else { "ok" });
+        let took = self.end(function, if is_error { "error" } else { "ok" });
         if let Some(took) = took.filter(|_| !is_error) {
-            self.function.record_load_time(took);
+            function.record_load_time(took);
         }
     }
 
     /// Ends a load that returned a value or an error: the result is not examined.
-    pub(crate) fn finish_unexamined(mut self) {
-        self.end("returned");
+    pub(crate) fn finish_unexamined(mut self, function: &FunctionMetrics) {
+        self.end(function, "returned");
     }
 
-    pub(crate) fn finish_panicked(mut self) {
-        self.function.add(Count::LoadPanic);
-        self.end("panic");
+    pub(crate) fn finish_panicked(mut self, function: &FunctionMetrics) {
+        function.add(Count::LoadPanic);
+        self.end(function, "panic");
     }
 
     /// Ends the step, and returns the duration of the load; `None` if it has not started.
-    fn end(&mut self, outcome: &'static str) -> Option<Nanos> {
-        let took = self.step.end(outcome);
+    fn end(&mut self, function: &FunctionMetrics, outcome: &'static str) -> Option<Nanos> {
+        let end = self.ended_at.unwrap_or_else(|| self.step.clock.now());
+        let took = self.step.end_at(end, outcome);
         if !self.has_started {
             return None;
         }
-        self.function.load_latency().record(took);
+        function.load_latency().record(took);
         Some(took)
     }
 }

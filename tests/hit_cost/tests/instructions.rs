@@ -14,10 +14,10 @@ const HITS: [(&str, f64); 4] = [("number", 310.0), ("name", 411.0), ("square", 2
 
 /// Instructions of a miss in a full cache, without and with a shared tier, and of a hit in the tier.
 const OTHERS: [(&str, f64); 5] = [
-    ("miss-cube", 9383.0),
-    ("miss-local", 9856.0),
-    ("miss-inline", 9909.0),
-    ("tier-miss", 34046.0),
+    ("miss-cube", 7963.0),
+    ("miss-local", 8603.0),
+    ("miss-inline", 8663.0),
+    ("tier-miss", 33092.0),
     ("tier-hit", 16695.0),
 ];
 

@@ -79,7 +79,7 @@ where
             self.cache.report(Count::HitL2, &self.spec, entry_key.key.as_ref());
             if let Some(leader) = leader {
                 let (l1, key) = (self.cache.l1(), &entry_key.key);
-                leader.land_if_valid(validity, erased.clone(), |validity| {
+                leader.land_if_valid(validity, erased, |validity, erased| {
                     l1.insert(&self.spec, key, erased, validity, revision);
                 });
                 l1.report_evictions();

@@ -79,7 +79,8 @@ where
     fn encode(&self, key: &K, value: V) -> Result<EncodedValue, Error> {
         let entry_key = self.prepare(key).into_key()?;
         let policy = self.plain_policy();
-        let (_, loaded) = policy.split_result(value, &LoadContext::new(self.cache.clock(), Some(self.ttl)));
+        let (_, loaded) =
+            policy.split_result(value, &LoadContext::new(self.cache.clock().now(), Some(self.ttl)));
         let clock = self.cache.clock();
         let value = loaded.erased.zip(loaded.ttl).map(|(erased, ttl)| {
             (erased, Life { start: clock.now(), ttl, stale: Duration::ZERO, spare: Duration::ZERO })

@@ -64,12 +64,12 @@ fn decide_now(
 /// Ends a load of which the body has run, or was not to run.
 #[inline(never)]
 fn end_now(
-    load: PendingLoad,
+    mut load: PendingLoad,
     ran: thread::Result<()>,
     slot: &mut dyn ResultSlot,
     report: Option<&mut CallEnd>,
 ) {
-    let loaded = match &load {
+    let loaded = match &mut load {
         PendingLoad::Led(led) => Some(ran.and_then(|()| led.split_now(slot))),
         PendingLoad::Alone(_) | PendingLoad::Bypass(_) => None,
     };
@@ -95,7 +95,7 @@ fn run_now<R>(
     body: impl FnOnce() -> R,
     mut report: Option<&mut CallEnd>,
 ) {
-    let Some(load) = decide_now(prepared, terms, slot, report.as_deref_mut()) else { return };
+    let Some(mut load) = decide_now(prepared, terms, slot, report.as_deref_mut()) else { return };
     let ran = load.run_now(body).map(|result| slot.put(result));
     end_now(load, ran, slot, report);
 }

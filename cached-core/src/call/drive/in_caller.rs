@@ -45,7 +45,7 @@ impl<R> CallCore<R> {
 
     fn begin(&mut self, terms: Terms) {
         self.state = match mem::replace(&mut self.state, CallState::Ended) {
-            CallState::Prepared(prepared, task) => prepared.decide(terms, task).into(),
+            CallState::Prepared(prepared, task) => prepared.decide(terms, task).expect_poll().into(),
             state => state,
         };
     }

@@ -137,6 +137,6 @@ impl Publication {
     }
 
     fn deliver_if_valid(self, validity: Validity) {
-        self.leader.land_if_valid(validity, self.erased, |_| ());
+        self.leader.land_if_valid(validity, self.erased, |_, _| ());
     }
 }

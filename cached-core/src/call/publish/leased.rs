@@ -113,7 +113,7 @@ impl Publication {
             self.store_in_l1(validity, 0);
         } else if is_outage {
             // Too old to be stored. Followers still get the value, so that they need not load it again.
-            self.leader.land_if_valid(validity, self.erased, |_| ());
+            self.leader.land_if_valid(validity, self.erased, |_, _| ());
         } else {
             self.reject();
         }

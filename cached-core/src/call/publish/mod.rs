@@ -66,8 +66,8 @@ pub(super) struct LoadResult {
     pub(super) is_error: bool,
     /// The load was to replace an older value.
     pub(super) had_fallback: bool,
-    /// Position in the log of invalidated tags, at the start of the load.
-    pub(super) log_position: LogPosition,
+    /// Position in the log of invalidated tags, at the start of the load; `None` if values have no tags.
+    pub(super) log_position: Option<LogPosition>,
 }
 
 /// Remaining work of a publication. No caller waits for it if there is a runtime to run it.

@@ -36,8 +36,8 @@ impl Publication {
     pub(super) fn store_in_l1(self, validity: Validity, revision: u64) {
         let Self { context, leader, erased, .. } = self;
         let (l1, key) = (context.cache.l1(), &context.entry_key.key);
-        let fill = |validity| l1.insert(&context.spec, key, erased.clone(), validity, revision);
-        let stored = leader.land_if_valid(validity, erased.clone(), fill);
+        let fill = |validity, erased| l1.insert(&context.spec, key, erased, validity, revision);
+        let stored = leader.land_if_valid(validity, erased, fill);
         l1.report_evictions();
         context.report(if stored { Count::Fill } else { Count::RejectedFill });
     }

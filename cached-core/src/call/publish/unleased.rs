@@ -22,12 +22,15 @@ use crate::{
 impl Publication {
     /// Publishes the value of a load without L2: to L1, unless one of its tags was invalidated.
     pub(super) fn publish_without_l2(self, validity: Validity) {
-        let (cache, outdated) = (self.context.cache.clone(), self.outdated_entry_key());
-        match self.value_tags.added_to(validity, cache.shared(), self.context.entry_key.is_shared) {
+        let removal = self.outdated_entry_key().map(|outdated| (self.context.cache.clone(), outdated));
+        let shared = self.context.cache.shared();
+        match self.value_tags.added_to(validity, shared, self.context.entry_key.is_shared) {
             Some(validity) => self.store_in_l1(validity, 0),
             None => self.reject(),
         }
-        cache.enqueue_removal(outdated);
+        if let Some((cache, outdated)) = removal {
+            cache.enqueue_removal(Some(outdated));
+        }
     }
 
     /// Publishes the value of a load without a lease: to L1, if nothing changed during the load.

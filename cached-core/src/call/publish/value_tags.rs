@@ -22,8 +22,8 @@ pub(super) struct ValueTags {
     pub(super) tags: Vec<String>,
     /// Set if the tags could not be derived. Then the invalidation of any tag may concern the value.
     are_unknown: bool,
-    /// Position in the log of invalidated tags, at the start of the load.
-    log_position: LogPosition,
+    /// Position in the log of invalidated tags, at the start of the load; `None` if values have no tags.
+    log_position: Option<LogPosition>,
     /// Time at which the validity of the load was taken, before the load began.
     checked_at: Nanos,
     /// Epoch that ends when this process is notified of the invalidation of any tag.
@@ -36,7 +36,7 @@ impl ValueTags {
     pub(super) fn new(
         shared: &Shared,
         tags: Option<&[String]>,
-        log_position: LogPosition,
+        log_position: Option<LogPosition>,
         fill_right: &FillRight,
     ) -> Self {
         let are_unknown = tags.is_none();
@@ -67,7 +67,7 @@ impl ValueTags {
         }
         let epochs: Vec<_> = self.tags.iter().map(|tag| (shared.epoch(tag), 0)).collect();
         // The log is read after the epochs are taken: a later invalidation ends the epochs.
-        if shared.tag_log.has_any_since(&self.tags, self.log_position) {
+        if shared.tag_log.has_any_since(&self.tags, self.log_position?) {
             return None;
         }
         let tags = validity.tags.into_vec().into_iter().chain(epochs).collect();

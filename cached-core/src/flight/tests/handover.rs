@@ -24,9 +24,9 @@ fn flight_ends_without_leader_and_followers() {
 fn flight_is_removed_only_without_leader_and_followers() {
     let (flights, key) = (Arc::new(Flights::new()), key("x"));
     let leader = lead(&flights, &key);
-    flights.remove_deserted(&leader.flight);
+    flights.remove_deserted(leader.flight());
     assert_eq!(flights.len(), 1, "it is led");
-    let (flight, follower) = (leader.flight.clone(), follow(&flights, &key));
+    let (flight, follower) = (leader.flight().clone(), follow(&flights, &key));
     drop(leader);
     flights.remove_deserted(&flight);
     assert_eq!(flights.len(), 1, "it is followed");

@@ -51,6 +51,31 @@ fn join_recurses_when_the_wait_would_close_a_cycle() {
 }
 
 #[test]
+fn lead_that_is_passed_on_is_in_the_chain_of_its_new_leader() {
+    let flights = Arc::new(Flights::new());
+    let (outer, first) = (lead(&flights, &key("outer")), lead(&flights, &key("x")));
+    let mut follower = follow(&flights, &key("x"));
+    thread::sleep(INSTANTLY);
+    let later = run_inside(&outer, || follower.overtake(INSTANTLY)).expect("the first was never polled");
+    assert!(later.is_nested() && !first.is_nested());
+    run_inside(&later, || {
+        assert!(matches!(flights.join(&key("x"), false), Role::Recurse));
+        let inner = lead(&flights, &key("y"));
+        run_inside(&inner, || assert!(matches!(flights.join(&key("outer"), false), Role::Recurse)));
+    });
+    assert!(!is_inside_load());
+}
+
+#[test]
+fn panic_inside_a_load_restores_its_chain() {
+    let flights = Arc::new(Flights::new());
+    let mut leader = lead(&flights, &key("x"));
+    assert!(leader.enter(|| panic!("no")).is_err());
+    assert!(!is_inside_load());
+    assert!(leader.enter(is_inside_load).unwrap());
+}
+
+#[test]
 fn leader_is_notified_only_of_followers_inside_another_load() {
     let (flights, keys, wake_flag) =
         (Arc::new(Flights::new()), ["a", "b"].map(key), Arc::new(WakeFlag::default()));
@@ -69,7 +94,7 @@ fn leader_is_notified_only_of_followers_inside_another_load() {
 #[test]
 fn is_inside_load_holds_only_inside_a_load() {
     let flights = Arc::new(Flights::new());
-    let leader = lead(&flights, &key("x"));
+    let mut leader = lead(&flights, &key("x"));
     assert!(!is_inside_load());
     assert!(run_inside(&leader, is_inside_load));
     assert!(!is_inside_load());

@@ -15,7 +15,7 @@ fn waiting_leader_is_not_idle_and_unpolled_woken_leader_is() {
         Poll::<()>::Pending
     })));
     thread::sleep(INSTANTLY);
-    assert!(follower.flight.state().liveness.idle_time() >= INSTANTLY, "it was never polled");
+    assert!(follower.flight.idle_time(&follower.flight.state()) >= INSTANTLY, "it was never polled");
     assert!(poll(&mut load, &wake_flag).is_pending());
     thread::sleep(INSTANTLY);
     assert!(follower.overtake(INSTANTLY).is_none(), "it waits");
@@ -24,6 +24,23 @@ fn waiting_leader_is_not_idle_and_unpolled_woken_leader_is() {
     assert!(wake_flag.0.load(Ordering::SeqCst), "the wake comes through");
     thread::sleep(INSTANTLY);
     assert!(follower.overtake(INSTANTLY).is_some(), "it was woken and not polled");
+}
+
+#[test]
+fn leader_at_work_is_not_idle_until_it_expects_a_poll() {
+    let (flights, key) = (Arc::new(Flights::new()), key("x"));
+    let Role::Lead(mut leader) = flights.join_at_work(&key, false) else { panic!("there is no other one") };
+    let mut follower = follow(&flights, &key);
+    thread::sleep(INSTANTLY);
+    assert!(follower.overtake(INSTANTLY).is_none(), "its caller goes on");
+    leader.expect_poll();
+    thread::sleep(INSTANTLY);
+    leader.enter(|| ()).unwrap();
+    thread::sleep(INSTANTLY);
+    assert!(follower.overtake(INSTANTLY).is_none(), "it blocks its thread");
+    leader.expect_poll();
+    thread::sleep(INSTANTLY);
+    assert!(follower.overtake(INSTANTLY).is_some(), "it is not polled");
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn superseded_flight_stores_nothing_and_wakes_its_followers() {
 fn followers_of_a_landed_flight_get_its_value_after_invalidation() {
     let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
     let leader = lead(&flights, &key);
-    let flight = leader.flight.clone();
+    let flight = leader.flight().clone();
     let mut followers = [follow(&flights, &key), follow(&flights, &key)];
     assert!(leader.land(erased(), || ()));
     assert!(matches!(poll(&mut followers[0], &wake_flag), Poll::Ready(FollowOutcome::Landed(_))));
@@ -75,7 +75,7 @@ fn value_invalidated_before_landing_is_neither_stored_nor_shared() {
             epochs.end("x");
         }
         let mut is_stored = false;
-        assert_eq!(leader.land_if_valid(validity, erased(), |_| is_stored = true), !is_invalidated);
+        assert_eq!(leader.land_if_valid(validity, erased(), |_, _| is_stored = true), !is_invalidated);
         assert_eq!(is_stored, !is_invalidated);
         let arrival = poll(&mut follower, &wake_flag);
         assert_eq!(matches!(arrival, Poll::Ready(FollowOutcome::Superseded)), is_invalidated);
@@ -93,11 +93,9 @@ fn superseded_flight_stores_nothing_when_landing_with_validity() {
     let leader = lead(&flights, &key);
     flights.supersede(&key, || ());
     let newer = lead(&flights, &key);
-    assert!(
-        !leader.land_if_valid(epochs_and_validity().1, erased(), |_| panic!(
-            "it is from before the invalidation"
-        ))
-    );
+    assert!(!leader.land_if_valid(epochs_and_validity().1, erased(), |_, _| panic!(
+        "it is from before the invalidation"
+    )));
     assert_eq!(flights.len(), 1, "the newer one goes on");
     assert!(newer.land(erased(), || ()));
 }

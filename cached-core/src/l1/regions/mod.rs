@@ -104,15 +104,19 @@ impl LockedRegions<'_> {
     }
 
     /// Stores an entry in the place of `before`, or in the window if its key has none.
-    pub(crate) fn put(&mut self, before: Option<&Arc<Entry>>, entry: &Arc<Entry>) {
-        match before {
+    ///
+    /// Returns the entry if it was retired by then.
+    pub(crate) fn put(&mut self, before: Option<&Arc<Entry>>, entry: Arc<Entry>) -> Option<Arc<Entry>> {
+        let stored = match before {
             Some(before) if before.is_in_main() => {
                 entry.set_in_main();
                 self.main.insert(entry.clone());
+                &entry
             }
-            Some(before) => self.shard.replace(before, entry.clone()),
-            None => self.shard.insert(entry.clone()),
-        }
+            Some(before) => self.shard.replace(before, entry),
+            None => self.shard.insert(entry),
+        };
+        stored.is_retired().then(|| stored.clone())
     }
 
     /// Removes an entry that is in one of the regions.

@@ -77,17 +77,15 @@ impl Shard {
         self.entries.find(key.hash(), |entry| key.is_same(entry.key()))
     }
 
-    /// Adds an entry of a key that has none here.
-    pub(super) fn insert(&mut self, entry: Arc<Entry>) {
-        self.entries.insert_unique(entry.hash(), entry, hash);
+    /// Adds an entry of a key that has none here, and returns it.
+    pub(super) fn insert(&mut self, entry: Arc<Entry>) -> &Arc<Entry> {
+        self.entries.insert_unique(entry.hash(), entry, hash).into_mut()
     }
 
-    /// Replaces `before` by another entry of its key.
-    pub(super) fn replace(&mut self, before: &Arc<Entry>, entry: Arc<Entry>) {
-        match self.entries.find_mut(hash(before), |held| Arc::ptr_eq(held, before)) {
-            Some(held) => *held = entry,
-            None => self.insert(entry),
-        }
+    /// Replaces `before` by another entry of its key, and returns that.
+    pub(super) fn replace(&mut self, before: &Arc<Entry>, entry: Arc<Entry>) -> &Arc<Entry> {
+        let held = self.entries.entry(hash(before), |held| Arc::ptr_eq(held, before), hash);
+        held.insert(entry).into_mut()
     }
 
     pub(super) fn remove(&mut self, entry: &Arc<Entry>) {

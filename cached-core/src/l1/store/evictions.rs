@@ -8,15 +8,73 @@ use std::{cell::Cell, mem, ptr, sync::Arc};
 use crate::{
     l1::{
         entry::Entry,
-        store::{L1, lock},
+        store::{
+            L1,
+            list::{BoundedList, Evicted, Listed},
+            lock,
+        },
     },
     telemetry::event::EventKind,
 };
 
 impl L1 {
-    /// Removes an entry that the policy has evicted, and queues it for observers.
-    pub(super) fn evict(&self, entry: &Arc<Entry>) {
-        self.remove_entry(entry);
+    /// Removes the entries that the policy has evicted, until the rest fits, and queues them for observers.
+    ///
+    /// Entries that have proved their use meanwhile move to the main region.
+    pub(super) fn finish_evictions(&self, mut evicted: Evicted<Arc<Entry>>) {
+        loop {
+            if let Some(entry) = &evicted.item {
+                self.remove_evicted(entry);
+                self.queue_eviction(entry);
+            }
+            for entry in &evicted.proven {
+                self.move_to_main(entry);
+            }
+            if !evicted.has_more {
+                return;
+            }
+            evicted = self.list.evict(|entry| self.retire_evicted(entry));
+        }
+    }
+
+    /// Removes the entries that the policy of a function has evicted, like
+    /// [`finish_evictions`](Self::finish_evictions).
+    pub(super) fn finish_function_evictions(&self, list: &BoundedList<Listed>, mut evicted: Evicted<Listed>) {
+        loop {
+            if let Some(Listed(entry)) = &evicted.item {
+                self.remove_entry(entry);
+                self.queue_eviction(entry);
+            }
+            if !evicted.has_more {
+                return;
+            }
+            evicted = list.evict(|entry| entry.retire());
+        }
+    }
+
+    /// Retires an entry that has just left the list of the tier, under the lock of that list.
+    ///
+    /// An entry in the list of its function is counted later, because that list has a lock as well.
+    pub(super) fn retire_evicted(&self, entry: &Arc<Entry>) {
+        if entry.function_ticket().is_none() {
+            self.retire_in_place(entry);
+        } else {
+            entry.retire();
+        }
+    }
+
+    /// Removes an entry that has left the list of the tier, and is retired.
+    fn remove_evicted(&self, entry: &Arc<Entry>) {
+        if entry.function_ticket().is_some() {
+            return self.remove_entry(entry);
+        }
+        let mut regions = self.regions.lock(entry.key().hash());
+        if !entry.mark_removed() {
+            regions.remove(entry);
+        }
+    }
+
+    fn queue_eviction(&self, entry: &Arc<Entry>) {
         if !self.observers.is_empty() {
             lock(&self.unreported_evictions).push(entry.clone());
         }

@@ -23,10 +23,19 @@ pub(super) struct Listed(pub(super) Arc<Entry>);
 /// Result of an addition to a list.
 pub(super) struct Placement<T> {
     pub(super) ticket: Ticket,
-    /// Entries must leave.
-    pub(super) is_over_capacity: bool,
+    pub(super) evicted: Evicted<T>,
     /// The earlier entry of the key, which is dropped outside of the lock of the list.
     _replaced: Option<T>,
+}
+
+/// Result of an eviction.
+pub(super) struct Evicted<T> {
+    /// The entry that has left the list, and is retired; `None` if none must leave.
+    pub(super) item: Option<T>,
+    /// More entries must leave.
+    pub(super) has_more: bool,
+    /// Entries in the window that have proved their use meanwhile. They may have left as well.
+    pub(super) proven: Vec<Arc<Entry>>,
 }
 
 /// Member of a list.
@@ -79,7 +88,16 @@ impl<T: ListMember> BoundedList<T> {
     }
 
     /// Adds an entry, in the place of the earlier one of its key if there is one.
-    pub(super) fn put(&self, old_ticket: Option<Ticket>, hash: u64, weight: u32, item: T) -> Placement<T> {
+    ///
+    /// If another one must leave for it, it leaves at once, as in [`evict`](Self::evict).
+    pub(super) fn put(
+        &self,
+        old_ticket: Option<Ticket>,
+        hash: u64,
+        weight: u32,
+        item: T,
+        retire: impl FnOnce(&Arc<Entry>),
+    ) -> Placement<T> {
         let mut policy = self.lock();
         let replaced = match old_ticket {
             Some(ticket) => policy.replace(ticket, weight, item),
@@ -90,13 +108,14 @@ impl<T: ListMember> BoundedList<T> {
             // There is no earlier entry, or it has left the list already.
             Err(item) => (policy.insert(hash, weight, item), None),
         };
-        Placement { ticket, is_over_capacity: policy.is_over_capacity(), _replaced: replaced }
+        let evicted = Self::evict_from(&mut policy, retire);
+        Placement { ticket, evicted, _replaced: replaced }
     }
 
     /// Removes and returns entries that are over, in a bounded number of steps. Returns also whether there may be
     /// more.
     ///
-    /// Each entry is retired while the lock is held, as in [`evict_excess`](Self::evict_excess).
+    /// Each entry is retired while the lock is held, as in [`evict`](Self::evict).
     pub(super) fn take_expired(&self, now: Nanos, steps: usize) -> (Vec<T>, bool) {
         let mut policy = self.lock();
         let (expired, has_more) = policy.take_expired(now, steps);
@@ -106,28 +125,24 @@ impl<T: ListMember> BoundedList<T> {
         (expired, has_more)
     }
 
-    /// Evicts entries until the rest fits, and calls `on_evict` for each, without the lock.
+    /// Evicts the next entry to leave, if the list is over its capacity.
     ///
-    /// Each entry is retired while the lock is still held. A concurrent `L1::clear` does not find it in
-    /// the list, and no hit may serve it after that. Returns the entries in the window that have proved their
-    /// use meanwhile. They may have left as well.
-    pub(super) fn evict_excess(&self, mut on_evict: impl FnMut(&Arc<Entry>)) -> Vec<Arc<Entry>> {
+    /// `retire` retires the entry while the lock is still held. A concurrent `L1::clear` does not find it in the list,
+    /// and no hit may serve it after that.
+    pub(super) fn evict(&self, retire: impl FnOnce(&Arc<Entry>)) -> Evicted<T> {
+        Self::evict_from(&mut self.lock(), retire)
+    }
+
+    fn evict_from(policy: &mut Policy<T>, retire: impl FnOnce(&Arc<Entry>)) -> Evicted<T> {
         let mut proven = Vec::new();
-        loop {
-            let mut policy = self.lock();
-            let evicted = policy.evict(&mut |item| {
-                if T::REPORTS_PROOFS && !item.entry().is_in_main() {
-                    proven.push(item.entry().clone());
-                }
-            });
-            let Some(item) = evicted else { return proven };
-            item.entry().retire();
-            let is_over_capacity = policy.is_over_capacity();
-            drop(policy);
-            on_evict(item.entry());
-            if !is_over_capacity {
-                return proven;
+        let item = policy.evict(&mut |item| {
+            if T::REPORTS_PROOFS && !item.entry().is_in_main() {
+                proven.push(item.entry().clone());
             }
+        });
+        if let Some(item) = &item {
+            retire(item.entry());
         }
+        Evicted { item, has_more: policy.is_over_capacity(), proven }
     }
 }

@@ -124,12 +124,22 @@ impl L1 {
         (list.len() as u64, list.weight())
     }
 
-    /// Returns the entry under `key`, unless it is too old to be served: then it is removed.
+    /// Returns the entry under `key` with the current time, unless it is too old to be served: then it is removed.
     ///
-    /// Removes some other entries that are over, too, if that is due.
-    pub(crate) fn get(&self, spec: &FunctionSpec, key: KeyRef<'_>, now: Nanos) -> Option<Arc<Entry>> {
-        self.expire(now);
+    /// Removes some other entries that are over, too, if that is due by an upper bound of the time. The time itself is
+    /// read only if it matters.
+    pub(crate) fn get(
+        &self,
+        spec: &FunctionSpec,
+        key: KeyRef<'_>,
+        upper_bound: Nanos,
+        now: impl Fn() -> Nanos,
+    ) -> Option<(Arc<Entry>, Nanos)> {
+        if self.is_expiry_due(upper_bound) {
+            self.expire(now());
+        }
         let mut entry = self.regions.get(key)?;
+        let now = now();
         if entry.is_retired() {
             entry = self.get_under_lock(key)?;
         }
@@ -138,7 +148,7 @@ impl L1 {
             return None;
         }
         entry.touch(spec.own_max_entries().is_some());
-        Some(entry)
+        Some((entry, now))
     }
 
     /// Returns whether there is an entry under `key`: see [`Regions::has`].
@@ -199,29 +209,27 @@ impl L1 {
             None => {}
         }
         let old_ticket = before.as_ref().and_then(|before| before.ticket());
-        let placement = self.list.put(old_ticket, key.hash(), weight, entry.clone());
+        let retire = |entry: &Arc<Entry>| self.retire_evicted(entry);
+        let placement = self.list.put(old_ticket, key.hash(), weight, entry.clone(), retire);
         entry.set_ticket(placement.ticket);
-        if let Some(function_list) = &function_list {
+        let function_evictions = function_list.map(|function_list| {
             let old_function_ticket = before.as_ref().and_then(|before| before.function_ticket());
-            let placement = function_list.put(old_function_ticket, key.hash(), 1, Listed(entry.clone()));
+            let listed = Listed(entry.clone());
+            let placement =
+                function_list.put(old_function_ticket, key.hash(), 1, listed, |entry| entry.retire());
             entry.set_function_ticket(placement.ticket);
-        }
-        regions.put(before.as_ref(), &entry);
-        if entry.is_retired() {
+            (function_list, placement)
+        });
+        if let Some(entry) = regions.put(before.as_ref(), entry) {
             // Meanwhile, the tier was cleared, or another thread evicted this entry.
             self.retire(&entry);
             entry.mark_removed();
             regions.remove(&entry);
         }
         drop(regions);
-        if placement.is_over_capacity {
-            let proven = self.list.evict_excess(|entry| self.evict(entry));
-            for entry in &proven {
-                self.move_to_main(entry);
-            }
-        }
-        if let Some(function_list) = function_list {
-            function_list.evict_excess(|entry| self.evict(entry));
+        self.finish_evictions(placement.evicted);
+        if let Some((function_list, placement)) = function_evictions {
+            self.finish_function_evictions(&function_list, placement.evicted);
         }
         self.expire(now);
     }

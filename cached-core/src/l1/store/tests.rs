@@ -44,7 +44,7 @@ fn store(l1: &L1, spec: &FunctionSpec, number: usize, erased: Arc<dyn ErasedValu
 }
 
 fn get(l1: &L1, spec: &FunctionSpec, number: usize) -> Option<Arc<Entry>> {
-    l1.get(spec, key(number).as_ref(), 1)
+    l1.get(spec, key(number).as_ref(), 1, || 1).map(|(entry, _)| entry)
 }
 
 fn has(l1: &L1, number: usize) -> bool {
@@ -82,7 +82,7 @@ fn every_removal_retires_the_entry_and_removes_it_from_its_region() {
         assert!(all[0].is_retired() && has(&l1, 0) && !get(&l1, &SPEC, 0).unwrap().is_retired());
         l1.remove(&key(1));
         assert!(all[1].is_retired() && !has(&l1, 1));
-        assert!(l1.get(&SPEC, key(2).as_ref(), 2_000_000_000).is_none());
+        assert!(l1.get(&SPEC, key(2).as_ref(), 2_000_000_000, || 2_000_000_000).is_none());
         assert!(all[2].is_retired() && !has(&l1, 2));
         assert!(!all[3].is_retired() && l1.usage().0 == 3);
         assert_eq!(l1.regions.counts(), if is_in_main { (0, 3) } else { (3, 0) });

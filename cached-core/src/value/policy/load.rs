@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    base::clock::{Clock, Nanos},
-    value::erased::ErasedValue,
-};
+use crate::{base::clock::Nanos, value::erased::ErasedValue};
 
 /// Time at which a load ended, and the caller's settings for its value.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +20,8 @@ pub struct LoadContext {
 }
 
 impl LoadContext {
-    pub(crate) fn new(clock: &Clock, ttl: Option<Duration>) -> Self {
-        Self { now: clock.now(), ttl, random: None }
+    pub(crate) fn new(now: Nanos, ttl: Option<Duration>) -> Self {
+        Self { now, ttl, random: None }
     }
 }
 

@@ -69,8 +69,15 @@ impl L1 {
         self.slots().contains_key(key)
     }
 
-    pub(crate) fn get(&self, _: &FunctionSpec, key: KeyRef<'_>, _: Nanos) -> Option<Arc<Entry>> {
-        self.slots().get(&key.owned()).cloned()
+    pub(crate) fn get(
+        &self,
+        _: &FunctionSpec,
+        key: KeyRef<'_>,
+        _: Nanos,
+        now: impl Fn() -> Nanos,
+    ) -> Option<(Arc<Entry>, Nanos)> {
+        let entry = self.slots().get(&key.owned()).cloned()?;
+        Some((entry, now()))
     }
 
     pub(crate) fn insert(

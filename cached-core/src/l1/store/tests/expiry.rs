@@ -18,7 +18,7 @@ fn fill_for(l1: &L1, spec: &FunctionSpec, number: usize, now: Nanos, seconds: u6
 
 /// Looks up a key that has no entry.
 fn miss(l1: &L1, now: Nanos) {
-    assert!(l1.get(&SPEC, key(1_000_000).as_ref(), now).is_none());
+    assert!(l1.get(&SPEC, key(1_000_000).as_ref(), now, || now).is_none());
 }
 
 #[test]
@@ -137,13 +137,13 @@ fn only_entries_that_are_over_leave_while_threads_use_the_tier() {
                     let (now, seconds) = (time.fetch_add(SECOND / 500, Ordering::SeqCst), round as u64 % 5);
                     fill_for(l1, &SPEC, number, now, seconds);
                     if round % 4 == 0
-                        && let Some(entry) = l1.get(&SPEC, key(number).as_ref(), now)
+                        && let Some((entry, _)) = l1.get(&SPEC, key(number).as_ref(), now, || now)
                     {
                         l1.move_to_main(&entry);
                     }
                     if round % 9 == 0 {
                         l1.remove(&key(number));
-                    } else if l1.get(&SPEC, key(number).as_ref(), now).is_none() {
+                    } else if l1.get(&SPEC, key(number).as_ref(), now, || now).is_none() {
                         let latest = time.load(Ordering::SeqCst);
                         assert!(now + seconds * SECOND <= latest, "{number} had {seconds} s");
                     }
