@@ -22,10 +22,9 @@ use crate::{
         validity::{LoadRegistration, Validity},
     },
     flight::{
-        lead::Lead,
         liveness::Liveness,
         lock, nesting,
-        state::{Flight, FlightResult, FlightState, Phase, Wakers, wake},
+        state::{Flight, FlightResult, FlightState, Lead, Phase, Wakers, wake},
     },
     l1::deferred_drops::DeferredDrops,
     sync::{Instant, Ordering},
@@ -62,7 +61,7 @@ impl FlightState {
         let liveness = Arc::new(Liveness::at_work());
         liveness.expect_poll();
         self.later_liveness = Some(liveness.clone());
-        Leader::new(Lead::later(flight.clone(), liveness))
+        Leader::new(Lead::later(flight.clone(), liveness, nesting::innermost()))
     }
 }
 

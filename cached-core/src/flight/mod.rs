@@ -17,9 +17,8 @@
 //!
 //! This file has the flights of a cache, and the ways in which a caller comes to its role. The parts are:
 //!
-//! * `state`: one flight, with its phase and its followers.
+//! * `state`: one flight, with its phase, its followers and its leads.
 //! * `shard`: a part of the map of flights.
-//! * `lead`: the position of one leader.
 //! * `leader`: the caller that loads, and the ends of its flight.
 //! * `follower`: a caller that waits, and may take the lead.
 //! * `supersede`: the invalidations that overtake flights.
@@ -33,7 +32,6 @@
 pub(crate) mod permits;
 
 mod follower;
-mod lead;
 mod leader;
 mod liveness;
 mod nesting;
@@ -56,9 +54,8 @@ pub(crate) use self::{
     state::FlightResult,
 };
 use self::{
-    lead::{Lead, LeadParts},
     shard::FlightShard,
-    state::{Flight, Phase},
+    state::{Flight, Lead, LeadParts, Phase},
 };
 use crate::{
     key::OwnedKey,
@@ -138,7 +135,7 @@ impl Flights {
     }
 
     fn start_in(self: &Arc<Self>, shard: &mut FlightShard, key: &OwnedKey) -> Leader {
-        let flight = Arc::new(Flight::new(self.clone(), key.clone(), LeadParts::new()));
+        let flight = Arc::new(Flight::new(self.clone(), key.clone(), LeadParts::new(nesting::innermost())));
         shard.insert(flight.clone());
         Leader::new(Lead::First(flight))
     }

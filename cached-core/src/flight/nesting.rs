@@ -6,7 +6,7 @@
 use std::{cell::RefCell, iter, sync::Arc};
 
 use crate::{
-    flight::{lead::Lead, state::Flight},
+    flight::state::{Flight, Lead},
     sync::thread_local,
 };
 

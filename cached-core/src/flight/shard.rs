@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use hashbrown::{HashTable, hash_table::Entry};
+use hashbrown::{
+    HashTable,
+    hash_table::{Entry, OccupiedEntry},
+};
 
 use crate::{flight::state::Flight, key::OwnedKey};
 
@@ -37,7 +40,7 @@ impl FlightShard {
     /// Removes this flight, and no other one of its key. Returns whether it was in the map.
     pub(super) fn remove_flight(&mut self, flight: &Arc<Flight>) -> bool {
         let found = self.0.find_entry(flight.key.hash(), |other| Arc::ptr_eq(other, flight));
-        found.map(|found| found.remove()).is_ok()
+        found.map(OccupiedEntry::remove).is_ok()
     }
 
     /// Removes and returns the flights of which the keys match.

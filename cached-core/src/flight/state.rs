@@ -1,5 +1,7 @@
 //! A flight and its state: the phase, the followers, and the lead that is handed on.
 //!
+//! A [`Lead`] is the position of one leader in its flight, and in the chain of loads that enclose it.
+//!
 //! Invariants: the state is changed only under its lock, and a flight that is done stays done. Wakers are
 //! taken under the lock, and run outside of all locks.
 //!
@@ -17,12 +19,7 @@ use tokio::sync::Notify;
 
 use crate::{
     coherence::validity::LoadRegistration,
-    flight::{
-        Flights,
-        lead::{Lead, LeadParts},
-        liveness::Liveness,
-        lock,
-    },
+    flight::{Flights, liveness::Liveness, lock},
     key::OwnedKey,
     sync::{AtomicBool, AtomicUsize, Instant, Mutex, MutexGuard, Ordering},
     value::erased::ErasedValue,
@@ -48,6 +45,30 @@ pub(super) struct Flight {
     /// Another load waits for this one.
     pub(super) is_awaited_by_load: AtomicBool,
     pub(super) awaited_by_load: Notify,
+}
+
+/// The lead of a flight.
+///
+/// The first one is a part of its flight, which saves a miss an allocation. One that was passed on, or taken over,
+/// is allocated separately.
+#[derive(Clone)]
+pub(super) enum Lead {
+    First(Arc<Flight>),
+    Later(Arc<LaterLead>),
+}
+
+/// Parts of a lead besides its flight.
+pub(super) struct LeadParts {
+    pub(super) liveness: Liveness,
+    /// Load that the leader was called from.
+    outer: Option<Lead>,
+}
+
+/// A lead that another leader had before.
+pub(super) struct LaterLead {
+    flight: Arc<Flight>,
+    liveness: Arc<Liveness>,
+    outer: Option<Lead>,
 }
 
 /// State of a flight, which its lock protects.
@@ -132,6 +153,58 @@ impl Flight {
     /// Returns how long the current leader could have gone on and was not polled.
     pub(super) fn idle_time(&self, state: &FlightState) -> Duration {
         state.later_liveness.as_deref().unwrap_or(&self.first_lead.liveness).idle_time()
+    }
+}
+
+impl LeadParts {
+    /// Creates the parts of a lead whose leader is at work, inside the load `outer`.
+    pub(super) fn new(outer: Option<Lead>) -> Self {
+        Self { liveness: Liveness::at_work(), outer }
+    }
+}
+
+impl Lead {
+    /// Creates a lead that is taken from another leader, inside the load `outer`.
+    pub(super) fn later(flight: Arc<Flight>, liveness: Arc<Liveness>, outer: Option<Self>) -> Self {
+        Self::Later(Arc::new(LaterLead { flight, liveness, outer }))
+    }
+
+    pub(super) fn flight(&self) -> &Arc<Flight> {
+        match self {
+            Self::First(flight) => flight,
+            Self::Later(lead) => &lead.flight,
+        }
+    }
+
+    pub(super) fn liveness(&self) -> &Liveness {
+        match self {
+            Self::First(flight) => &flight.first_lead.liveness,
+            Self::Later(lead) => &lead.liveness,
+        }
+    }
+
+    /// Returns the liveness of a lead that is not the first one of its flight.
+    pub(super) fn later_liveness(&self) -> Option<&Arc<Liveness>> {
+        match self {
+            Self::First(_) => None,
+            Self::Later(lead) => Some(&lead.liveness),
+        }
+    }
+
+    /// Returns the load that the leader was called from.
+    pub(super) fn outer(&self) -> Option<&Self> {
+        match self {
+            Self::First(flight) => flight.first_lead.outer.as_ref(),
+            Self::Later(lead) => lead.outer.as_ref(),
+        }
+    }
+
+    /// Returns the waker for the polls of the leader.
+    pub(super) fn waker(&self) -> Waker {
+        match self {
+            Self::First(flight) => Waker::from(flight.clone()),
+            Self::Later(lead) => Waker::from(lead.liveness.clone()),
+        }
     }
 }
 
