@@ -56,23 +56,33 @@ impl Cache {
         if let Some(result) = cached {
             return Ok(result);
         }
-        let lookup_number = thread_cache::maintain();
-        let started = stats::is_sample(lookup_number).then(|| self.clock().now_exactly());
-        let entry = self.lookup_l1(spec, parts)?;
+        let (entry, started) = self.lookup_l1(spec, parts)?;
         let result = take(&entry).ok_or(Absent(false))?;
-        self.count_hit(&entry, started, spec);
-        thread_cache::insert(&entry);
+        self.end_l1_hit(&entry, started, spec);
         Ok(result)
     }
 
-    /// Looks up an entry that is not in the cache of this thread.
+    /// Looks up an entry that is not in the cache of this thread. Returns it with the time of a sampled lookup.
     #[inline(never)]
-    fn lookup_l1(&self, spec: &FunctionSpec, parts: &dyn WriteKey) -> Result<Arc<Entry>, Absent> {
+    fn lookup_l1(
+        &self,
+        spec: &FunctionSpec,
+        parts: &dyn WriteKey,
+    ) -> Result<(Arc<Entry>, Option<Nanos>), Absent> {
+        let lookup_number = thread_cache::maintain();
+        let started = stats::is_sample(lookup_number).then(|| self.clock().now_exactly());
         match with_identity(spec, parts, |key| self.lookup(spec, key)) {
-            Ok(L1Lookup::Fresh(entry, _)) => Ok(entry),
+            Ok(L1Lookup::Fresh(entry, _)) => Ok((entry, started)),
             Ok(lookup) => Err(Absent(matches!(lookup, L1Lookup::Nothing))),
             Err(_) => Err(Absent(false)),
         }
+    }
+
+    /// Counts a hit outside of the cache of this thread, and adds the entry to that cache.
+    #[inline(never)]
+    fn end_l1_hit(&self, entry: &Arc<Entry>, started: Option<Nanos>, spec: &FunctionSpec) {
+        self.count_hit(entry, started, spec);
+        thread_cache::insert(entry);
     }
 
     /// Counts a hit of a plain call.

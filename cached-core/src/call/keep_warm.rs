@@ -24,7 +24,7 @@ use crate::{
     },
     cache::{Cache, L1Lookup, Mode, WeakCache},
     call::{
-        PreparedCall,
+        NewPolicy, PreparedCall,
         context::CallContext,
         control::Terms,
         load::{BoxedLoad, TaskBody, erase_body},
@@ -39,10 +39,7 @@ use crate::{
     l2::lookup::{Acceptable, LookupOutcome},
     spec::FunctionSpec,
     telemetry::stats::Count,
-    value::{
-        erased::ErasedValue,
-        policy::{ResultPolicy, ValuePolicy},
-    },
+    value::{erased::ErasedValue, policy::ValuePolicy},
 };
 
 /// Pause before the next attempt to renew a key that is being loaded already.
@@ -138,11 +135,7 @@ impl Renewer for Keeping {
 }
 
 impl CallContext {
-    fn renewer_by<R: Send + 'static>(
-        &self,
-        new_policy: fn() -> Arc<dyn ResultPolicy<R>>,
-        recipe: Recipe<R>,
-    ) -> Arc<dyn Renewer> {
+    fn renewer_by<R: Send + 'static>(&self, new_policy: NewPolicy<R>, recipe: Recipe<R>) -> Arc<dyn Renewer> {
         let policy = new_policy();
         let make = Box::new(move || Some(erase_body(recipe.0()?, new_policy())));
         let (cache, entry_key) = (self.cache.downgrade(), self.entry_key.clone());
@@ -154,7 +147,7 @@ impl PreparedCall {
     /// Adds the renewer of the key, if the next use may make the key one of the most used.
     pub(crate) fn add_renewer<R: Send + 'static>(
         &mut self,
-        new_policy: fn() -> Arc<dyn ResultPolicy<R>>,
+        new_policy: NewPolicy<R>,
         recipe: impl FnOnce() -> Recipe<R>,
     ) {
         let context = &mut self.0;
@@ -172,7 +165,7 @@ impl PreparedCall {
     pub(crate) fn keep_warm<R: Send + 'static>(
         self,
         entry: &Entry,
-        new_policy: fn() -> Arc<dyn ResultPolicy<R>>,
+        new_policy: NewPolicy<R>,
         recipe: Recipe<R>,
     ) {
         let context = self.0;

@@ -29,6 +29,17 @@ pub enum Load<R, F> {
     Never,
 }
 
+impl<R, F> Load<R, F> {
+    /// Returns the body that runs in the caller, and the one in a task. At most one is there.
+    pub(crate) fn into_parts(self) -> (Option<Pin<Box<F>>>, Option<TaskLoad<R>>) {
+        match self {
+            Self::Inline(body) => (Some(body), None),
+            Self::Detached(task) => (None, Some(task)),
+            Self::Never => (None, None),
+        }
+    }
+}
+
 /// A body that may move to another thread.
 pub(crate) type BoxedLoad<R> = Pin<Box<dyn Future<Output = R> + Send>>;
 

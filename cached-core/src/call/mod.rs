@@ -68,8 +68,11 @@ pub struct CallSpec<R> {
     /// Static description of the function.
     pub spec: &'static FunctionSpec,
     /// Creates the policies of the return type. Called on a miss.
-    pub new_policy: fn() -> Arc<dyn ResultPolicy<R>>,
+    pub new_policy: NewPolicy<R>,
 }
+
+/// Constructor of the policies of a return type.
+pub(crate) type NewPolicy<R> = fn() -> Arc<dyn ResultPolicy<R>>;
 
 impl<R> Clone for CallSpec<R> {
     fn clone(&self) -> Self {
@@ -106,14 +109,18 @@ pub(crate) fn hit<T>(
 ///
 /// Each thread computes it once, instead of once per miss.
 fn schema<R>(call_spec: CallSpec<R>) -> u64 {
-    type Schemas = HashMap<(usize, u64), u64, foldhash::fast::RandomState>;
-    thread_local!(static SCHEMAS: RefCell<Schemas> = RefCell::default());
     // Constructors at one address run the same code, and so create equal policies.
     let schema_key = (call_spec.new_policy as usize, call_spec.spec.fingerprint());
+    // Policies run user code, so they are not called under a borrow.
+    cached_schema(schema_key, &|| (call_spec.new_policy)().schema(call_spec.spec))
+}
+
+fn cached_schema(schema_key: (usize, u64), compute: &dyn Fn() -> u64) -> u64 {
+    type Schemas = HashMap<(usize, u64), u64, foldhash::fast::RandomState>;
+    thread_local!(static SCHEMAS: RefCell<Schemas> = RefCell::default());
     let cached_schema = || SCHEMAS.try_with(|schemas| schemas.borrow().get(&schema_key).copied());
     cached_schema().ok().flatten().unwrap_or_else(|| {
-        // Policies run user code, so they are not called under the borrow.
-        let schema = (call_spec.new_policy)().schema(call_spec.spec);
+        let schema = compute();
         let _ = SCHEMAS.try_with(|schemas| schemas.borrow_mut().insert(schema_key, schema));
         schema
     })
@@ -122,7 +129,7 @@ fn schema<R>(call_spec: CallSpec<R>) -> u64 {
 impl PreparedCall {
     /// Takes step 1 alone, for a call of a function that goes beyond the hit path.
     ///
-    /// Kept out of the code of a hit, which must be small enough to be inlined into its caller.
+    /// Kept out of the code of a hit, of which each function has a copy.
     #[cold]
     pub(crate) fn of_function<R>(
         call_spec: CallSpec<R>,

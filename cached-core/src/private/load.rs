@@ -39,6 +39,12 @@ pub fn phantom_value<R>() -> R {
     unreachable!("code that needs only the type never runs")
 }
 
+/// Makes a call in a function of its own, where generated code can have no function beside a method.
+#[inline(never)]
+pub fn out_of_line<T>(make: impl FnOnce() -> T) -> T {
+    make()
+}
+
 /// Arguments, and the closure that makes a load from them, with the marks of their holders.
 pub struct Place<A, C>(A, C);
 

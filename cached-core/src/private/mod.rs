@@ -28,7 +28,7 @@ pub use argument::{
     Arg, Hold, HoldOption, KeyArg, LendArg, OptionArg, RefuseArg, RefuseKey, RefuseTag, ownership_mark,
 };
 pub use keep::{Again, Copies, KeepArg, KeepCopy, RefuseKeep};
-pub use load::{Detached, Inline, detached, phantom_value, place};
+pub use load::{Detached, Inline, detached, out_of_line, phantom_value, place};
 pub use probe::{
     AnyHeap, ContainerHeap, CopyHeap, FlatHeap, KeepsTarget, KeepsWords, NestedHeap, NeverEmpty, NeverHit,
     NoArgumentsHere, NoError, NoErrorToShare, NoOption, NoWords, PlainKind, Probe, RefuseHeap, RefuseShared,

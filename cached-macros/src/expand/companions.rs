@@ -53,7 +53,6 @@ pub(super) fn free_function(input: &Input) -> TokenStream {
             #companions
 
             #[doc(hidden)]
-            #[inline]
             #hidden_sig { #call }
 
             #helpers

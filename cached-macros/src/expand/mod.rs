@@ -276,8 +276,9 @@ fn method(input: &Input) -> TokenStream {
     let mut sig = input.outer_signature();
     let Some(handle) = &input.options.handle else {
         let call = input.call(&quote!(#krate::__private::Intent::Plain));
-        // The closure keeps the making of the call out of the stack frame below a body that is not async.
-        let call = if input.function.kind == Kind::Sync { quote!((|| #call)()) } else { call };
+        // A function of its own makes the call. It takes no space in the stack frame below a body that is not
+        // async, and is not copied with a future, which the compiler copies into each place that polls it.
+        let call = quote!(#krate::__private::out_of_line(|| #call));
         let make = input.make_call(&call);
         // The body becomes a block in an expression, and its braces are not the user's style.
         return quote!(#(#outer)* #(#inner)* #vis #sig { #make });
@@ -338,7 +339,6 @@ fn method(input: &Input) -> TokenStream {
         #(#inner)*
         #[allow(clippy::too_many_arguments)]
         #[doc(hidden)]
-        #[inline]
         #hidden_sig #call
     }
 }

@@ -128,6 +128,8 @@ struct Making<R, F>(Box<CallRun<R, F>>);
 impl<R, F: Future<Output = R>> Future for Making<R, F> {
     type Output = R;
 
+    /// Not inlined into the future of the caller, which the compiler copies into each place that polls it.
+    #[inline(never)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
         let reply = Pin::new(&mut *self.0).poll(cx);
         reply.map(|reply| reply.unwrap_or_else(|panicked| panicked.resume()).value)

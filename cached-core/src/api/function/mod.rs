@@ -1,8 +1,10 @@
 //! The handle of a function under `#[cached]`: one call with its arguments, and its operations.
 //!
 //! Generated code makes a `Started` of the arguments, which looks into L1, and a `Call` or `SyncCall` of
-//! that. A hit runs inlined in its caller. All other state is boxed, and all other code is out of line, so
-//! that it takes no space in the frames and futures of callers. `call` has the path beyond the hit.
+//! that. The code of a hit is inlined into one function for each cached function, and is in no future: the
+//! compiler copies the code of a future into each place that polls it. All state of a miss is boxed, and its code
+//! is out of line, so that it takes no space in the frames and futures of callers. `call` has the path
+//! beyond the hit.
 //!
 //! * `started`: writes the key, looks into L1, and takes the parts that a miss needs.
 //! * `call`: the operations of an async function.

@@ -160,5 +160,5 @@ fn missed<R, F: Future<Output = R>>(
     call_spec: CallSpec<R>,
     load: Load<R, F>,
 ) -> Box<CallRun<R, F>> {
-    CallRun::new(prepared, (call_spec.new_policy)(), load)
+    CallRun::of_function(prepared, call_spec.new_policy, load)
 }

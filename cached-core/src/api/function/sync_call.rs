@@ -2,7 +2,7 @@
 //!
 //! The operations are those of [`Call`]. A load runs in the calling thread: see `call::drive`.
 
-use std::{future::Ready, sync::Arc};
+use std::future::Ready;
 
 use pollster::block_on;
 
@@ -10,13 +10,12 @@ use crate::{
     api::function::{Call, Stage, call::hit_reply},
     cache::invalidation::Invalidation,
     call::{
-        PreparedCall,
+        NewPolicy, PreparedCall,
         control::{CacheControl, LoadRule, Reply, Terms},
         drive::{CallRun, call_now, get_now, warm_now},
         load::Load,
     },
     error::Error,
-    value::policy::ResultPolicy,
     warm::report::Warmed,
 };
 
@@ -25,7 +24,7 @@ use crate::{
 pub struct SyncCall<R, F>(pub(super) Stage<R, Miss<R, F>>);
 
 /// A prepared call, with its body and the constructor of its policies.
-type Miss<R, F> = (PreparedCall, fn() -> Arc<dyn ResultPolicy<R>>, F);
+type Miss<R, F> = (PreparedCall, NewPolicy<R>, F);
 
 impl<R, F: FnOnce() -> R> SyncCall<R, F> {
     /// Makes the call.
@@ -62,7 +61,7 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
         match self.0 {
             Stage::Hit(_) | Stage::Hot(..) => Warmed::Present,
             Stage::Miss((prepared, new_policy, body)) => {
-                warm_now(prepared, Terms::default(), new_policy(), body)
+                warm_now(prepared, Terms::default(), new_policy, body)
             }
         }
     }
@@ -90,7 +89,7 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
     fn run(self, terms: Terms) -> Reply<R> {
         match self.0 {
             Stage::Hit(value) | Stage::Hot(value, _) => hit_reply(value),
-            Stage::Miss((prepared, new_policy, body)) => call_now(prepared, terms, new_policy(), body),
+            Stage::Miss((prepared, new_policy, body)) => call_now(prepared, terms, new_policy, body),
         }
     }
 
@@ -98,7 +97,7 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
     fn without_load(self) -> Call<R, Ready<R>> {
         Call(match self.0 {
             Stage::Miss((prepared, new_policy, _)) => {
-                Stage::Miss(CallRun::new(prepared, new_policy(), Load::Never))
+                Stage::Miss(CallRun::of_function(prepared, new_policy, Load::Never))
             }
             Stage::Hit(value) | Stage::Hot(value, _) => Stage::Hit(value),
         })
@@ -110,10 +109,6 @@ impl<R, F: FnOnce() -> R> SyncCall<R, F> {
 /// Not inlined, so that a miss takes no space in the frame of the caller.
 #[cold]
 #[inline(never)]
-fn get<R, F: FnOnce() -> R>(
-    prepared: PreparedCall,
-    new_policy: fn() -> Arc<dyn ResultPolicy<R>>,
-    body: F,
-) -> R {
-    get_now(prepared, new_policy(), body)
+fn get<R, F: FnOnce() -> R>(prepared: PreparedCall, new_policy: NewPolicy<R>, body: F) -> R {
+    get_now(prepared, new_policy, body)
 }

@@ -105,7 +105,7 @@ where
         let load = Load::Inline(Box::pin(async move { load().await.map_err(Arc::new) }));
         let terms = CacheControl::ttl(self.ttl).terms;
         let prepared = self.prepare_with(key, policy.clone(), false);
-        match CallRun::new(prepared, policy, load).begin(terms).await {
+        match CallRun::of_keyspace(prepared, policy, load).begin(terms).await {
             Ok(reply) => reply.value.map_err(LoadError::Failed),
             Err(Panicked::Here(panic)) => std::panic::resume_unwind(panic),
             Err(_) => Err(LoadError::Panicked),
@@ -124,7 +124,7 @@ where
         let prepared = self.prepare_with(key, policy.clone(), false);
         let load = Load::Inline(Box::pin(async move { load().await.map_err(Arc::new) }));
         let terms = CacheControl::ttl(self.ttl).terms;
-        CallRun::new(prepared, policy, load).warm(terms).await
+        CallRun::of_keyspace(prepared, policy, load).warm(terms).await
     }
 
     /// Removes the value from every tier, once the result is awaited.

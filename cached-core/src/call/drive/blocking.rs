@@ -5,7 +5,6 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
     thread,
 };
 
@@ -14,12 +13,12 @@ use pollster::block_on;
 use super::{CallEnd, CallState, act};
 use crate::{
     call::{
-        PreparedCall,
+        NewPolicy, PreparedCall,
         control::{CacheOutcome, Reply, Terms},
         load::Panicked,
         pending::PendingLoad,
     },
-    value::policy::{ResultPolicy, ResultSlot, TypedSlot},
+    value::policy::{ResultSlot, TypedSlot},
     warm::report::Warmed,
 };
 
@@ -100,14 +99,21 @@ fn run_now<R>(
     end_now(load, ran, slot, report);
 }
 
+/// Returns the place of the result. Not inlined into the code of each body, and neither are the policies.
+#[inline(never)]
+fn slot_for<R>(prepared: &mut PreparedCall, new_policy: NewPolicy<R>) -> TypedSlot<R> {
+    let policy = new_policy();
+    prepared.set_policy(policy.clone());
+    TypedSlot::new(policy)
+}
+
 /// Makes the rest of a plain call.
 pub(crate) fn get_now<R>(
     mut prepared: PreparedCall,
-    policy: Arc<dyn ResultPolicy<R>>,
+    new_policy: NewPolicy<R>,
     body: impl FnOnce() -> R,
 ) -> R {
-    prepared.set_policy(policy.clone());
-    let mut slot = TypedSlot::new(policy);
+    let mut slot = slot_for(&mut prepared, new_policy);
     run_now(prepared, Terms::default(), &mut slot, body, None);
     slot.take().unwrap_or_else(|| Panicked::Lost.resume())
 }
@@ -116,11 +122,10 @@ pub(crate) fn get_now<R>(
 pub(crate) fn call_now<R>(
     mut prepared: PreparedCall,
     terms: Terms,
-    policy: Arc<dyn ResultPolicy<R>>,
+    new_policy: NewPolicy<R>,
     body: impl FnOnce() -> R,
 ) -> Reply<R> {
-    prepared.set_policy(policy.clone());
-    let mut slot = TypedSlot::new(policy);
+    let mut slot = slot_for(&mut prepared, new_policy);
     let mut end = CallEnd::new(CacheOutcome::Miss, None);
     run_now(prepared, terms, &mut slot, body, Some(&mut end));
     Reply::new(slot.take().unwrap_or_else(|| Panicked::Lost.resume()), end.outcome)
@@ -130,14 +135,13 @@ pub(crate) fn call_now<R>(
 pub(crate) fn warm_now<R>(
     mut prepared: PreparedCall,
     terms: Terms,
-    policy: Arc<dyn ResultPolicy<R>>,
+    new_policy: NewPolicy<R>,
     body: impl FnOnce() -> R,
 ) -> Warmed {
     if !prepared.may_store() {
         return Warmed::Skipped;
     }
-    prepared.set_policy(policy.clone());
-    let mut slot = TypedSlot::new(policy);
+    let mut slot = slot_for(&mut prepared, new_policy);
     let mut end = CallEnd::new(CacheOutcome::Miss, None);
     let run = || run_now(prepared, terms, &mut slot, body, Some(&mut end));
     match catch_unwind(AssertUnwindSafe(run)) {

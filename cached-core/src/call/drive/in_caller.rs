@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future, poll_fn},
-    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -11,7 +10,7 @@ use std::{
 use super::{CallEnd, CallState};
 use crate::{
     call::{
-        PreparedCall,
+        NewPolicy, PreparedCall,
         control::{Reply, Terms},
         load::{BodyParts, Load, Panicked, TakeResult, TaskLoad},
     },
@@ -37,17 +36,17 @@ struct CallCore<R> {
 impl<R, F> Unpin for CallRun<R, F> {}
 
 impl<R> CallCore<R> {
+    /// Creates the state of a function's call. Not inlined into the code of each body, and neither are the
+    /// policies.
+    #[inline(never)]
+    fn of_function(prepared: PreparedCall, new_policy: NewPolicy<R>, task: Option<TaskLoad<R>>) -> Self {
+        Self::new(prepared, new_policy(), task)
+    }
+
     fn new(mut prepared: PreparedCall, policy: Arc<dyn ResultPolicy<R>>, task: Option<TaskLoad<R>>) -> Self {
         prepared.set_policy(policy.clone());
         let (task, take) = task.map(|task| task.into_parts(policy.clone())).unzip();
         Self { slot: TypedSlot::new(policy), take, state: CallState::Prepared(prepared, task) }
-    }
-
-    fn begin(&mut self, terms: Terms) {
-        self.state = match mem::replace(&mut self.state, CallState::Ended) {
-            CallState::Prepared(prepared, task) => prepared.decide(terms, task).expect_poll().into(),
-            state => state,
-        };
     }
 
     fn into_prepared(self) -> Option<PreparedCall> {
@@ -81,22 +80,30 @@ impl<R> CallCore<R> {
     reason = "the call has one box from its beginning, and its caller holds a pointer"
 )]
 impl<R, F: Future<Output = R>> CallRun<R, F> {
-    pub(crate) fn new(
+    /// Creates the rest of a call of a function.
+    pub(crate) fn of_function(
+        prepared: PreparedCall,
+        new_policy: NewPolicy<R>,
+        load: Load<R, F>,
+    ) -> Box<Self> {
+        let (body, task) = load.into_parts();
+        Box::new(Self { body, core: CallCore::of_function(prepared, new_policy, task) })
+    }
+
+    /// Creates the rest of a call of a keyspace.
+    pub(crate) fn of_keyspace(
         prepared: PreparedCall,
         policy: Arc<dyn ResultPolicy<R>>,
         load: Load<R, F>,
     ) -> Box<Self> {
-        let (body, task) = match load {
-            Load::Inline(body) => (Some(body), None),
-            Load::Detached(task) => (None, Some(task)),
-            Load::Never => (None, None),
-        };
+        let (body, task) = load.into_parts();
         Box::new(Self { body, core: CallCore::new(prepared, policy, task) })
     }
 
     /// Makes the call, as far as it does not wait.
+    #[inline(never)]
     pub(crate) fn begin(mut self: Box<Self>, terms: Terms) -> Box<Self> {
-        self.core.begin(terms);
+        self.core.state.begin(terms);
         self
     }
 
@@ -120,7 +127,7 @@ impl<R, F: Future<Output = R>> CallRun<R, F> {
         if !self.may_store() {
             return Warmed::Skipped;
         }
-        self.core.begin(terms);
+        self.core.state.begin(terms);
         match poll_fn(|cx| self.poll_end(cx)).await {
             Ok(end) => end.warmed(&mut self.core.slot),
             Err(_) => Warmed::Panicked,

@@ -24,7 +24,7 @@ pub(crate) use self::{
 use crate::{
     call::{
         PreparedCall,
-        control::{CacheOutcome, Reply},
+        control::{CacheOutcome, Reply, Terms},
         decision::{Deciding, Decision, DecisionStep, FailureReply},
         load::{Body, Panicked, TaskBody},
         pending::PendingLoad,
@@ -72,6 +72,14 @@ impl From<DecisionStep> for CallState {
 }
 
 impl CallState {
+    /// Makes a call that is not made yet, as far as it does not wait.
+    fn begin(&mut self, terms: Terms) {
+        *self = match mem::replace(self, Self::Ended) {
+            Self::Prepared(prepared, task) => prepared.decide(terms, task).expect_poll().into(),
+            state => state,
+        };
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>, body: &mut dyn Body) -> Poll<Result<CallEnd, Panicked>> {
         loop {
             match self {

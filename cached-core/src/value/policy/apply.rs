@@ -13,7 +13,7 @@ use std::{
 use crate::{
     base::clock::Nanos,
     error::{Error, shared::SharedLoadError},
-    key::KeyHasher,
+    key::{KeyHasher, tag::Tag},
     spec::{FunctionSpec, Owner},
     value::{
         codec::Format,
@@ -83,7 +83,7 @@ where
         };
         // This is the user's code, which may panic.
         let tags = catch_unwind(AssertUnwindSafe(|| tags_from(value))).ok()?;
-        tags.iter().map(|tag| tag.name(hasher).ok()).collect()
+        tag_names(&tags, hasher)
     }
 
     fn ttl_hint(&self) -> Option<Duration> {
@@ -131,6 +131,10 @@ where
     fn load_timeout(&self) -> Option<Duration> {
         self.load_timeout.map(|(limit, _)| limit)
     }
+}
+
+fn tag_names(tags: &[Tag], hasher: &dyn KeyHasher) -> Option<Vec<String>> {
+    tags.iter().map(|tag| tag.name(hasher).ok()).collect()
 }
 
 fn not_shared() -> Error {

@@ -134,7 +134,7 @@ impl Process {
     fn run(&self, call: PreparedCall, policy: Arc<TypedPolicy<u64, Infallible, u64>>) -> u64 {
         let load = Load::Inline(Box::pin(async { self.world.load() }));
         let terms = CacheControl::ttl(HOUR).terms;
-        let Ok(reply) = block_on(CallRun::new(call, policy, load).begin(terms)) else {
+        let Ok(reply) = block_on(CallRun::of_keyspace(call, policy, load).begin(terms)) else {
             panic!("loads do not panic");
         };
         reply.value
