@@ -88,6 +88,26 @@ static KEPT: Runs = Runs::new();
 #[derive(Clone)]
 struct Client(String);
 
+/// Function that warms its own key. That call runs the body for itself only, and the body panics.
+#[cached("forms-warm-inside:{n}", ttl = "1m", local, detach = false, skip(is_inside))]
+async fn inside(n: u32, is_inside: bool) -> Option<Warmed> {
+    assert!(!is_inside, "as planned");
+    let warmed: Pin<Box<dyn Future<Output = Warmed>>> = Box::pin(inside::warm(n, true));
+    Some(warmed.await)
+}
+
+#[cached("forms-warm-inside-sync:{n}", ttl = "1m", local, skip(is_inside))]
+fn inside_sync(n: u32, is_inside: bool) -> Option<Warmed> {
+    assert!(!is_inside, "as planned");
+    Some(inside_sync::warm(n, true))
+}
+
+#[tokio::test]
+async fn panic_of_a_load_for_its_caller_only_ends_a_warm_up_alike_in_every_form() {
+    assert_eq!(inside_sync(1, false), Some(Warmed::Panicked));
+    assert_eq!(inside(1, false).await, Some(Warmed::Panicked));
+}
+
 #[cached("forms-kept", ttl = "100s", keep_warm = 10, cache = cache, skip(cache, client, shared))]
 #[allow(clippy::too_many_arguments)]
 async fn kept(

@@ -6,4 +6,5 @@ mod cached;
 mod fleet;
 mod kinds;
 mod support;
+mod unrestorable;
 mod unshared;

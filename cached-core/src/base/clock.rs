@@ -79,7 +79,7 @@ const ORIGIN: Nanos = 1_000_000_000;
 /// Greatest time by which [`Clock::now_upper_bound`] is ahead of the exact clock.
 ///
 /// One step of the coarse clock is at most 10 ms. It lags more when the processor that advances it is held up.
-pub(crate) const MAX_LEAD: Nanos = 40_000_000;
+const MAX_LEAD: Nanos = 40_000_000;
 
 const MANUAL_EPOCH_MS: u64 = 1_700_000_000_000;
 

@@ -113,20 +113,21 @@ impl CallContext {
     }
 
     /// Looks into L1. A fresh entry that is older than the `max_age` of the call counts as absent.
+    ///
+    /// So does an error that cannot be restored. The call then leads a load, or follows one, as after any miss, and
+    /// the result replaces the error.
     pub(crate) fn lookup_l1(&self) -> Local {
         if !self.terms.read {
             return Local::Nothing;
         }
         match self.cache.lookup(&self.spec, self.entry_key.key.as_ref()) {
             L1Lookup::Fresh(entry, age) => {
-                match self.fresh_enough(age).and_then(|_| self.result_in(&entry.erased)) {
-                    Some(erased) => {
-                        self.report(Count::HitL1);
-                        let outcome = CacheOutcome::Hit { tier: Layer::L1, age };
-                        Local::Hit(entry, Reply::new(erased, outcome))
-                    }
-                    None => Local::Nothing,
+                if self.fresh_enough(age).is_none() || !self.policy().can_restore(&*entry.erased) {
+                    return Local::Nothing;
                 }
+                self.report(Count::HitL1);
+                let reply = Reply::new(entry.erased.clone(), CacheOutcome::Hit { tier: Layer::L1, age });
+                Local::Hit(entry, reply)
             }
             L1Lookup::Due(entry) => Local::Due(entry),
             L1Lookup::Suspect(entry) => Local::Suspect(entry),

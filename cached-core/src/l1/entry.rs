@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool as StdAtomicBool, AtomicU8, Ordering},
     },
 };
 
@@ -48,6 +48,8 @@ pub(crate) struct Entry {
     uses: Uses,
     /// Set when the entry has left the tier.
     is_retired: AtomicBool,
+    /// Set before a thread cache holds the entry.
+    was_thread_cached: StdAtomicBool,
     /// Time from which the value is due: a copy, so that a hit of the thread cache need not read that of the
     /// erased value.
     due: Nanos,
@@ -104,6 +106,7 @@ impl Entry {
             weight,
             is_retired: AtomicBool::new(false),
             uses: Uses::default(),
+            was_thread_cached: StdAtomicBool::new(false),
             marks: AtomicU8::new(0),
             ticket: TicketCell::default(),
         }
@@ -250,6 +253,20 @@ impl Entry {
     /// tier.
     pub(crate) fn may_be_outdated(&self) -> bool {
         self.validity().epoch.is_of_function() && self.is_retired()
+    }
+
+    /// Records that a thread cache is about to hold the entry. Returns false if the entry has left the tier.
+    ///
+    /// Each of two threads stores its own flag before it loads that of the other. So either this call returns
+    /// false, or the thread that retires the entry finds afterwards that a thread cache may hold it.
+    pub(crate) fn enter_thread_cache(&self) -> bool {
+        self.was_thread_cached.store(true, Ordering::SeqCst);
+        !self.is_retired.load(Ordering::SeqCst)
+    }
+
+    /// Returns whether a thread cache may hold the entry, or may have held it.
+    pub(crate) fn may_be_in_thread_cache(&self) -> bool {
+        self.was_thread_cached.load(Ordering::SeqCst)
     }
 
     #[inline]

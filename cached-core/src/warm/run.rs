@@ -5,9 +5,9 @@
 
 use std::{
     fmt,
-    future::Future,
+    future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -240,6 +240,15 @@ impl<Fut: Future<Output: WarmOutcome>> Lane<Fut> {
         self.load = None;
         Some(warmed)
     }
+}
+
+/// Warms one key by an async call. A panic ends it as it ends the warm-up of a key by a function that is not async.
+///
+/// The load of a flight catches its own panic. A load for its caller only does not.
+pub(crate) async fn catch_panics(warm: impl Future<Output = Warmed>) -> Warmed {
+    let mut warm = pin!(warm);
+    let mut poll = |cx: &mut Context<'_>| catch_unwind(AssertUnwindSafe(|| warm.as_mut().poll(cx)));
+    poll_fn(|cx| poll(cx).unwrap_or(Poll::Ready(Warmed::Panicked))).await
 }
 
 impl<S, F, Fut, P> fmt::Debug for Warming<S, F, Fut, P> {

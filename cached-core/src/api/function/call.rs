@@ -16,7 +16,7 @@ use crate::{
         drive::CallRun,
     },
     error::Error,
-    warm::report::Warmed,
+    warm::{report::Warmed, run::catch_panics},
 };
 
 /// One call of a cached function, with its arguments, that is not made yet.
@@ -72,7 +72,7 @@ impl<R, F: Future<Output = R>> Call<R, F> {
     pub async fn warm(self) -> Warmed {
         match self.0 {
             Stage::Hit(_) | Stage::Hot(..) => Warmed::Present,
-            Stage::Miss(run) => run.warm(Terms::default()).await,
+            Stage::Miss(run) => catch_panics(run.warm(Terms::default())).await,
         }
     }
 

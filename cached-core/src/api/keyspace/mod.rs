@@ -40,7 +40,7 @@ use crate::{
         erased::ErasedValue,
         policy::{ResultPolicy, Sharing, TypedPolicy, ValuePolicy},
     },
-    warm::report::Warmed,
+    warm::{report::Warmed, run::catch_panics},
 };
 
 /// Values of one type under one prefix.
@@ -124,7 +124,7 @@ where
         let prepared = self.prepare_with(key, policy.clone(), false);
         let load = Load::Inline(Box::pin(async move { load().await.map_err(Arc::new) }));
         let terms = CacheControl::ttl(self.ttl).terms;
-        CallRun::of_keyspace(prepared, policy, load).warm(terms).await
+        catch_panics(CallRun::of_keyspace(prepared, policy, load).warm(terms)).await
     }
 
     /// Removes the value from every tier, once the result is awaited.

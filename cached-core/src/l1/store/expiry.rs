@@ -1,9 +1,9 @@
 //! The removal of entries that are over, which frees their memory although no call asks for them.
 //!
 //! The calls of the cache do this, a little each. Once in a second, one of them checks whether entries are over,
-//! and removes a bounded number of them. While there are more, each call that comes here goes on. A hit of the
-//! thread cache compares one number with the time, and takes the longer path when a check is due. So there is
-//! no thread for it, and no lock on the path of a hit.
+//! and removes a bounded number of them: a hit fewer than a call that has to load anyway. While there are more,
+//! each call that comes here goes on. A hit of the thread cache compares one number with the time, and takes the
+//! longer path when a check is due. So there is no thread for it, and no lock on the path of a hit.
 
 use std::sync::{
     Arc,
@@ -11,15 +11,25 @@ use std::sync::{
 };
 
 use crate::{
-    base::clock::{MAX_LEAD, Nanos},
+    base::clock::Nanos,
     l1::{deferred_drops::DeferredDrops, store::L1, thread_cache},
 };
 
 /// Time between two checks.
 const CHECK_INTERVAL: Nanos = 1_000_000_000;
 
-/// Number of entries that one call looks at.
-const STEPS_PER_CALL: usize = 64;
+/// Time by which a check may be early.
+///
+/// A hit that finds with an upper bound of the time that a check is due must be able to begin it. Otherwise all hits
+/// would take the longer path until it is due. The bound is ahead by [`MAX_LEAD`], and by as much as the coarse
+/// clock lagged behind when the process started.
+const EARLINESS: Nanos = CHECK_INTERVAL / 4;
+
+/// Number of entries that a hit looks at.
+const STEPS_PER_HIT: usize = 8;
+
+/// Number of entries that a miss or an insertion looks at.
+const STEPS_PER_MISS: usize = 64;
 
 /// Value of `next_check` while a thread removes entries: no other one begins.
 const AT_WORK: Nanos = Nanos::MAX;
@@ -29,7 +39,7 @@ const AT_WORK: Nanos = Nanos::MAX;
 pub(super) struct Expiry {
     /// Time from which a call checks for entries that are over.
     next_check: AtomicU64,
-    /// Set if an entry was removed that a thread still holds, probably in its thread cache.
+    /// Set if an entry was removed that may be in a thread cache.
     is_purge_due: AtomicBool,
 }
 
@@ -46,13 +56,10 @@ impl Expiry {
         now >= self.next_check.load(Ordering::Relaxed)
     }
 
-    /// Takes the right to check, if a check is due and no other thread is at work.
-    ///
-    /// A hit may have found with an upper bound of the time that the check is due. It has come here for that, and
-    /// would come again.
+    /// Takes the right to check, if a check is due, or is so soon, and no other thread is at work.
     fn begin(&self, now: Nanos) -> Option<Check<'_>> {
         let due = self.next_check.load(Ordering::Relaxed);
-        let is_due = due != AT_WORK && now.saturating_add(MAX_LEAD) >= due;
+        let is_due = due != AT_WORK && now.saturating_add(EARLINESS) >= due;
         let claim = || self.next_check.compare_exchange(due, AT_WORK, Ordering::Acquire, Ordering::Relaxed);
         (is_due && claim().is_ok()).then(|| Check { expiry: self, next: now.saturating_add(CHECK_INTERVAL) })
     }
@@ -71,24 +78,33 @@ impl L1 {
         self.expiry.is_due(now)
     }
 
+    /// Removes a few of the entries that are over, if a hit has come here for that.
+    #[inline]
+    pub(super) fn expire_at_hit(&self, now: Nanos) {
+        // A hit may have come because of an upper bound of the time, which is ahead.
+        if self.expiry.is_due(now.saturating_add(EARLINESS)) {
+            self.check_expiry(now, STEPS_PER_HIT);
+        }
+    }
+
     /// Removes some of the entries that are over, if a check is due.
     #[inline]
-    pub(super) fn expire(&self, now: Nanos) {
-        if self.expiry.is_due(now.saturating_add(MAX_LEAD)) {
-            self.check_expiry(now);
+    pub(super) fn expire_at_miss(&self, now: Nanos) {
+        if self.expiry.is_due(now) {
+            self.check_expiry(now, STEPS_PER_MISS);
         }
     }
 
     #[cold]
-    fn check_expiry(&self, now: Nanos) {
+    fn check_expiry(&self, now: Nanos, steps: usize) {
         // The values are dropped when another thread may go on.
         let _deferred = DeferredDrops::begin();
         let Some(mut check) = self.expiry.begin(now) else { return };
         self.regions.release_removed();
-        if self.remove_some_expired(now) {
+        if self.remove_some_expired(now, steps) {
             check.next = now;
-        } else if self.expiry.is_purge_due.swap(false, Ordering::Relaxed) {
-            thread_cache::request_purge();
+        } else {
+            self.request_due_purge();
         }
     }
 
@@ -97,21 +113,27 @@ impl L1 {
         while {
             // The values of each part are dropped at its end.
             let _deferred = DeferredDrops::begin();
-            self.remove_some_expired(now)
+            self.remove_some_expired(now, STEPS_PER_MISS)
         } {}
-        if self.expiry.is_purge_due.swap(false, Ordering::Relaxed) {
-            thread_cache::request_purge();
-        }
+        self.request_due_purge();
         thread_cache::purge();
         self.regions.release_removed();
     }
 
+    /// Asks threads to purge if a thread cache may hold an entry that was removed.
+    fn request_due_purge(&self) {
+        if self.expiry.is_purge_due.swap(false, Ordering::Relaxed) {
+            self.purge.request();
+        }
+    }
+
     /// Removes some of the entries that are over. Returns whether there may be more.
-    fn remove_some_expired(&self, now: Nanos) -> bool {
-        let (expired, has_more) = self.list.take_expired(now, STEPS_PER_CALL);
+    fn remove_some_expired(&self, now: Nanos, steps: usize) -> bool {
+        let (expired, has_more) = self.list.take_expired(now, steps);
         for entry in expired {
             self.remove_entry(&entry);
-            if Arc::strong_count(&entry) > 1 {
+            // Moka may hold the entry as well, so the count alone does not show it.
+            if entry.may_be_in_thread_cache() && Arc::strong_count(&entry) > 1 {
                 self.expiry.is_purge_due.store(true, Ordering::Relaxed);
             }
         }

@@ -22,11 +22,13 @@
 //! * `evictions`: observers of those that the policy selects.
 //! * `expiry`: the removal of entries that are over.
 //! * `list`: a policy under a lock.
+//! * `purge`: the request that threads purge their caches.
 //! * `weight`: the bytes that an entry counts for.
 
 mod evictions;
 mod expiry;
 mod list;
+mod purge;
 mod removal;
 #[cfg(test)]
 mod tests;
@@ -35,12 +37,13 @@ mod weight;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use self::{
     expiry::Expiry,
     list::{BoundedList, Listed},
+    purge::PurgeTrigger,
     weight::entry_weight,
 };
 use crate::{
@@ -61,24 +64,20 @@ use crate::{
     value::erased::ErasedValue,
 };
 
-/// Least number of bytes for which threads are asked to purge: each has to scan its whole thread cache.
-const MIN_PURGE_BYTES: u64 = 1 << 20;
-
 /// The in-process tier of one cache.
 pub(crate) struct L1 {
     regions: Regions,
     memory: Arc<MemoryBudget>,
     list: BoundedList<Arc<Entry>>,
+    /// Held while the entries of a cleared tier are retired.
+    clearing: Mutex<()>,
     /// List of each function with `max_entries`, by its template.
     function_lists: RwLock<HashMap<&'static str, Arc<BoundedList<Listed>>, foldhash::fast::RandomState>>,
     expiry: Expiry,
     hot_keys: HotKeys,
     /// Evicted entries that observers have not been notified of.
     unreported_evictions: Mutex<Vec<Arc<Entry>>>,
-    /// Bytes that have left since threads were last asked to purge their caches.
-    bytes_since_purge: AtomicU64,
-    /// Value of `bytes_since_purge` above which threads are asked to purge.
-    purge_threshold: u64,
+    purge: PurgeTrigger,
     functions: FunctionTable<Arc<L1Function>>,
     metrics: Arc<FunctionRegistry>,
     observers: SharedObservers,
@@ -96,12 +95,12 @@ impl L1 {
             regions: Regions::new(max_bytes),
             memory: MemoryBudget::new(max_bytes),
             list: BoundedList::new(max_bytes),
+            clearing: Mutex::default(),
             function_lists: RwLock::default(),
             expiry: Expiry::default(),
             hot_keys: HotKeys::default(),
             unreported_evictions: Mutex::default(),
-            bytes_since_purge: AtomicU64::new(0),
-            purge_threshold: (max_bytes / 16).max(MIN_PURGE_BYTES),
+            purge: PurgeTrigger::new(max_bytes),
             functions: FunctionTable::new(),
             metrics: metrics.clone(),
             observers: observers.clone(),
@@ -126,8 +125,7 @@ impl L1 {
 
     /// Returns the entry under `key` with the current time, unless it is too old to be served: then it is removed.
     ///
-    /// Removes some other entries that are over, too, if that is due by an upper bound of the time. The time itself is
-    /// read only if it matters.
+    /// Removes some other entries that are over, too, if that is due. The time itself is read only if it matters.
     pub(crate) fn get(
         &self,
         spec: &FunctionSpec,
@@ -135,9 +133,18 @@ impl L1 {
         upper_bound: Nanos,
         now: impl Fn() -> Nanos,
     ) -> Option<(Arc<Entry>, Nanos)> {
-        if self.is_expiry_due(upper_bound) {
-            self.expire(now());
-        }
+        let Some((entry, now)) = self.find_usable(key, &now) else {
+            if self.is_expiry_due(upper_bound) {
+                self.expire_at_miss(now());
+            }
+            return None;
+        };
+        self.expire_at_hit(now);
+        entry.touch(spec.own_max_entries().is_some());
+        Some((entry, now))
+    }
+
+    fn find_usable(&self, key: KeyRef<'_>, now: impl Fn() -> Nanos) -> Option<(Arc<Entry>, Nanos)> {
         let mut entry = self.regions.get(key)?;
         let now = now();
         if entry.is_retired() {
@@ -147,7 +154,6 @@ impl L1 {
             self.remove_entry(&entry);
             return None;
         }
-        entry.touch(spec.own_max_entries().is_some());
         Some((entry, now))
     }
 
@@ -231,7 +237,7 @@ impl L1 {
         if let Some((function_list, placement)) = function_evictions {
             self.finish_function_evictions(&function_list, placement.evicted);
         }
-        self.expire(now);
+        self.expire_at_miss(now);
     }
 
     /// Moves an entry that has proved its use to the main region, unless it has left the tier.

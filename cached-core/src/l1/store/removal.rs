@@ -3,15 +3,16 @@
 //! Each entry is retired first, and removed from its region afterwards. The removal of an entry leaves a newer one
 //! of its key.
 
-use std::sync::{Arc, PoisonError, atomic::Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::{
     key::OwnedKey,
-    l1::{deferred_drops::DeferredDrops, entry::Entry, store::L1, thread_cache},
+    l1::{
+        deferred_drops::DeferredDrops,
+        entry::Entry,
+        store::{L1, lock},
+    },
 };
-
-/// Least number of entries of a function with `max_entries` for which threads are asked to purge.
-const MIN_PURGE_ENTRIES: u64 = 64;
 
 impl L1 {
     pub(crate) fn remove(&self, key: &OwnedKey) {
@@ -25,14 +26,17 @@ impl L1 {
     }
 
     pub(crate) fn clear(&self) {
-        let mut list = self.list.lock();
-        let all: Vec<_> = list.clear().inspect(|entry| entry.retire()).collect();
-        drop(list);
-        // One by one: Moka's `invalidate_all` compares timestamps, and would drop entries stored meanwhile.
-        for entry in &all {
-            self.remove_entry(entry);
-        }
-        thread_cache::request_purge();
+        self.take_all().remove();
+    }
+
+    /// Takes all entries out of the list, which is then open for others. None is retired yet.
+    ///
+    /// An entry that was added before this is among them. Its insertion may be under way, and then its removal waits
+    /// for the lock of the key.
+    pub(super) fn take_all(&self) -> TakenEntries<'_> {
+        let turn = lock(&self.clearing);
+        let entries = Box::new(self.list.lock().clear());
+        TakenEntries { l1: self, entries, _turn: turn }
     }
 
     /// Scans `count` places of the list from `from` on, and removes entries of which an epoch has ended.
@@ -67,36 +71,50 @@ impl L1 {
         drop((from_list, from_function_list));
     }
 
-    /// Retires an entry that stays in its lists, and asks threads to purge if enough has left.
+    /// Retires an entry that stays in its lists.
     pub(super) fn retire_in_place(&self, entry: &Entry) {
         entry.retire();
-        let weight = u64::from(entry.weight).max(self.purge_share(entry));
-        if self.bytes_since_purge.fetch_add(weight, Ordering::Relaxed) + weight > self.purge_threshold {
-            self.bytes_since_purge.store(0, Ordering::Relaxed);
-            thread_cache::request_purge();
-        }
+        self.count_for_purge(entry);
     }
+}
 
-    /// Returns the bytes that an entry of a function with `max_entries` counts for at least.
-    ///
-    /// The bytes of its value may be unknown. So threads purge when as many entries have left as the function
-    /// has.
-    fn purge_share(&self, entry: &Entry) -> u64 {
-        if entry.function_ticket().is_none() {
-            return 0;
+/// The entries of a tier that is being cleared.
+///
+/// They are retired outside of the lock of the list, which may take long. A second `clear` has its turn when all of
+/// them are retired: it does not find them in the list, and no hit may serve them after it either.
+pub(super) struct TakenEntries<'a> {
+    l1: &'a L1,
+    entries: Box<dyn Iterator<Item = Arc<Entry>>>,
+    _turn: MutexGuard<'a, ()>,
+}
+
+impl TakenEntries<'_> {
+    pub(super) fn remove(self) {
+        let Self { l1, entries, _turn: turn } = self;
+        let entries: Vec<_> = entries.inspect(|entry| entry.retire()).collect();
+        // From here on, no hit serves them.
+        drop(turn);
+        let is_purge_due = entries.iter().any(|entry| entry.may_be_in_thread_cache());
+        // One by one: Moka's `invalidate_all` compares timestamps, and would drop entries stored meanwhile.
+        for entry in entries {
+            l1.remove_entry(&entry);
         }
-        let function_lists = self.function_lists.read().unwrap_or_else(PoisonError::into_inner);
-        function_lists.get(entry.template()).map_or(0, |function_list| {
-            let entries = function_list.lock().len() as u64;
-            self.purge_threshold / entries.max(MIN_PURGE_ENTRIES)
-        })
+        if is_purge_due {
+            l1.purge.request();
+        }
     }
 }
 
 impl Drop for L1 {
-    /// Retires all entries and asks threads to purge them, so that thread caches do not keep them.
+    /// Retires all entries, and asks threads to purge those that may be in thread caches.
     fn drop(&mut self) {
-        self.list.lock().clear().for_each(|entry| entry.retire());
-        thread_cache::request_purge();
+        let mut is_purge_due = false;
+        for entry in self.list.lock().clear() {
+            entry.retire();
+            is_purge_due |= entry.may_be_in_thread_cache();
+        }
+        if is_purge_due {
+            self.purge.request();
+        }
     }
 }

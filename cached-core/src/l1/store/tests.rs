@@ -1,7 +1,9 @@
 //! Tests: the list and the regions agree, L1 keeps its bounds, and a removal retires its entry.
 
+mod clear;
 mod expiry;
 mod moves;
+mod purges;
 
 use std::{any::Any, cell::RefCell, time::Duration};
 
@@ -44,7 +46,11 @@ fn store(l1: &L1, spec: &FunctionSpec, number: usize, erased: Arc<dyn ErasedValu
 }
 
 fn get(l1: &L1, spec: &FunctionSpec, number: usize) -> Option<Arc<Entry>> {
-    l1.get(spec, key(number).as_ref(), 1, || 1).map(|(entry, _)| entry)
+    get_at(l1, spec, number, 1)
+}
+
+fn get_at(l1: &L1, spec: &FunctionSpec, number: usize, now: Nanos) -> Option<Arc<Entry>> {
+    l1.get(spec, key(number).as_ref(), now, || now).map(|(entry, _)| entry)
 }
 
 fn has(l1: &L1, number: usize) -> bool {

@@ -153,6 +153,9 @@ impl Table {
                 set.victim_way(self.full_set_inserts / ADMISSION_INTERVAL)
             }
         };
+        if !entry.enter_thread_cache() {
+            return removed;
+        }
         removed.replaced = set.put(index, entry.clone());
         self.entries += 1;
         self.bytes += weight;
@@ -238,8 +241,10 @@ impl Table {
     }
 
     /// Returns the number of calls of [`purge_some`](Self::purge_some) that look at all sets.
+    ///
+    /// A purge under way may end in one of them, and the next one begins.
     pub(super) fn steps_of_a_purge(&self) -> usize {
-        self.old.len().div_ceil(SETS_PER_CALL) + self.sets.len().div_ceil(SETS_PER_CALL) + 1
+        self.old.len().div_ceil(SETS_PER_CALL) + self.sets.len().div_ceil(SETS_PER_CALL) + 2
     }
 
     /// Removes and returns the retired entries of the next few sets, if a purge was requested.
@@ -248,7 +253,9 @@ impl Table {
         if self.completed_purge == requests {
             return Vec::new();
         }
-        if mem::replace(&mut self.started_purge, requests) != requests {
+        // A later request waits for the end of this purge, and does not start it over.
+        if self.completed_purge == self.started_purge {
+            self.started_purge = requests;
             self.unswept = self.sets.len();
         }
         let mut removed = Vec::new();
@@ -258,7 +265,7 @@ impl Table {
             self.sweep(&mut removed);
         }
         if self.unswept == 0 {
-            self.completed_purge = requests;
+            self.completed_purge = self.started_purge;
         }
         removed
     }

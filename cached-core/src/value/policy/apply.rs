@@ -106,6 +106,13 @@ where
         self.is_value(erased) || self.sharing.as_ref().is_some_and(|sharing| sharing.is_error(erased))
     }
 
+    fn can_restore(&self, erased: &dyn ErasedValue) -> bool {
+        let restores =
+            || self.sharing.as_ref().is_some_and(|sharing| sharing.restore_error(erased).is_some());
+        // This is the user's code, which may panic.
+        self.is_value(erased) || catch_unwind(AssertUnwindSafe(restores)).unwrap_or(false)
+    }
+
     fn shared_error(&self, erased: &dyn ErasedValue) -> Option<SharedLoadError> {
         let error_text = self.error_text?;
         let describe = || self.sharing.as_ref()?.text_of(erased, error_text);

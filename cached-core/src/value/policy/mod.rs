@@ -96,6 +96,11 @@ pub trait ValuePolicy: Send + Sync {
     /// Only the attempt to restore an error shows whether that succeeds: it is the user's code.
     fn is_result(&self, erased: &dyn ErasedValue) -> bool;
 
+    /// Returns whether `erased` is a value of this function, or an error that can be restored.
+    ///
+    /// Restores an error and drops it.
+    fn can_restore(&self, erased: &dyn ErasedValue) -> bool;
+
     /// Returns the text of the error in an erased value of this function; `None` if it has none.
     fn shared_error(&self, erased: &dyn ErasedValue) -> Option<SharedLoadError>;
 

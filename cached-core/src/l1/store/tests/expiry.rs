@@ -50,6 +50,40 @@ fn entries_that_are_over_leave_both_regions_a_few_in_each_call() {
 }
 
 #[test]
+fn hit_removes_fewer_entries_that_are_over_than_a_miss() {
+    let l1 = l1(1 << 20);
+    fill_for(&l1, &SPEC, 0, 0, 100);
+    (1..=400).for_each(|number| fill_for(&l1, &SPEC, number, 0, 1));
+    let mut hits = 0;
+    while l1.usage().0 > 1 {
+        let before = l1.usage().0;
+        assert!(get_at(&l1, &SPEC, 0, 2 * SECOND).is_some());
+        assert!(before - l1.usage().0 <= 8, "{} in one hit", before - l1.usage().0);
+        hits += 1;
+    }
+    assert!((400 / 8..=400 / 8 + 2).contains(&hits), "{hits}");
+}
+
+/// Hits with an upper bound of the time, which is ahead by more or less, depending on the coarse clock.
+#[test]
+fn one_hit_in_a_second_takes_the_longer_path_for_the_check() {
+    const STEP: Nanos = SECOND / 1_000;
+    for lead in [0, 30, 40, 44, 50, 200].map(|lead| lead * STEP) {
+        let l1 = l1(1 << 20);
+        fill_for(&l1, &SPEC, 0, 0, 100);
+        let mut longer = 0;
+        for now in (0..10_000).map(|step| step * STEP) {
+            if l1.is_expiry_due(now + lead) {
+                longer += 1;
+                assert!(get_at(&l1, &SPEC, 0, now).is_some());
+            }
+        }
+        // The checks are as much earlier as the bound is ahead.
+        assert!((9..=13).contains(&longer), "{longer} of 10,000 in 10 s, with a lead of {lead} ns");
+    }
+}
+
+#[test]
 fn insertions_alone_remove_what_is_over() {
     let l1 = l1(1 << 20);
     for number in 0..1_000 {
