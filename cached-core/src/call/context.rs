@@ -3,7 +3,7 @@
 //! The files `join`, `lead`, `renew`, `run` and `publish` add the steps of the call as methods of
 //! `CallContext`. It does not know the return type of the function: values and errors are erased.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use crate::{
     base::{
@@ -106,7 +106,9 @@ impl CallContext {
         // Resend invalidations that were queued outside of a runtime.
         self.cache.resend();
         if self.uses_l2() {
-            leader.run(self.boxed_l2_query(suspect, turn)).await
+            // Pinned here, so that the future of the caller has one copy of this one. That future is in a box.
+            let query = pin!(self.find_value_or_fill_right(suspect, turn));
+            leader.run(query).await
         } else {
             Ok(SharedAnswer::FillRight(FillRight::LocalOnly(self.local_validity())))
         }
@@ -145,15 +147,6 @@ impl CallContext {
         self.entry_key.is_shared && self.terms.shared && self.cache.mode() == CacheMode::On
     }
 
-    /// Queries L2. The future is boxed, so that nested loads do not add up on the stack.
-    fn boxed_l2_query(
-        &self,
-        suspect: Option<Arc<Entry>>,
-        turn: &mut LoadTurn,
-    ) -> Pin<Box<impl Future<Output = SharedAnswer>>> {
-        Box::pin(self.find_value_or_fill_right(suspect, turn))
-    }
-
     /// Returns the value, or the fill right of a load.
     async fn find_value_or_fill_right(
         &self,
@@ -161,7 +154,11 @@ impl CallContext {
         turn: &mut LoadTurn,
     ) -> SharedAnswer {
         let lookup = self.shared_lookup();
-        let answer = if self.terms.read { lookup.run(suspect, turn).await } else { lookup.force(turn).await };
+        let answer = if self.terms.read {
+            lookup.run(suspect, turn).await
+        } else {
+            Box::pin(lookup.force(turn)).await
+        };
         match answer {
             LookupOutcome::Hit(found) => match self.reply_from_l2(&found) {
                 Some(reply) => SharedAnswer::Hit(found, reply),

@@ -3,7 +3,10 @@
 //! A leader ends its flight on every path: with a value of a tier, with the result of its load, or by being
 //! dropped, which passes the lead to a follower. `join` has the side of the followers, `run` has the load.
 
-use std::{future::pending, sync::Arc};
+use std::{
+    future::{Future, pending},
+    sync::Arc,
+};
 
 use tokio::runtime::Handle;
 
@@ -32,32 +35,42 @@ impl CallContext {
     /// the call has looked into L1 and joined the flight of its key.
     pub(crate) async fn run(
         mut self: Box<Self>,
-        role: Option<Role>,
+        role: Option<Box<Role>>,
         task: &mut Option<Box<dyn TaskBody>>,
     ) -> Result<Decision, Panicked> {
-        if let Some(role) = role {
-            return self.act(role, task).await;
-        }
-        let suspect = match if self.is_absent { Local::Nothing } else { self.lookup_l1() } {
-            Local::Hit(entry, reply) => {
-                if entry.add_heat()
-                    && let Some(renewer) = self.renewer.take()
-                {
-                    self.cache.keep_warm(&self.spec, &self.entry_key.key, &entry, renewer);
+        if role.is_none() {
+            let suspect = match if self.is_absent { Local::Nothing } else { self.lookup_l1() } {
+                Local::Hit(entry, reply) => {
+                    if entry.add_heat()
+                        && let Some(renewer) = self.renewer.take()
+                    {
+                        self.cache.keep_warm(&self.spec, &self.entry_key.key, &entry, renewer);
+                    }
+                    return Ok(Decision::reply(self, reply));
                 }
-                return Ok(Decision::reply(self, reply));
+                Local::Due(entry) => {
+                    entry.add_heat();
+                    return Box::pin(self.renew(entry, task)).await;
+                }
+                Local::Suspect(entry) => {
+                    entry.add_heat();
+                    Some(entry)
+                }
+                Local::Nothing => None,
+            };
+            if !self.terms.store {
+                return Ok(Box::pin(self.find_or_load(suspect)).await);
             }
-            Local::Due(entry) => {
-                entry.add_heat();
-                return Box::pin(self.renew(entry, task)).await;
+        }
+        // All paths but the lead are boxed separately, and the role is gone before it: the future of a hit in L2
+        // should be small. An allocator hands out blocks of up to about 1 KB faster than larger ones.
+        let leader = {
+            match role.map_or_else(|| self.take_role(), |role| *role) {
+                Role::Lead(leader) => leader,
+                role => return Box::pin(self.join_or_lead(role, task)).await,
             }
-            Local::Suspect(entry) => {
-                entry.add_heat();
-                Some(entry)
-            }
-            Local::Nothing => None,
         };
-        self.miss(suspect, task).await
+        self.lead(leader, None, task).await
     }
 
     /// Takes the steps of a call from single-flight on, as L1 has no value that may be served.
@@ -70,28 +83,29 @@ impl CallContext {
         task: &mut Option<Box<dyn TaskBody>>,
     ) -> Result<Decision, Panicked> {
         if !self.terms.store {
-            return Ok(match Box::pin(self.find(suspect.as_ref())).await {
-                Some(reply) => Decision::reply(self, reply),
-                None => self.load_alone().await,
-            });
+            return Ok(self.find_or_load(suspect).await);
         }
         let role = self.take_role().expect_poll();
-        self.act(role, task).await
+        self.join_or_lead(role, task).await
     }
 
-    /// Takes the steps of a call in its role: it leads a flight, or waits for another call.
-    async fn act(
+    /// Gets the value from L2, or decides for a load whose value is not stored.
+    async fn find_or_load(self: Box<Self>, suspect: Option<Arc<Entry>>) -> Decision {
+        match self.find(suspect.as_ref()).await {
+            Some(reply) => Decision::reply(self, reply),
+            None => self.load_alone().await,
+        }
+    }
+
+    /// Takes the steps of a call in its role: it waits for another call, or leads a flight.
+    async fn join_or_lead(
         self: Box<Self>,
         role: Role,
         task: &mut Option<Box<dyn TaskBody>>,
     ) -> Result<Decision, Panicked> {
-        // All paths but the lead are boxed separately, to keep the future of a hit in L2 small.
-        let joined = match role {
-            Role::Lead(leader) => Joined::Lead(leader),
-            role => Box::pin(self.join(role)).await?,
-        };
-        match joined {
-            Joined::Lead(leader) => self.lead(leader, None, task).await,
+        match self.join(role).await? {
+            // Boxed, as most calls that wait do not lead afterwards.
+            Joined::Lead(leader) => Box::pin(self.lead(leader, None, task)).await,
             Joined::Reply(reply) => Ok(Decision::reply(self, reply)),
             Joined::TimedOut => Ok(Decision::TimedOut(CacheOutcome::Joined)),
             Joined::Alone => Ok(self.load_alone().await),
@@ -105,7 +119,7 @@ impl CallContext {
     /// [`expect_poll`](DecisionStep::expect_poll).
     ///
     /// Otherwise, returns the context, with the role of the call if it has one already.
-    pub(crate) fn try_lead_here(self: Box<Self>) -> Result<Decision, (Box<Self>, Option<Role>)> {
+    pub(crate) fn try_lead_here(self: Box<Self>) -> Result<Decision, (Box<Self>, Option<Box<Role>>)> {
         let waits = self.uses_l2() || self.spec.own_max_loads().is_some();
         if waits || !self.is_absent || !self.terms.store {
             return Err((self, None));
@@ -113,12 +127,12 @@ impl CallContext {
         let leader = match self.take_role() {
             // An earlier flight may have ended between the look into L1 and the join.
             Role::Lead(leader) if !self.cache.l1().has(&self.entry_key.key) => leader,
-            role => return Err((self, Some(role.expect_poll()))),
+            role => return Err((self, Some(Box::new(role.expect_poll())))),
         };
         self.cache.resend();
         let validity = self.local_validity();
         if !leader.bind(&validity) {
-            return Err((self, Some(Role::Lead(leader).expect_poll())));
+            return Err((self, Some(Box::new(Role::Lead(leader).expect_poll()))));
         }
         self.report(Count::Miss);
         let led = LedLoad::for_this_process(self, leader, validity);
@@ -128,86 +142,89 @@ impl CallContext {
     /// Gets the value for this call and all followers, from a tier or from a load.
     ///
     /// With a `fallback` entry, only a newer value is acceptable, and the entry is served if the load fails.
-    pub(crate) async fn lead(
+    #[allow(clippy::manual_async_fn, reason = "an `async fn` would hold its arguments twice")]
+    pub(crate) fn lead(
         mut self: Box<Self>,
         leader: Leader,
         fallback: Option<Arc<Entry>>,
         task: &mut Option<Box<dyn TaskBody>>,
-    ) -> Result<Decision, Panicked> {
-        // An earlier flight may have ended between the look into L1 and the join.
-        let is_in_l1 = self.cache.l1().has(&self.entry_key.key);
-        let suspect = match if is_in_l1 { self.lookup_l1() } else { Local::Nothing } {
-            Local::Hit(entry, reply) => {
-                Self::land_entry(leader, &entry);
-                return Ok(Decision::reply(self, reply));
-            }
-            Local::Due(entry) | Local::Suspect(entry) => Some(entry),
-            Local::Nothing => None,
-        };
-        if fallback.is_some() {
-            self.acceptable = Acceptable::Newer;
-        }
-        let mut turn = self.turn(&leader);
-        let answer = match &fallback {
-            None => self.query_l2(&leader, suspect, &mut turn).await,
-            Some(entry) => {
-                match Box::pin(self.query_l2_for_renewal(&leader, suspect, &mut turn, entry)).await {
-                    Ok(answer) => answer,
-                    Err(reply) => return Ok(Decision::reply(self, reply)),
+    ) -> impl Future<Output = Result<Decision, Panicked>> + Send {
+        async move {
+            // An earlier flight may have ended between the look into L1 and the join.
+            let is_in_l1 = self.cache.l1().has(&self.entry_key.key);
+            let suspect = match if is_in_l1 { self.lookup_l1() } else { Local::Nothing } {
+                Local::Hit(entry, reply) => {
+                    Self::land_entry(leader, &entry);
+                    return Ok(Decision::reply(self, reply));
                 }
-            }
-        };
-        let fill_right = match answer {
-            Ok(SharedAnswer::FillRight(fill_right)) => fill_right,
-            Ok(SharedAnswer::Hit(found, reply)) => {
-                self.land_found(leader, found);
-                if matches!(reply.outcome, CacheOutcome::Stale { .. }) {
-                    self.start_renewal(task);
-                }
-                return Ok(Decision::reply(self, reply));
-            }
-            Ok(SharedAnswer::Entry(entry, reply)) => {
-                Self::land_entry(leader, &entry);
-                return Ok(Decision::reply(self, reply));
-            }
-            Ok(SharedAnswer::Failed(erased)) => {
-                self.land_failed(leader, erased.clone());
-                let reply = fallback.as_ref().and_then(|entry| self.fallback_reply(entry));
-                // The load was that of another call.
-                let reply = reply.unwrap_or_else(|| Reply::new(erased, CacheOutcome::Joined));
-                return Ok(Decision::reply(self, reply));
-            }
-            Err(panic) => {
-                leader.fail(FlightResult::Panicked);
-                return Err(Panicked::Here(panic));
-            }
-        };
-        self.report(Count::Miss);
-        leader.expect_poll();
-        let kept = fallback.clone().map(|entry| Fallback { context: self.clone(), entry });
-        let load_run = LoadRun::new(self, leader, fill_right, turn, fallback);
-        if task.is_some()
-            && let Ok(runtime) = Handle::try_current()
-            && let Some(body) = task.take()
-        {
-            return match runtime.spawn(load_run.into_detached().run(body)).await {
-                Ok(result) => settle(result, kept.as_ref()),
-                Err(lost) => Err(lost.try_into_panic().map_or(Panicked::Lost, Panicked::Here)),
+                Local::Due(entry) | Local::Suspect(entry) => Some(entry),
+                Local::Nothing => None,
             };
-        }
-        // Boxed, so that nested loads do not add up on the stack.
-        let (context, end) = match Box::pin(load_run.start()).await {
-            Ok(mut led) => {
-                led.served_fallback = kept;
-                return Ok(Decision::Load(PendingLoad::Led(led)));
+            if fallback.is_some() {
+                self.acceptable = Acceptable::Newer;
             }
-            Err(end) => end,
-        };
-        match (end, &kept) {
-            (NoRun::Failed(erased), None) => {
-                Ok(Decision::reply(context, Reply::new(erased, CacheOutcome::Miss)))
+            let mut turn = self.turn(&leader);
+            let answer = match &fallback {
+                None => self.query_l2(&leader, suspect, &mut turn).await,
+                Some(entry) => {
+                    match Box::pin(self.query_l2_for_renewal(&leader, suspect, &mut turn, entry)).await {
+                        Ok(answer) => answer,
+                        Err(reply) => return Ok(Decision::reply(self, reply)),
+                    }
+                }
+            };
+            let fill_right = match answer {
+                Ok(SharedAnswer::FillRight(fill_right)) => fill_right,
+                Ok(SharedAnswer::Hit(found, reply)) => {
+                    self.land_found(leader, found);
+                    if matches!(reply.outcome, CacheOutcome::Stale { .. }) {
+                        self.start_renewal(task);
+                    }
+                    return Ok(Decision::reply(self, reply));
+                }
+                Ok(SharedAnswer::Entry(entry, reply)) => {
+                    Self::land_entry(leader, &entry);
+                    return Ok(Decision::reply(self, reply));
+                }
+                Ok(SharedAnswer::Failed(erased)) => {
+                    self.land_failed(leader, erased.clone());
+                    let reply = fallback.as_ref().and_then(|entry| self.fallback_reply(entry));
+                    // The load was that of another call.
+                    let reply = reply.unwrap_or_else(|| Reply::new(erased, CacheOutcome::Joined));
+                    return Ok(Decision::reply(self, reply));
+                }
+                Err(panic) => {
+                    leader.fail(FlightResult::Panicked);
+                    return Err(Panicked::Here(panic));
+                }
+            };
+            self.report(Count::Miss);
+            leader.expect_poll();
+            let kept = fallback.clone().map(|entry| Fallback { context: self.clone(), entry });
+            let load_run = LoadRun::new(self, leader, fill_right, turn, fallback);
+            if task.is_some()
+                && let Ok(runtime) = Handle::try_current()
+                && let Some(body) = task.take()
+            {
+                return match runtime.spawn(load_run.into_detached().run(body)).await {
+                    Ok(result) => settle(result, kept.as_ref()),
+                    Err(lost) => Err(lost.try_into_panic().map_or(Panicked::Lost, Panicked::Here)),
+                };
             }
-            (end, kept) => settle(end.into_task_result(), kept.as_ref()),
+            // Boxed, so that nested loads do not add up on the stack.
+            let (context, end) = match Box::pin(load_run.start()).await {
+                Ok(mut led) => {
+                    led.served_fallback = kept;
+                    return Ok(Decision::Load(PendingLoad::Led(led)));
+                }
+                Err(end) => end,
+            };
+            match (end, &kept) {
+                (NoRun::Failed(erased), None) => {
+                    Ok(Decision::reply(context, Reply::new(erased, CacheOutcome::Miss)))
+                }
+                (end, kept) => settle(end.into_task_result(), kept.as_ref()),
+            }
         }
     }
 

@@ -95,7 +95,7 @@ impl CallContext {
         entry: &Arc<Entry>,
     ) -> Result<Result<SharedAnswer, Panic>, ErasedReply> {
         if let Some(soft_timeout) = self.spec.own_soft_timeout() {
-            let answer = self.query_l2(leader, suspect.clone(), turn);
+            let answer = Box::pin(self.query_l2(leader, suspect.clone(), turn));
             if let Some(answer) = self.cache.clock().within(soft_timeout, answer).await {
                 return Ok(answer);
             }

@@ -1,35 +1,42 @@
 //! Invalidation epochs of names.
 //!
 //! An [`Epoch`] of a name lasts until the name is invalidated. A change that the tier reports, such as the
-//! fill of another process, counts as an invalidation. One atomic store ends it, and with it every entry and
-//! load that depends on it, wherever they are. So an invalidation looks up no entries, and an entry that is
+//! fill of another process, counts as an invalidation. One atomic operation ends it, and with it every entry
+//! and load that depends on it, wherever they are. So an invalidation looks up no entries, and an entry that is
 //! inserted a moment later is invalid as well.
 //!
 //! Order of steps: a reader takes the current epoch *before* it asks L2, and stores the value in L1 together
 //! with that epoch. An invalidation that overtakes the answer then still ends the epoch of the value.
 //!
+//! Each entry of a function with a shared tier has an epoch of its own. So the table has only the hash of a name
+//! and a pointer to the epoch, which has the text.
+//!
 //! Locks: a load that is notified by [`DependentLoad::invalidate`] takes locks of its flight, so no lock of this
 //! module is held during the call. Dropping an epoch locks its shard, so no epoch is dropped under that lock.
 //!
-//! `validity` combines the epochs of a name and its tags; `l2::replay` ends epochs on behalf of the change
-//! feed.
+//! This file has the table. `life` has an epoch, with the loads and the listeners that it notifies. `validity`
+//! combines the epochs of a name and its tags; `l2::replay` ends epochs on behalf of the change feed.
+
+mod life;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::{
     collections::HashMap,
     fmt,
     hash::BuildHasher,
+    iter, ptr,
     sync::{Arc, PoisonError, Weak},
 };
 
-use tokio::sync::{Notify, futures::Notified};
+use hashbrown::HashTable;
 
+pub(crate) use self::life::{DependentLoad, Epoch, Listener};
 use crate::{
     base::glob,
     coherence::invalid_count::InvalidCount,
-    sync::{AtomicBool, Mutex, MutexGuard, Ordering, shards},
+    sync::{Mutex, MutexGuard, shards},
 };
-
-type EpochShard = HashMap<Arc<str>, Weak<Epoch>, foldhash::fast::RandomState>;
 
 const SHARDS: usize = shards(32);
 
@@ -37,36 +44,26 @@ const SHARDS: usize = shards(32);
 pub(crate) struct Epochs {
     /// Estimated number of entries that became invalid when epochs of tags, or of many names, ended.
     pub(crate) invalid_count: InvalidCount,
-    shards: Box<[Mutex<EpochShard>]>,
+    shards: Box<[Arc<EpochShard>]>,
     hasher: foldhash::fast::RandomState,
     functions: Mutex<HashMap<&'static str, Arc<Epoch>, foldhash::fast::RandomState>>,
 }
 
-/// The period of a name from one invalidation to the next.
+/// The epochs of some names. Names that differ have slots that differ, even if they have the same hash.
 ///
-/// While it is alive, the name has not been invalidated since the epoch was created.
-pub(crate) struct Epoch {
-    name: Arc<str>,
-    is_ended: AtomicBool,
-    /// Loads that depend on this epoch.
-    loads: Mutex<Option<Box<Loads>>>,
-    /// Notified when the epoch ends, and by [`Epochs::notify_listeners`].
-    changed: Notify,
-    /// Table of the epoch; dangling for the epoch of a function.
-    epochs: Weak<Epochs>,
-}
+/// An epoch refers to its shard, and not to the whole table: all threads would count references to that.
+type EpochShard = Mutex<HashTable<EpochSlot>>;
 
-/// A load that depends on epochs, and becomes invalid when one of them ends.
-pub(crate) trait DependentLoad: Send + Sync {
-    /// Called when one of the epochs has ended. The caller holds no lock of the epochs.
-    fn invalidate(self: Arc<Self>);
+/// The place of an epoch in the table.
+struct EpochSlot {
+    /// Hash of the name: a table that grows needs it, and a pointer to a dropped epoch has it no more.
+    hash: u64,
+    epoch: Weak<Epoch>,
 }
-
-struct Loads(Vec<Weak<dyn DependentLoad>>);
 
 impl Epochs {
     pub(crate) fn new() -> Arc<Self> {
-        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        let shards = (0..SHARDS).map(|_| Arc::default()).collect();
         Arc::new(Self {
             invalid_count: InvalidCount::default(),
             shards,
@@ -84,13 +81,13 @@ impl Epochs {
         template: &'static str,
         names: impl FnOnce() -> String,
     ) -> Arc<Epoch> {
-        let make = || Arc::new(Epoch::new(names().into(), Weak::new()));
+        let make = || Arc::new(Epoch::new(names().into(), 0, Weak::new()));
         lock(&self.functions).entry(template).or_insert_with(make).clone()
     }
 
     /// Ends the epochs of the functions of which a name may match `pattern`. Returns their templates.
     fn end_functions(&self, pattern: &str) -> Vec<&'static str> {
-        let is_match = |_: &&str, epoch: &mut Arc<Epoch>| glob::may_meet(pattern, &epoch.name);
+        let is_match = |_: &&str, epoch: &mut Arc<Epoch>| glob::may_meet(pattern, epoch.name());
         let ended: Vec<_> = lock(&self.functions).extract_if(is_match).collect();
         let end = |(template, epoch): (&'static str, Arc<Epoch>)| {
             self.invalid_count.add(Arc::strong_count(&epoch) - 1);
@@ -101,21 +98,50 @@ impl Epochs {
     }
 
     /// Returns the living epoch of `name`. All readers of the name share it until it ends.
-    pub(crate) fn current(self: &Arc<Self>, name: &str) -> Arc<Epoch> {
-        let mut shard = self.shard(name);
-        if let Some(epoch) = shard.get(name).and_then(Weak::upgrade) {
-            return epoch;
+    pub(crate) fn current(&self, name: &str) -> Arc<Epoch> {
+        self.current_at(self.hash(name), name)
+    }
+
+    fn current_at(&self, hash: u64, name: &str) -> Arc<Epoch> {
+        let shard = self.shard(hash);
+        // Declared before the lock, and so dropped after it.
+        let mut of_other_names = Vec::new();
+        let mut slots = lock(shard);
+        for slot in slots.iter_hash(hash).filter(|slot| slot.hash == hash) {
+            match slot.epoch.upgrade() {
+                Some(epoch) if epoch.name() == name => return epoch,
+                other => of_other_names.extend(other),
+            }
         }
-        let name: Arc<str> = name.into();
-        let epoch = Arc::new(Epoch::new(name.clone(), Arc::downgrade(self)));
-        shard.insert(name, Arc::downgrade(&epoch));
+        let epoch = Arc::new(Epoch::new(name.into(), hash, Arc::downgrade(shard)));
+        let slot = EpochSlot { hash, epoch: Arc::downgrade(&epoch) };
+        slots.insert_unique(hash, slot, |slot| slot.hash);
         epoch
     }
 
     /// Ends the epoch of `name`, and invalidates the loads that depend on it.
     pub(crate) fn end(&self, name: &str) {
-        let epoch = self.shard(name).remove(name);
-        if let Some(epoch) = epoch.and_then(|epoch| epoch.upgrade()) {
+        self.end_at(self.hash(name), |_| ());
+    }
+
+    /// Ends the epoch of a tag that this process invalidates, and adds the number of its holders to
+    /// `invalid_count`.
+    pub(crate) fn end_tag(&self, tag: &str) {
+        self.end_at(self.hash(tag), |epoch| self.invalid_count.add(Arc::strong_count(epoch) - 1));
+    }
+
+    /// Ends all epochs with this hash. If names that differ have the same hash, too much is invalidated.
+    fn end_at(&self, hash: u64, before: impl Fn(&Arc<Epoch>)) {
+        let mut slots = lock(self.shard(hash));
+        let mut take = || {
+            let found = slots.find_entry(hash, |slot| slot.hash == hash).ok()?;
+            Some(found.remove().0.epoch)
+        };
+        // Nearly always, there is one at most, and no vector is allocated.
+        let (first, others) = (take(), iter::from_fn(&mut take).collect::<Vec<_>>());
+        drop(slots);
+        for epoch in first.into_iter().chain(others).filter_map(|epoch| epoch.upgrade()) {
+            before(&epoch);
             epoch.end();
         }
     }
@@ -125,20 +151,12 @@ impl Epochs {
     ///
     /// Used after a change that this process has made itself, which the tier need not report to it.
     pub(crate) fn notify_listeners(&self, name: &str) {
-        let epoch = self.shard(name).get(name).and_then(Weak::upgrade);
-        if let Some(epoch) = epoch {
-            epoch.changed.notify_waiters();
-        }
-    }
-
-    /// Ends the epoch of a tag that this process invalidates, and adds the number of its holders to
-    /// `invalid_count`.
-    pub(crate) fn end_tag(&self, tag: &str) {
-        let epoch = self.shard(tag).remove(tag);
-        if let Some(epoch) = epoch.and_then(|epoch| epoch.upgrade()) {
-            self.invalid_count.add(Arc::strong_count(&epoch) - 1);
-            epoch.end();
-        }
+        let hash = self.hash(name);
+        let slots = lock(self.shard(hash));
+        let with_hash = slots.iter_hash(hash).filter(|slot| slot.hash == hash);
+        let epochs: Vec<_> = with_hash.filter_map(|slot| slot.epoch.upgrade()).collect();
+        drop(slots);
+        epochs.iter().for_each(|epoch| epoch.notify_listeners());
     }
 
     /// Ends the epoch of every name that matches `pattern`, as [`end`](Self::end) does for one.
@@ -158,12 +176,21 @@ impl Epochs {
 
     fn end_where(&self, is_match: impl Fn(&str) -> bool) {
         for shard in &self.shards {
-            // Dropping an epoch locks its shard, so no epoch may be dropped under this lock.
-            let ended: Vec<_> = lock(shard).extract_if(|name, _| is_match(name)).collect();
+            // The epochs that stay are held as well until the lock is released: see the module.
+            let (mut ended, mut others) = (Vec::new(), Vec::new());
+            lock(shard).retain(|slot| {
+                let Some(epoch) = slot.epoch.upgrade() else { return true };
+                let stays = !is_match(epoch.name());
+                if stays {
+                    others.push(epoch)
+                } else {
+                    ended.push(epoch)
+                }
+                stays
+            });
+            drop(others);
             self.invalid_count.add(ended.len());
-            for epoch in ended.iter().filter_map(|(_, epoch)| epoch.upgrade()) {
-                epoch.end();
-            }
+            ended.iter().for_each(|epoch| epoch.end());
         }
     }
 
@@ -172,8 +199,21 @@ impl Epochs {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
-    fn shard(&self, name: &str) -> MutexGuard<'_, EpochShard> {
-        lock(&self.shards[(self.hasher.hash_one(name) >> 32) as usize % SHARDS])
+    fn hash(&self, name: &str) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
+    fn shard(&self, hash: u64) -> &Arc<EpochShard> {
+        // The table of the shard uses the low and the topmost bits of the hash.
+        &self.shards[(hash >> 32) as usize % SHARDS]
+    }
+}
+
+/// Removes an epoch that is being dropped. A later epoch of the name stays.
+fn remove(shard: &EpochShard, hash: u64, epoch: &Epoch) {
+    let mut slots = lock(shard);
+    if let Ok(found) = slots.find_entry(hash, |slot| ptr::eq(slot.epoch.as_ptr(), epoch)) {
+        found.remove();
     }
 }
 
@@ -184,251 +224,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl fmt::Debug for Epochs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Epochs").field("len", &self.len()).finish_non_exhaustive()
-    }
-}
-
-impl Epoch {
-    fn new(name: Arc<str>, epochs: Weak<Epochs>) -> Self {
-        Self {
-            name,
-            is_ended: AtomicBool::new(false),
-            loads: Mutex::default(),
-            changed: Notify::new(),
-            epochs,
-        }
-    }
-
-    /// Returns whether this is the epoch of all entries of a function, and of no name.
-    pub(crate) fn is_of_function(&self) -> bool {
-        self.epochs.ptr_eq(&Weak::new())
-    }
-
-    pub(crate) fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    #[inline]
-    pub(crate) fn is_alive(&self) -> bool {
-        !self.is_ended.load(Ordering::SeqCst)
-    }
-
-    /// Registers `load`, which is notified when this epoch ends, until [`detach_load`](Self::detach_load).
-    pub(crate) fn attach_load(&self, load: &Weak<dyn DependentLoad>) {
-        lock(&self.loads).get_or_insert_with(|| Box::new(Loads(Vec::new()))).0.push(load.clone());
-    }
-
-    /// Unregisters a load that has ended.
-    pub(crate) fn detach_load(&self, load: &Weak<dyn DependentLoad>) {
-        let mut loads = lock(&self.loads);
-        let Some(Loads(list)) = loads.as_deref_mut() else { return };
-        if let Some(at) = list.iter().position(|other| other.ptr_eq(load)) {
-            list.swap_remove(at);
-        }
-        if list.is_empty() {
-            *loads = None;
-        }
-    }
-
-    fn end(&self) {
-        // The flag is set before the loads are taken; a load registers before it checks the flag. So at least
-        // one of the two sees the other.
-        self.is_ended.store(true, Ordering::SeqCst);
-        self.changed.notify_waiters();
-        let loads = lock(&self.loads).take();
-        for load in loads.into_iter().flat_map(|loads| loads.0).filter_map(|load| load.upgrade()) {
-            load.invalidate();
-        }
-    }
-
-    /// Begins to listen for changes of the name. The caller must do this before it looks.
-    pub(crate) fn listen(&self) -> Listener<'_> {
-        // `Notified` receives every notification from its creation on, even before it is polled.
-        Listener { epoch: self, changed: self.changed.notified() }
-    }
-}
-
-/// A listener that receives every change of a name since its own creation.
-pub(crate) struct Listener<'a> {
-    epoch: &'a Epoch,
-    changed: Notified<'a>,
-}
-
-impl Listener<'_> {
-    /// Waits until the name is invalidated or changes otherwise. Returns at once if the epoch has ended.
-    pub(crate) async fn changed(self) {
-        if self.epoch.is_alive() {
-            self.changed.await;
-        }
-    }
-}
-
-impl Drop for Epoch {
-    fn drop(&mut self) {
-        let Some(epochs) = self.epochs.upgrade() else { return };
-        let mut shard = epochs.shard(&self.name);
-        // A newer epoch of the name may have taken its place.
-        if shard.get(&self.name).is_some_and(|epoch| std::ptr::eq(epoch.as_ptr(), self)) {
-            let entry = shard.remove_entry(&self.name);
-            drop(shard);
-            drop(entry);
-        }
-    }
-}
-
-impl fmt::Debug for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Epoch").field("is_alive", &self.is_alive()).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use std::{
-        future::Future,
-        pin::pin,
-        sync::atomic::AtomicUsize,
-        task::{Context, Waker},
-    };
-
-    use super::*;
-
-    #[test]
-    fn invalidation_ends_the_shared_epoch_and_the_next_one_is_new() {
-        let epochs = Epochs::new();
-        let (a, b, other) = (epochs.current("ns:a"), epochs.current("ns:a"), epochs.current("ns:b"));
-        assert!(Arc::ptr_eq(&a, &b));
-        epochs.end("ns:a");
-        assert!(!a.is_alive() && other.is_alive());
-        assert!(epochs.current("ns:a").is_alive());
-    }
-
-    #[test]
-    fn unreferenced_epochs_are_removed() {
-        let epochs = Epochs::new();
-        let first = epochs.current("ns:a");
-        epochs.end("ns:a");
-        let second = epochs.current("ns:a");
-        drop(first);
-        assert_eq!(epochs.len(), 1, "the old one does not take the new one with it");
-        drop(second);
-        assert_eq!(epochs.len(), 0);
-    }
-
-    #[test]
-    fn end_matching_ends_the_matching_epochs_and_end_all_the_rest() {
-        let epochs = Epochs::new();
-        let (a, b) = (epochs.current("ns:user:7:x"), epochs.current("ns:user:8:x"));
-        epochs.end_matching("ns:user:7:*");
-        assert!(!a.is_alive() && b.is_alive());
-        epochs.end_all();
-        assert!(!b.is_alive());
-        assert_eq!(epochs.len(), 0);
-    }
-
-    #[test]
-    fn ended_tag_epoch_counts_its_dependent_entries() {
-        let epochs = Epochs::new();
-        let entries = [epochs.current("ns:tag"), epochs.current("ns:tag"), epochs.current("ns:tag")];
-        let other = epochs.current("ns:other");
-        epochs.end_tag("ns:tag");
-        assert!(entries.iter().all(|epoch| !epoch.is_alive()) && other.is_alive());
-        assert_eq!(epochs.invalid_count.count(), 3);
-        epochs.end_tag("ns:tag");
-        epochs.end("ns:other");
-        assert_eq!(
-            epochs.invalid_count.count(),
-            3,
-            "no entry depended on it, and the epoch of a name is not counted"
-        );
-        let _more = [epochs.current("ns:1"), epochs.current("ns:2")];
-        epochs.end_all();
-        assert_eq!(epochs.invalid_count.count(), 5);
-    }
-
-    /// A shard stays empty by chance less than once in 10¹⁵ runs.
-    #[test]
-    fn names_are_spread_over_all_shards() {
-        let epochs = Epochs::new();
-        let names: Vec<_> = (0..2000).map(|n| epochs.current(&format!("ns:{n}"))).collect();
-        assert!(epochs.shards.iter().all(|shard| !lock(shard).is_empty()));
-        assert_eq!(format!("{epochs:?}"), "Epochs { len: 2000, .. }");
-        drop(names);
-        assert_eq!(epochs.len(), 0);
-    }
-
-    /// A load that counts how often it was invalidated.
-    #[derive(Default)]
-    pub(crate) struct Load(AtomicUsize);
-
-    impl Load {
-        pub(crate) fn weak(self: &Arc<Self>) -> Weak<dyn DependentLoad> {
-            let weak: Weak<Self> = Arc::downgrade(self);
-            weak
-        }
-
-        pub(crate) fn invalidations(&self) -> usize {
-            self.0.load(Ordering::SeqCst)
-        }
-    }
-
-    impl DependentLoad for Load {
-        fn invalidate(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    /// An invalidation notifies the loads that depend on its name and have not ended, and visits no other
-    /// load.
-    #[test]
-    fn ended_epoch_notifies_only_the_loads_attached_to_it() {
-        let (epochs, loads) = (Epochs::new(), [(); 100].map(|()| Arc::<Load>::default()));
-        let weak: Vec<_> = loads.iter().map(Load::weak).collect();
-        let (tag, names) = (
-            epochs.current("ns:tag"),
-            (0..100).map(|n| epochs.current(&format!("ns:{n}"))).collect::<Vec<_>>(),
-        );
-        for ((number, load), name) in weak.iter().enumerate().zip(&names) {
-            name.attach_load(load);
-            if number < 3 {
-                tag.attach_load(load);
-            }
-        }
-        let invalidations = || loads.iter().map(|load| load.invalidations()).collect::<Vec<_>>();
-        tag.detach_load(&weak[1]);
-        epochs.end("ns:tag");
-        assert_eq!((&invalidations()[..4], invalidations().iter().sum()), (&[1, 0, 1, 0][..], 2));
-        epochs.end("ns:99");
-        assert_eq!((invalidations()[99], invalidations().iter().sum()), (1, 3));
-        names[50].detach_load(&weak[50]);
-        epochs.end("ns:50");
-        epochs.end("ns:tag");
-        assert_eq!(invalidations().iter().sum::<usize>(), 3);
-        epochs.end_matching("ns:1*");
-        assert_eq!(invalidations().iter().sum::<usize>(), 3 + 11);
-    }
-
-    #[test]
-    fn wait_ends_with_the_epoch_even_if_it_ended_before() {
-        let epochs = Epochs::new();
-        let epoch = epochs.current("ns:a");
-        let (other_epochs, waiting) = (epochs.clone(), epoch.clone());
-        let waiter = std::thread::spawn(move || pollster::block_on(waiting.listen().changed()));
-        other_epochs.end("ns:a");
-        waiter.join().unwrap();
-        pollster::block_on(epoch.listen().changed());
-    }
-
-    #[test]
-    fn notification_wakes_earlier_listeners_and_keeps_the_epoch() {
-        let epochs = Epochs::new();
-        let epoch = epochs.current("ns:a");
-        let (listener, mut cx) = (epoch.listen(), Context::from_waker(Waker::noop()));
-        epochs.notify_listeners("ns:a");
-        assert!(pin!(listener.changed()).poll(&mut cx).is_ready());
-        assert!(epoch.is_alive());
-        let mut later = pin!(epoch.listen().changed());
-        assert!(later.as_mut().poll(&mut cx).is_pending(), "nothing has happened since");
-        epochs.notify_listeners("ns:a");
-        assert!(later.poll(&mut cx).is_ready());
     }
 }

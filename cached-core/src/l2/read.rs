@@ -1,6 +1,6 @@
 //! Reads of the shared tier: counted, timed, and in a span.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use crate::{
     base::clock::Nanos,
@@ -11,18 +11,23 @@ use crate::{
 };
 
 /// Reads one key, timed from `started` on. Returns the reply and the time at which it arrived.
-pub(crate) async fn timed_get(
-    shared: &Shared,
-    function: &FunctionMetrics,
-    key: &str,
+///
+/// Every hit of the tier waits here, so the future holds little: the request is made before it is awaited.
+pub(crate) fn timed_get<'a>(
+    shared: &'a Shared,
+    function: &'a FunctionMetrics,
+    key: &'a str,
     budget: Budget,
     started: Nanos,
-) -> (Result<(Record, Arc<ChangeFeed>), TierError>, Nanos) {
+) -> impl Future<Output = (Result<(Record, Arc<ChangeFeed>), TierError>, Nanos)> + Send + use<'a> {
     let mut step = TimedSpan::started_at(started, Span::lookup(function.name()), &shared.clock);
-    let reply = step.instrument(shared.tier.get_within(key, budget)).await;
-    let elapsed = step.end(outcome(reply.as_ref().map(|(record, _)| Some(record))));
-    function.lookup_latency().record(elapsed);
-    (reply, started.saturating_add(elapsed))
+    let request = step.instrument(shared.tier.get_within(key, budget));
+    async move {
+        let reply = request.await;
+        let elapsed = step.end(outcome(reply.as_ref().map(|(record, _)| Some(record))));
+        function.lookup_latency().record(elapsed);
+        (reply, started.saturating_add(elapsed))
+    }
 }
 
 /// Reads several keys and the generations of several tags in one round trip.

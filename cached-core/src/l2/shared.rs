@@ -186,8 +186,12 @@ impl Shared {
         tags: &[String],
         feed: Arc<ChangeFeed>,
     ) -> Validity {
-        let tags = tags.iter().map(|tag| (self.epochs.current(tag), 0)).collect();
-        Validity { epoch, tags, feed, checked_at }
+        Validity { epoch, tags: self.tag_epochs(tags), feed, checked_at }
+    }
+
+    /// Returns the epochs of tags, whose generations are not known yet.
+    pub(crate) fn tag_epochs(&self, tags: &[String]) -> Box<[(Arc<Epoch>, u64)]> {
+        tags.iter().map(|tag| (self.epochs.current(tag), 0)).collect()
     }
 
     /// Returns the own epoch of `name`, for values that this process does not share.

@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -32,31 +32,40 @@ type Operation<'a, T> = Pin<Box<dyn Future<Output = Result<T, TierError>> + Send
 
 impl CatchPanic {
     /// Calls [`Tier::lookup_within`] without a boxed future of its own, since it is on the path of a hit.
-    pub(crate) async fn lookup_within(
-        &self,
-        lookups: &[Lookup<'_>],
-        tags: &[String],
+    pub(crate) fn lookup_within<'a>(
+        &'a self,
+        lookups: &'a [Lookup<'_>],
+        tags: &'a [String],
         budget: Budget,
-    ) -> Result<Found, TierError> {
-        catch(self.0.lookup_within(lookups, tags, budget)).await
+    ) -> Catch<'a, Found> {
+        catch(self.0.lookup_within(lookups, tags, budget))
     }
 
     /// Calls [`Tier::get_within`] without a boxed future of its own, since it is on the path of a hit.
-    pub(crate) async fn get_within(
-        &self,
-        key: &str,
+    pub(crate) fn get_within<'a>(
+        &'a self,
+        key: &'a str,
         budget: Budget,
-    ) -> Result<(Record, Arc<ChangeFeed>), TierError> {
-        catch(self.0.get_within(key, budget)).await
+    ) -> Catch<'a, (Record, Arc<ChangeFeed>)> {
+        catch(self.0.get_within(key, budget))
     }
 }
 
-async fn catch<T>(mut operation: Operation<'_, T>) -> Result<T, TierError> {
-    poll_fn(|cx| {
-        catch_unwind(AssertUnwindSafe(|| operation.as_mut().poll(cx)))
+/// Future of an operation, whose panics are errors.
+#[must_use = "an operation does nothing until it is awaited"]
+pub(crate) struct Catch<'a, T>(Operation<'a, T>);
+
+fn catch<T>(operation: Operation<'_, T>) -> Catch<'_, T> {
+    Catch(operation)
+}
+
+impl<T> Future for Catch<'_, T> {
+    type Output = Result<T, TierError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx)))
             .unwrap_or_else(|panic| Poll::Ready(Err(panic_error(&panic))))
-    })
-    .await
+    }
 }
 
 fn panic_error(_: &Box<dyn Any + Send>) -> TierError {

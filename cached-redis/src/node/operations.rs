@@ -3,7 +3,10 @@
 //! Each read is admitted first, and its outcome goes to the breaker. A write passes an open breaker, and has
 //! no part in it. Failures and refusals are reported with the session that they concern.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use cached_core::{TierCause, TierError};
 use tokio::runtime::Handle;
@@ -35,8 +38,9 @@ impl Node {
     async fn run(&self, batch: &Batch, wait: &mut WaitRecord) -> Result<(Answers, Instant), TierError> {
         let session = self.session(wait).await?;
         let mut connection = session.connection.clone();
+        let request = pin!(batch.send(&mut connection));
         let outcome;
-        (outcome, *wait) = within(batch.send(&mut connection), wait.began(), wait.budget()).await;
+        (outcome, *wait) = within(request, wait.began(), wait.budget()).await;
         let mut replies = outcome.ok_or(TierError::Timeout)?.map_err(|error| {
             let Failure { error, verdict } = error.into();
             self.link.report(&session, verdict);
@@ -112,8 +116,13 @@ impl Node {
         {
             return reading.await;
         }
+        // Boxed, so that the future of a read in a round is small: there are many of those.
+        Box::pin(self.get_alone(key, budget, permit)).await
+    }
+
+    async fn get_alone(&self, key: &str, budget: Duration, _permit: Permit<'_>) -> Result<Got, TierError> {
         let mut wait = WaitRecord::new(Instant::now(), budget);
-        let (outcome, ended) = match Box::pin(self.get_single(key, &mut wait)).await {
+        let (outcome, ended) = match self.get_single(key, &mut wait).await {
             Ok((got, now)) => (Ok(got), now),
             Err(error) => (Err(error), Instant::now()),
         };
@@ -134,8 +143,10 @@ impl Node {
         let session = self.session(wait).await?;
         let mut connection = session.connection.clone();
         let command = value_command(key);
+        // Pinned here, and so there is one copy of this large future in that of the caller.
+        let request = pin!(connection.send_packed_command(&command));
         let reply;
-        (reply, *wait) = within(connection.send_packed_command(&command), wait.began(), wait.budget()).await;
+        (reply, *wait) = within(request, wait.began(), wait.budget()).await;
         let reply = reply.ok_or(TierError::Timeout)?;
         let now = Instant::now();
         let got = reply.map_err(Failure::from).and_then(|reply| {

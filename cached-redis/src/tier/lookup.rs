@@ -55,21 +55,37 @@ impl RedisTier {
         key: &str,
         budget: Budget,
     ) -> Result<(Record, Arc<ChangeFeed>), TierError> {
-        let lookups = [Lookup::new(key)];
         let Topology::Standalone(node) = &*self.topology else {
-            return Box::pin(self.lookup_batch(&lookups, &[], budget)).await.and_then(only_record);
+            return Box::pin(self.lookup_alone(key, budget)).await;
         };
         let read_timeout = node.settings.read_timeout;
         let Got { bytes, clock, feed } = node.get(key, budget.read_limit(read_timeout)).await?;
         let Some(bytes) = bytes else { return Ok((Record::Absent, feed)) };
-        if bytes.len() > MAX_SMALL_LENGTH {
-            let lookups = [Lookup { size: UNKNOWN_SIZE, ..Lookup::new(key) }];
-            return Box::pin(self.lookup_large(&lookups, &[], budget)).await.and_then(only_record);
+        let size = if bytes.len() > MAX_SMALL_LENGTH { UNKNOWN_SIZE } else { 0 };
+        if let (0, Some(Ok(record))) = (size, clock.map(|now| record::parse(bytes, now))) {
+            return Ok((record, feed));
         }
-        match clock.map(|now| record::parse(bytes, now)) {
-            Some(Ok(record)) => Ok((record, feed)),
-            _ => Box::pin(self.lookup_with_ttls(&lookups, &[], budget)).await.and_then(only_record),
-        }
+        Box::pin(self.lookup_again(key, size, budget)).await
+    }
+
+    async fn lookup_alone(&self, key: &str, budget: Budget) -> Result<(Record, Arc<ChangeFeed>), TierError> {
+        self.lookup_batch(&[Lookup::new(key)], &[], budget).await.and_then(only_record)
+    }
+
+    /// Looks up a value that is large, or whose end is not known from the value itself.
+    async fn lookup_again(
+        &self,
+        key: &str,
+        size: usize,
+        budget: Budget,
+    ) -> Result<(Record, Arc<ChangeFeed>), TierError> {
+        let lookups = [Lookup { size, ..Lookup::new(key) }];
+        let found = if lookups[0].is_large() {
+            self.lookup_large(&lookups, &[], budget).await
+        } else {
+            self.lookup_with_ttls(&lookups, &[], budget).await
+        };
+        found.and_then(only_record)
     }
 
     /// Returns whether a key has a value that has not expired.

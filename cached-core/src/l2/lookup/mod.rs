@@ -51,7 +51,7 @@ pub(crate) use self::{
 };
 use self::{classify::Observed, holder::Holder, leasing::Leasing, wait::wait_for_turn};
 use crate::{
-    coherence::{staleness::Staleness, validity::Validity},
+    coherence::{epoch::Listener, staleness::Staleness, validity::Validity},
     flight::permits::{LoadTurn, TurnResult},
     key::entry_key::EntryKey,
     l1::entry::Entry,
@@ -113,23 +113,46 @@ impl SharedLookup<'_> {
     ///
     /// The right is acquired in the load's turn: a lease that waits in a queue of this process would keep all
     /// other processes from loading.
-    pub(crate) async fn run(&self, mut fallback: Option<Arc<Entry>>, turn: &mut LoadTurn) -> LookupOutcome {
-        // Set when the call first has to wait.
-        let mut patience = None;
-        let mut holder = Holder::new(self.shared.lease);
-        let mut known = fallback.clone();
-        let mut has_waited = false;
-        let mut rounds = 0;
+    pub(crate) async fn run(&self, fallback: Option<Arc<Entry>>, turn: &mut LoadTurn) -> LookupOutcome {
         let (pending_releases, name) = (&self.shared.pending_releases, &self.entry_key.shared_key.text);
         // Usually no lease is being released, and this is one atomic load: every hit of the tier passes here.
         if pending_releases.is_pending(name) && self.shared.tier.ready() {
             let limit = self.budget.read_limit(MAX_RELEASE_WAIT);
             Box::pin(pending_releases.wait(name, &self.shared.epochs, limit)).await;
         }
+        let epoch = self.shared.epoch(name);
+        let listener = epoch.listen();
+        match self.observe(epoch, fallback.as_ref()).await {
+            Observed::FoundValue(found) => LookupOutcome::Hit(found),
+            // Boxed, like everything that a plain hit does not need: the future of a hit should be small.
+            observed => Box::pin(self.run_rounds(observed, listener, fallback, turn)).await,
+        }
+    }
+
+    /// Takes the steps after the first read, of which this is the reply, and repeats all steps until one decides.
+    async fn run_rounds(
+        &self,
+        first_reply: Observed,
+        first_listener: Listener,
+        mut fallback: Option<Arc<Entry>>,
+        turn: &mut LoadTurn,
+    ) -> LookupOutcome {
+        // Set when the call first has to wait.
+        let mut patience = None;
+        let mut holder = Holder::new(self.shared.lease);
+        let mut known = fallback.clone();
+        let mut has_waited = false;
+        let mut rounds = 0;
+        let mut first = Some((first_reply, first_listener));
         while rounds < MAX_ROUNDS {
-            let epoch = self.shared.epoch(&self.entry_key.shared_key.text);
-            let listener = epoch.listen();
-            let observed = self.observe(epoch.clone(), known.as_ref()).await;
+            let (observed, listener) = match first.take() {
+                Some(first) => first,
+                None => {
+                    let epoch = self.shared.epoch(&self.entry_key.shared_key.text);
+                    let listener = epoch.listen();
+                    (self.observe(epoch, known.as_ref()).await, listener)
+                }
+            };
             if !matches!(observed, Observed::Unknown) {
                 // The tier has answered. The entry is either confirmed or outdated by now, and no fallback
                 // any more.

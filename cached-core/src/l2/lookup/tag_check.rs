@@ -37,7 +37,7 @@ impl SharedLookup<'_> {
             known.map(|((tag, _), generation)| Some((tag.clone(), (*generation)?))).collect::<Option<_>>()?;
         let mut feed = validity.feed.clone();
         let unknown_tags: Vec<String> = {
-            let known: HashSet<&str> = current_tags.iter().map(|(tag, _)| &**tag.name()).collect();
+            let known: HashSet<&str> = current_tags.iter().map(|(tag, _)| tag.name()).collect();
             let keys = value_tags.iter().map(|tag| self.shared.tag_key(tag));
             keys.filter(|tag| !known.contains(tag.as_str())).collect()
         };

@@ -53,7 +53,7 @@ impl SharedLookup<'_> {
     /// patience bounds those.
     pub(super) async fn wait(
         &self,
-        listener: Listener<'_>,
+        listener: Listener,
         feed: &ChangeFeed,
         left: Duration,
         patience: Option<Patience>,
@@ -76,7 +76,7 @@ impl SharedLookup<'_> {
 }
 
 /// Waits until the turn has come, or the key changes. Returns the rounds to count, as for a lease.
-pub(super) async fn wait_for_turn(turn: &mut LoadTurn, listener: Listener<'_>) -> usize {
+pub(super) async fn wait_for_turn(turn: &mut LoadTurn, listener: Listener) -> usize {
     let started = Instant::now();
     either(turn.acquire(), listener.changed()).await;
     usize::from(started.elapsed() < 2 * MARGIN)

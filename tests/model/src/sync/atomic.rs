@@ -44,6 +44,16 @@ atomics! {
     AtomicUsize: usize, fetch_add 0;
 }
 
+impl AtomicU64 {
+    pub(crate) fn fetch_add(&self, more: u64, _: Ordering) -> u64 {
+        self.0.fetch_add(more, AcqRel)
+    }
+
+    pub(crate) fn fetch_or(&self, bits: u64, _: Ordering) -> u64 {
+        self.0.fetch_or(bits, AcqRel)
+    }
+}
+
 impl AtomicUsize {
     pub(crate) fn fetch_add(&self, more: usize, _: Ordering) -> usize {
         self.0.fetch_add(more, AcqRel)

@@ -161,7 +161,7 @@ async fn fill_claims_value_tags_and_is_rejected_without_journal_position() {
     let mut lease = world.lease(&[]).await;
     let position = JournalPosition { journal_id: 1, offset: 0 };
     lease.journal = Some((position, world.shared.epochs.current("any tag")));
-    assert!(lease.journal().is_some_and(|(_, epoch)| **epoch.name() == *"any tag"));
+    assert!(lease.journal().is_some_and(|(_, epoch)| epoch.name() == "any tag"));
     let validity = stored(world.fill(&mut lease, 10, 5 * MINUTE, &[world.tag()]).await);
     assert_eq!(validity.tag_keys(), [world.tag()]);
     assert_eq!(log.take_fills().remove(0).1, Vec::<String>::new(), "they were kept when they were claimed");
