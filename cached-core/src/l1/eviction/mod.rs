@@ -20,7 +20,9 @@
 //! for a turn.
 //!
 //! Ghosts also determine the size of the small queue. If a key returns right after it left one of the queues,
-//! it would still be there had that queue been a little larger, so the share of that queue grows.
+//! it would still be there had that queue been a little larger, so the share of that queue grows. In a loop, no
+//! key returns so soon. The small queue then has no hits, and [lends its room](Policy::try_lend_room) to the main
+//! queue.
 //!
 //! The lists are in `queues`, the keys that have left in `ghosts`, and the use count of an entry in `uses`.
 //! DESIGN.md compares the hit ratios with those of other policies.
@@ -90,6 +92,9 @@ pub(crate) struct Policy<T> {
     /// Set by the first eviction. From then on, a place in the main queue takes evidence, even if there is
     /// room for a while, as after a heavy entry has left.
     is_full: bool,
+    /// Number of entries that have left the small queue unused since it last had a use, and since a key last
+    /// returned soon.
+    unused_in_a_row: usize,
 }
 
 impl<T: Resident> Policy<T> {
@@ -101,6 +106,7 @@ impl<T: Resident> Policy<T> {
             capacity,
             small_share: INITIAL_SMALL_SHARE,
             is_full: false,
+            unused_in_a_row: 0,
         }
     }
 
@@ -113,6 +119,7 @@ impl<T: Resident> Policy<T> {
             Some((GhostKind::Removed, _)) => (QueueKind::Main, 1),
             Some((kind, is_recent)) => {
                 if is_recent {
+                    self.unused_in_a_row = 0;
                     self.adjust_share(kind);
                 }
                 if self.turn_cost(weight) > 1 || !self.wins_duel(&mut |_| ()) {
@@ -125,7 +132,7 @@ impl<T: Resident> Policy<T> {
         };
         item.uses().set(uses);
         let end = item.end();
-        let ticket = self.queues.add(fingerprint, weight.max(1), item);
+        let ticket = self.queues.add(fingerprint, weight.max(1), uses > 0, item);
         self.wheel.schedule(ticket.index, end);
         if u64::from(weight) > self.capacity {
             self.queues.push_oldest(QueueKind::Small, ticket.index);
@@ -231,6 +238,7 @@ impl<T: Resident> Policy<T> {
     /// Removes and returns all entries, and resets the policy.
     pub(crate) fn clear(&mut self) -> impl Iterator<Item = T> + use<T> {
         (self.ghosts, self.small_share, self.is_full) = (Ghosts::new(), INITIAL_SMALL_SHARE, false);
+        self.unused_in_a_row = 0;
         self.wheel.clear();
         self.queues.clear()
     }
@@ -305,12 +313,38 @@ impl<T: Resident> Policy<T> {
     fn try_promote(&mut self, index: u32, on_proof: &mut dyn FnMut(&T)) -> bool {
         let cost = self.turn_cost(self.queues.weight_of(index));
         let uses = self.queues.item(index).uses().get();
+        let is_used = uses > u8::from(self.queues.has_returned(index));
+        self.unused_in_a_row = if is_used { 0 } else { self.unused_in_a_row.saturating_add(1) };
         let is_promoted = uses > cost || uses == cost && self.wins_duel(on_proof);
         if is_promoted {
             on_proof(self.queues.item(index));
-            self.promote(index);
+        } else if !self.try_lend_room(index) {
+            return false;
         }
-        is_promoted
+        self.promote(index);
+        true
+    }
+
+    /// Moves the border by the weight of an entry, which then has a place in the main queue. Returns whether it
+    /// does.
+    ///
+    /// It does so after as many entries as there are have left the small queue, none of them was used there, and
+    /// no key has returned soon: the small queue would need to be several times as large for a hit, but each
+    /// entry of the main queue has one in each round of a loop. A share that has grown beyond the initial one
+    /// stays, because keys have returned. Requests that come in bursts have quiet times as well, and the share
+    /// would take long to grow again.
+    #[expect(clippy::cast_precision_loss, reason = "a share needs no precision")]
+    fn try_lend_room(&mut self, index: u32) -> bool {
+        if self.unused_in_a_row <= self.queues.len() || self.small_share > INITIAL_SMALL_SHARE {
+            return false;
+        }
+        let share = self.small_share - f64::from(self.queues.weight_of(index)) / self.capacity as f64;
+        // Another entry of the small queue is left to make room for the new one.
+        let lends = share >= MIN_SMALL_SHARE && self.queues.len_of(QueueKind::Small) > 2;
+        if lends {
+            self.small_share = share;
+        }
+        lends
     }
 
     fn promote(&mut self, index: u32) {

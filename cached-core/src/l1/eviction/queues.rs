@@ -22,6 +22,7 @@ struct Node<T> {
     older: u32,
     ticket_number: u32,
     queue: QueueKind,
+    has_returned: bool,
 }
 
 /// Bytes that the queues need for an entry, without the entry behind its `Arc`.
@@ -68,11 +69,12 @@ impl<T> Queues<T> {
         (index != NONE).then_some(index)
     }
 
-    /// Creates a node that is in no queue yet.
-    pub(super) fn add(&mut self, fingerprint: u32, weight: u32, item: T) -> Ticket {
+    /// Creates a node that is in no queue yet. `has_returned` is set if the entry has a use to begin with.
+    pub(super) fn add(&mut self, fingerprint: u32, weight: u32, has_returned: bool, item: T) -> Ticket {
         self.last_ticket = self.last_ticket.wrapping_add(1);
         let (newer, older, ticket_number, kind) = (NONE, NONE, self.last_ticket, QueueKind::Small);
-        let node = Node { item: Some(item), fingerprint, weight, newer, older, ticket_number, queue: kind };
+        let item = Some(item);
+        let node = Node { item, fingerprint, weight, newer, older, ticket_number, queue: kind, has_returned };
         let index = self.first_free;
         if index == NONE {
             let index = u32::try_from(self.nodes.len()).ok().filter(|&index| index != NONE);
@@ -119,6 +121,11 @@ impl<T> Queues<T> {
 
     pub(super) fn weight_of(&self, index: u32) -> u32 {
         self.nodes[index as usize].weight
+    }
+
+    /// Returns whether the entry had a use to begin with.
+    pub(super) fn has_returned(&self, index: u32) -> bool {
+        self.nodes[index as usize].has_returned
     }
 
     pub(super) fn queue_of(&self, index: u32) -> QueueKind {

@@ -93,6 +93,29 @@ fn loop_longer_than_the_capacity_has_hits_unlike_lru() {
     }
 }
 
+/// The small queue has no hits in a loop, so its room goes to the main queue.
+#[test]
+fn loop_has_a_hit_in_each_round_for_nearly_all_entries() {
+    for (capacity, least) in [(500, 480), (1_250, 1_200), (2_000, 1_900)] {
+        let mut cache = Cache::new(capacity);
+        cache.hits((0..50_000).map(|n| n % 2_500));
+        let hits = cache.hits(0..2_500);
+        assert!(hits >= least, "{hits} of {capacity} entries");
+    }
+}
+
+/// As in the loop, many entries leave unused in a row, but the share has grown by returns and is not given up.
+#[test]
+fn quiet_time_keeps_a_share_that_has_grown() {
+    let mut cache = Cache::new(1_000);
+    cache.hits(0..1_000);
+    // Each key returns after a reach of the small queue and its ghosts.
+    cache.hits((0..4_000).flat_map(|n| [10_000 + n, 10_000 + n - n.min(150)]));
+    let grown = cache.policy.small_share;
+    cache.hits(100_000..110_000);
+    assert!(grown > 0.2 && cache.policy.small_share >= grown, "{grown}, then {}", cache.policy.small_share);
+}
+
 /// The longer ago a key was used, the less likely it is next: no policy is better than LRU there.
 #[test]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a depth")]
