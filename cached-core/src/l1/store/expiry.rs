@@ -31,6 +31,16 @@ const STEPS_PER_HIT: usize = 8;
 /// Number of entries that a miss or an insertion looks at.
 const STEPS_PER_MISS: usize = 64;
 
+/// Time for which a backlog is worked off in such small parts, and then in parts of [`STEPS_PER_MISS`]. A cache that is
+/// in constant use is through with most backlogs by then.
+const SMALL_PARTS: Nanos = CHECK_INTERVAL / 10;
+
+/// Time from which each call looks at [`MOST_STEPS`] entries, because calls are so rare.
+const MEDIUM_PARTS: Nanos = CHECK_INTERVAL;
+
+/// Greatest number of entries that a call looks at.
+const MOST_STEPS: usize = 512;
+
 /// Value of `next_check` while a thread removes entries: no other one begins.
 const AT_WORK: Nanos = Nanos::MAX;
 
@@ -39,6 +49,8 @@ const AT_WORK: Nanos = Nanos::MAX;
 pub(super) struct Expiry {
     /// Time from which a call checks for entries that are over.
     next_check: AtomicU64,
+    /// Time at which a check has found more than it could remove; 0 if the last one was through.
+    backlog_since: AtomicU64,
     /// Set if an entry was removed that may be in a thread cache.
     is_purge_due: AtomicBool,
 }
@@ -62,6 +74,31 @@ impl Expiry {
         let is_due = due != AT_WORK && now.saturating_add(EARLINESS) >= due;
         let claim = || self.next_check.compare_exchange(due, AT_WORK, Ordering::Acquire, Ordering::Relaxed);
         (is_due && claim().is_ok()).then(|| Check { expiry: self, next: now.saturating_add(CHECK_INTERVAL) })
+    }
+}
+
+impl Check<'_> {
+    /// Returns the number of entries to look at: more, the longer a backlog has waited for calls.
+    fn steps(&self, now: Nanos, steps: usize) -> usize {
+        let since = self.expiry.backlog_since.load(Ordering::Relaxed);
+        match if since == 0 { 0 } else { now.saturating_sub(since) } {
+            ..SMALL_PARTS => steps,
+            SMALL_PARTS..MEDIUM_PARTS => steps.max(STEPS_PER_MISS),
+            MEDIUM_PARTS.. => MOST_STEPS,
+        }
+    }
+
+    /// Records whether there are more entries to remove. Then the next call goes on.
+    fn end(&mut self, now: Nanos, has_more: bool) {
+        let since = &self.expiry.backlog_since;
+        if !has_more {
+            since.store(0, Ordering::Relaxed);
+            return;
+        }
+        self.next = now;
+        if since.load(Ordering::Relaxed) == 0 {
+            since.store(now, Ordering::Relaxed);
+        }
     }
 }
 
@@ -101,9 +138,9 @@ impl L1 {
         let _deferred = DeferredDrops::begin();
         let Some(mut check) = self.expiry.begin(now) else { return };
         self.regions.release_removed();
-        if self.remove_some_expired(now, steps) {
-            check.next = now;
-        } else {
+        let has_more = self.remove_some_expired(now, check.steps(now, steps));
+        check.end(now, has_more);
+        if !has_more {
             self.request_due_purge();
         }
     }

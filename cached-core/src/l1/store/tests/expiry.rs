@@ -64,6 +64,20 @@ fn hit_removes_fewer_entries_that_are_over_than_a_miss() {
     assert!((400 / 8..=400 / 8 + 2).contains(&hits), "{hits}");
 }
 
+/// A cache that is hardly used may take longer for a call.
+#[test]
+fn rare_hits_remove_what_is_over_within_seconds() {
+    let l1 = l1(1 << 24);
+    fill_for(&l1, &SPEC, 0, 0, 100);
+    (1..=5_000).for_each(|number| fill_for(&l1, &SPEC, number, 0, 1));
+    let mut tenths = 13;
+    while l1.usage().0 > 1 {
+        assert!(get_at(&l1, &SPEC, 0, tenths * SECOND / 10).is_some());
+        tenths += 1;
+    }
+    assert!(tenths <= 13 + 22, "they are gone after {tenths} tenths of a second");
+}
+
 /// Hits with an upper bound of the time, which is ahead by more or less, depending on the coarse clock.
 #[test]
 fn one_hit_in_a_second_takes_the_longer_path_for_the_check() {
