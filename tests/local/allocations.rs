@@ -167,9 +167,9 @@ async fn a_hit_of_a_function_that_keeps_keys_warm_allocates_nothing() {
 #[test]
 fn hit_in_the_shared_tier_stays_within_measured_allocations() {
     const HITS: u64 = 1_000;
-    const MOST: u64 = 26;
+    const MOST: u64 = 22;
     /// An allocator has small blocks at hand, and not large ones, so the bytes count as well.
-    const MOST_BYTES: u64 = 5_000;
+    const MOST_BYTES: u64 = 6_800;
     let _counting = lock_counting();
     let runtime = Builder::new_current_thread().build().unwrap();
     let clock = ManualClock::new();
@@ -239,7 +239,7 @@ fn heap_of_an_entry_stays_within_measured_bytes() {
         assert!(each <= most, "{description}: {each} bytes");
     };
     measure_heap("a prefix", cube, 250);
-    measure_heap("a template", templated, 525);
+    measure_heap("a template", templated, 470);
 }
 
 #[test]
