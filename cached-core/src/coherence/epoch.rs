@@ -156,7 +156,9 @@ impl Epochs {
         let with_hash = slots.iter_hash(hash).filter(|slot| slot.hash == hash);
         let epochs: Vec<_> = with_hash.filter_map(|slot| slot.epoch.upgrade()).collect();
         drop(slots);
-        epochs.iter().for_each(|epoch| epoch.notify_listeners());
+        for epoch in epochs {
+            epoch.notify_listeners();
+        }
     }
 
     /// Ends the epoch of every name that matches `pattern`, as [`end`](Self::end) does for one.
@@ -182,15 +184,17 @@ impl Epochs {
                 let Some(epoch) = slot.epoch.upgrade() else { return true };
                 let stays = !is_match(epoch.name());
                 if stays {
-                    others.push(epoch)
+                    others.push(epoch);
                 } else {
-                    ended.push(epoch)
+                    ended.push(epoch);
                 }
                 stays
             });
             drop(others);
             self.invalid_count.add(ended.len());
-            ended.iter().for_each(|epoch| epoch.end());
+            for epoch in ended {
+                epoch.end();
+            }
         }
     }
 

@@ -22,8 +22,9 @@ pub(crate) fn libraries<const N: usize>(crates: [&str; N]) -> [PathBuf; N] {
     crates.map(|name| {
         let is_it = |artifact: &&Value| artifact["target"]["name"] == name;
         let files = artifacts.iter().find(is_it).and_then(|artifact| artifact["filenames"].as_array());
-        let mut files = files.into_iter().flatten().filter_map(Value::as_str);
-        files.find(|file| file.ends_with(".rlib")).expect("the program has this library").into()
+        let mut files = files.into_iter().flatten().filter_map(Value::as_str).map(Path::new);
+        let is_library = |file: &&Path| file.extension().is_some_and(|extension| extension == "rlib");
+        files.find(is_library).expect("the program has this library").to_owned()
     })
 }
 
