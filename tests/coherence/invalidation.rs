@@ -194,6 +194,17 @@ async fn tag_and_pattern_invalidation_remove_entries_from_l1() {
     wait_until(|| pair.a.stats().l1_entries == 0).await;
 }
 
+#[tokio::test]
+async fn pattern_removes_entries_without_names_from_l1() {
+    let (cache, runs) = (Cache::builder().build().unwrap(), AtomicUsize::new(0));
+    for n in 0..2000 {
+        bare(&cache, &runs, n);
+    }
+    assert_eq!(cache.stats().l1_entries, 2000);
+    cache.invalidate_pattern("bare:*", &[]).await.unwrap();
+    wait_until(|| cache.stats().l1_entries == 0).await;
+}
+
 /// Cases: with a shared tier, without one, and with one that does not take part.
 #[tokio::test]
 async fn clear_resets_counters_in_every_mode() {

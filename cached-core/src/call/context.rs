@@ -116,7 +116,7 @@ impl CallContext {
 
     /// Looks into L1. A fresh entry that is older than the `max_age` of the call counts as absent.
     ///
-    /// So does an error that cannot be restored. The call then leads a load, or follows one, as after any miss, and
+    /// So does a fresh error that cannot be restored. The call then leads a load, or follows one, as after any miss, and
     /// the result replaces the error.
     pub(crate) fn lookup_l1(&self) -> Local {
         if !self.terms.read {

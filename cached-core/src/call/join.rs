@@ -43,7 +43,7 @@ pub(crate) enum Joined {
 impl CallContext {
     /// Joins the flight of the key. A call that must not read cached values leads a flight of its own.
     ///
-    /// The idle time of a leader need not be counted: see [`Role::expect_poll`].
+    /// The leader of a new flight may be at work. Its idle time is counted from [`Role::expect_poll`] on.
     pub(crate) fn take_role(&self) -> Role {
         let (flights, key) = (self.cache.flights(), &self.entry_key.key);
         if self.terms.read { flights.join_at_work(key, false) } else { Role::Lead(flights.start(key)) }

@@ -5,6 +5,7 @@
 
 use std::{
     future::{Future, pending},
+    panic::resume_unwind,
     sync::Arc,
 };
 
@@ -139,20 +140,28 @@ impl CallContext {
         Ok(Decision::Load(PendingLoad::Led(Box::new(led))))
     }
 
+    /// Looks into L1, inside of the load: to restore an error may call cached functions.
+    fn lookup_l1_inside(&self, leader: &mut Leader) -> Local {
+        let found = leader.enter(|| self.lookup_l1());
+        leader.expect_poll();
+        found.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
     /// Gets the value for this call and all followers, from a tier or from a load.
     ///
     /// With a `fallback` entry, only a newer value is acceptable, and the entry is served if the load fails.
     #[allow(clippy::manual_async_fn, reason = "an `async fn` would hold its arguments twice")]
     pub(crate) fn lead(
         mut self: Box<Self>,
-        leader: Leader,
+        mut leader: Leader,
         fallback: Option<Arc<Entry>>,
         task: &mut Option<Box<dyn TaskBody>>,
     ) -> impl Future<Output = Result<Decision, Panicked>> + Send {
         async move {
             // An earlier flight may have ended between the look into L1 and the join.
             let is_in_l1 = self.cache.l1().has(&self.entry_key.key);
-            let suspect = match if is_in_l1 { self.lookup_l1() } else { Local::Nothing } {
+            let found = if is_in_l1 { self.lookup_l1_inside(&mut leader) } else { Local::Nothing };
+            let suspect = match found {
                 Local::Hit(entry, reply) => {
                     Self::land_entry(leader, &entry);
                     return Ok(Decision::reply(self, reply));

@@ -1,6 +1,6 @@
 //! The leader of a flight: the caller, or the task, that loads for all followers.
 //!
-//! A leader ends its flight (`land`, `land_if_valid`, `reject`), or passes the lead on (`pass_lead`, a drop, and
+//! A leader ends its flight (`land`, `land_if_valid`, `land_unfollowed`, `reject`), or passes the lead on (`pass_lead`, a drop, and
 //! the first `fail`). A value is stored in L1 under the shard lock of the flight, and an invalidation of the key
 //! takes the same lock. So it comes either before the fill, which it prevents, or after it, and then
 //! invalidates the entry.
@@ -219,6 +219,7 @@ impl Leader {
             let is_current = shard.remove_flight(flight);
             let is_shared = settle(is_current, &mut value);
             drop(shard);
+            flight.unregister();
             self.has_ended = true;
             return is_current && is_shared;
         }
@@ -236,6 +237,7 @@ impl Leader {
         let wakers = state.take_wakers();
         drop(state);
         drop(shard);
+        flight.unregister();
         // Set only after the fill: if that panics, a follower takes the lead.
         self.has_ended = true;
         wake(wakers);
@@ -252,8 +254,7 @@ impl Leader {
 
     /// Unbinds the flight: later invalidations of the names that it was bound to do not supersede it.
     pub(crate) fn unbind(&self) {
-        let previous = lock(&self.flight().registration).take();
-        drop(previous);
+        self.flight().unregister();
     }
 
     /// Supersedes the flight: followers start over, and its result is not stored.
@@ -345,6 +346,9 @@ impl Leader {
             shard.remove_flight(flight);
         }
         drop(shard);
+        if is_over {
+            flight.unregister();
+        }
         wake(wakers);
         if let Some(next_leader) = next_leader {
             next_leader.wake();

@@ -7,13 +7,16 @@
 //!   was handed to one follower, only that one takes it.
 //! * **Done**: the result is there for all followers.
 //!
+//! A flight that ends without followers leaves the map, and keeps its phase.
+//!
 //! An invalidation that overtakes a flight *supersedes* it. The flight leaves the map at once, its result is
 //! never stored, and its followers start over, with a load that begins after the invalidation.
 //!
 //! A flight *lands* while its load has ended and its value is being published. A leader that could go on but
 //! is not polled is *overtaken*: a follower takes the lead, and the first leader to end the flight counts.
 //!
-//! Locks are taken in the order shard, state, wait-for graph. Wakers run outside of all of them.
+//! Locks are taken in the order shard, state, wait-for graph or liveness. The registration with epochs is dropped,
+//! and wakers run, outside of all of them.
 //!
 //! This file has the flights of a cache, and the ways in which a caller comes to its role. The parts are:
 //!

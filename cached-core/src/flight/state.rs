@@ -150,6 +150,15 @@ impl Flight {
         self.followers.load(Ordering::Relaxed)
     }
 
+    /// Ends the registration with epochs. A waker that the load has left somewhere may keep the flight for long.
+    pub(super) fn unregister(&self) {
+        if self.was_registered.load(Ordering::SeqCst) {
+            let registration = lock(&self.registration).take();
+            // Dropped outside of the lock: the drop may take the lock of an epoch.
+            drop(registration);
+        }
+    }
+
     /// Returns how long the current leader could have gone on and was not polled.
     pub(super) fn idle_time(&self, state: &FlightState) -> Duration {
         state.later_liveness.as_deref().unwrap_or(&self.first_lead.liveness).idle_time()

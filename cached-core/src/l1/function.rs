@@ -32,6 +32,13 @@ impl L1Function {
         })
     }
 
+    /// Gives up the proof that entries share, if it has ended. Returns the number of those entries.
+    pub(crate) fn release_proof(&self) -> usize {
+        let mut common = self.common_proof.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = common.take_if(|proof| !proof.validity.is_intact());
+        ended.map_or(0, |proof| Arc::strong_count(&proof) - 1)
+    }
+
     /// Returns the proof of an entry. The entries with the epoch of the function share it, if they have no tags.
     ///
     /// `has_backoff` is set if the entry may be served while it is renewed. A new epoch begins after a pattern has
@@ -48,6 +55,7 @@ impl L1Function {
         }
         let mut common = self.common_proof.lock().unwrap_or_else(PoisonError::into_inner);
         match &*common {
+            // No tier confirms such entries, so their validities differ in nothing else.
             Some(proof) if Arc::ptr_eq(&proof.validity.epoch, &validity.epoch) => proof.clone(),
             _ => common.insert(Arc::new(Proof::of_entries(validity))).clone(),
         }

@@ -36,6 +36,7 @@ impl Cache {
                     let templates = epochs.end_matching(pattern);
                     if !templates.is_empty() {
                         self.flights().supersede_functions(&templates);
+                        epochs.invalid_count.add(self.l1().release_proofs(&templates));
                     }
                     self.local_counters().remove_matching(pattern);
                     if *pattern == self.shared().all_names_pattern() {

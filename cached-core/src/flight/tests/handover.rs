@@ -1,8 +1,11 @@
 //! Tests: a vacant lead is handed on, and a flight without leader and followers ends.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
-use super::*;
+use super::{supersede::epochs_and_validity, *};
 
 #[test]
 fn flight_ends_without_leader_and_followers() {
@@ -148,4 +151,40 @@ fn panicked_load_is_retried_once_and_then_fails_for_all() {
     // The flight of a load without followers ends at once.
     lead(&flights, &key).fail(FlightResult::Panicked);
     assert_eq!(flights.len(), 0);
+}
+
+/// The flight leaves the map before the fill if there is no follower, and after it otherwise.
+#[test]
+fn fill_that_panics_leaves_the_lead_to_others() {
+    let (flights, key, wake_flag) = (Arc::new(Flights::new()), key("x"), Arc::new(WakeFlag::default()));
+    let fill = |leader: Leader| {
+        let fill = AssertUnwindSafe(|| leader.land(erased(), || panic!("as planned")));
+        assert!(catch_unwind(fill).is_err());
+    };
+    fill(lead(&flights, &key));
+    assert_eq!(flights.len(), 0);
+
+    let leader = lead(&flights, &key);
+    let mut follower = follow(&flights, &key);
+    assert!(poll(&mut follower, &wake_flag).is_pending());
+    fill(leader);
+    assert!(wake_flag.0.load(Ordering::SeqCst), "the follower is woken");
+    assert!(matches!(poll(&mut follower, &wake_flag), Poll::Ready(FollowOutcome::Lead(_))));
+}
+
+#[test]
+fn flight_that_has_ended_is_bound_to_no_epoch() {
+    let (flights, key) = (Arc::new(Flights::new()), key("x"));
+    let (_epochs, validity) = epochs_and_validity();
+    for is_followed in [false, true] {
+        let holders = Arc::strong_count(&validity.epoch);
+        let leader = lead(&flights, &key);
+        let _follower = is_followed.then(|| follow(&flights, &key));
+        assert!(leader.bind(&validity));
+        assert!(Arc::strong_count(&validity.epoch) > holders);
+        // A waker of the load keeps the flight.
+        let _kept = leader.flight().clone();
+        assert!(leader.land(erased(), || ()));
+        assert_eq!(Arc::strong_count(&validity.epoch), holders, "followed: {is_followed}");
+    }
 }

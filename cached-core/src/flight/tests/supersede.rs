@@ -53,7 +53,7 @@ fn supersede_all_supersedes_every_flight() {
 }
 
 /// Returns the validity of a name, and the epochs that can end it.
-fn epochs_and_validity() -> (Arc<Epochs>, Validity) {
+pub(super) fn epochs_and_validity() -> (Arc<Epochs>, Validity) {
     let epochs = Epochs::new();
     let validity = Validity {
         epoch: epochs.current("x"),

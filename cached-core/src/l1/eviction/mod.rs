@@ -148,8 +148,8 @@ impl<T: Resident> Policy<T> {
     /// An entry that is heavier than the capacity leaves before all others. Any other entry that was just
     /// inserted leaves only if it is alone in its queue.
     ///
-    /// `on_proof` gets the entries that prove their use meanwhile: those that buy a place in the main queue, or
-    /// pay for a turn there. The one that leaves may be among them.
+    /// `on_proof` gets the entries that prove their use meanwhile: those that pay for a turn in the main queue. So
+    /// they were used again since they got there, or since the turn before. The one that leaves may be among them.
     pub(crate) fn evict(&mut self, on_proof: &mut dyn FnMut(&T)) -> Option<T> {
         if !self.is_over_capacity() {
             return None;
@@ -315,14 +315,12 @@ impl<T: Resident> Policy<T> {
         let uses = self.queues.item(index).uses().get();
         let is_used = uses > u8::from(self.queues.has_returned(index));
         self.unused_in_a_row = if is_used { 0 } else { self.unused_in_a_row.saturating_add(1) };
-        let is_promoted = uses > cost || uses == cost && self.wins_duel(on_proof);
+        let is_promoted =
+            uses > cost || uses == cost && self.wins_duel(on_proof) || self.try_lend_room(index);
         if is_promoted {
-            on_proof(self.queues.item(index));
-        } else if !self.try_lend_room(index) {
-            return false;
+            self.promote(index);
         }
-        self.promote(index);
-        true
+        is_promoted
     }
 
     /// Moves the border by the weight of an entry, which then has a place in the main queue. Returns whether it

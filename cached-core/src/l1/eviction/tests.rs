@@ -121,20 +121,24 @@ fn newest_entry_stays_when_capacity_is_one() {
 }
 
 #[test]
-fn entry_proves_its_use_by_a_place_in_the_main_queue_and_by_each_turn_that_it_pays() {
+fn entry_proves_its_use_by_each_turn_in_the_main_queue_that_it_pays() {
     let mut cache = Cache::new(10);
     cache.hits(0..100);
     assert_eq!(cache.proven, [0; 0], "no entry was used again");
     cache.hits([200, 200, 200]);
     cache.hits(300..310);
-    assert_eq!((cache.queue_of(200), &*cache.proven), (QueueKind::Main, &[200][..]), "two uses buy a place");
+    assert_eq!(
+        (cache.queue_of(200), &*cache.proven),
+        (QueueKind::Main, &[][..]),
+        "two uses buy a place only"
+    );
     // The small queue keeps to its share, so all entries of the main queue get a turn.
     (0..10).for_each(|_| _ = cache.get(200));
     for key in 400..500 {
         cache.hits([key, key, key]);
     }
     let turns = cache.proven.iter().filter(|key| **key == 200).count();
-    assert!((2..=4).contains(&turns) && !cache.has(200), "{turns} turns for three uses");
+    assert!((1..=3).contains(&turns) && !cache.has(200), "{turns} turns for three uses");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Evicted entries, and the observers that are notified of them.
+//! The removal of entries that the policies have evicted, and the observers that are notified of them.
 //!
 //! An observer is user code, and may use the cache. So an eviction under a lock is queued, and reported when
 //! its caller holds no lock any more.
@@ -68,7 +68,11 @@ impl L1 {
         if entry.function_ticket().is_some() {
             return self.remove_entry(entry);
         }
-        let mut regions = self.regions.lock(entry.key().hash());
+        let mut regions = self.regions.lock(entry.hash());
+        // An insertion that was under way has its tickets by now.
+        if entry.function_ticket().is_some() {
+            self.unlist(entry);
+        }
         if !entry.mark_removed() {
             regions.remove(entry);
         }

@@ -2,7 +2,7 @@
 //!
 //! The calls of the cache do this, a little each. Once in a second, one of them checks whether entries are over,
 //! and removes a bounded number of them: a hit fewer than a call that has to load anyway. While there are more,
-//! each call that comes here goes on. A hit of the thread cache compares one number with the time, and takes the
+//! each call that comes here goes on, with larger parts if calls are rare. A hit of the thread cache compares one number with the time, and takes the
 //! longer path when a check is due. So there is no thread for it, and no lock on the path of a hit.
 
 use std::sync::{
@@ -25,21 +25,20 @@ const CHECK_INTERVAL: Nanos = 1_000_000_000;
 /// clock lagged behind when the process started.
 const EARLINESS: Nanos = CHECK_INTERVAL / 4;
 
-/// Number of entries that a hit looks at.
+/// Number of entries that a hit looks at, if calls are frequent.
 const STEPS_PER_HIT: usize = 8;
 
-/// Number of entries that a miss or an insertion looks at.
+/// Number of entries that a miss or an insertion looks at, if calls are frequent.
 const STEPS_PER_MISS: usize = 64;
-
-/// Time for which a backlog is worked off in such small parts, and then in parts of [`STEPS_PER_MISS`]. A cache that is
-/// in constant use is through with most backlogs by then.
-const SMALL_PARTS: Nanos = CHECK_INTERVAL / 10;
-
-/// Time from which each call looks at [`MOST_STEPS`] entries, because calls are so rare.
-const MEDIUM_PARTS: Nanos = CHECK_INTERVAL;
 
 /// Greatest number of entries that a call looks at.
 const MOST_STEPS: usize = 512;
+
+/// Time between the parts of a backlog from which a hit takes as many steps as a miss.
+const RARE: Nanos = 200_000;
+
+/// Time between the parts of a backlog from which each call takes [`MOST_STEPS`].
+const VERY_RARE: Nanos = 5_000_000;
 
 /// Value of `next_check` while a thread removes entries: no other one begins.
 const AT_WORK: Nanos = Nanos::MAX;
@@ -49,8 +48,8 @@ const AT_WORK: Nanos = Nanos::MAX;
 pub(super) struct Expiry {
     /// Time from which a call checks for entries that are over.
     next_check: AtomicU64,
-    /// Time at which a check has found more than it could remove; 0 if the last one was through.
-    backlog_since: AtomicU64,
+    /// Set if the last check has found more than it could remove. Then `next_check` is the time of that check.
+    has_backlog: AtomicBool,
     /// Set if an entry was removed that may be in a thread cache.
     is_purge_due: AtomicBool,
 }
@@ -58,6 +57,8 @@ pub(super) struct Expiry {
 /// The right to check, which one thread has at a time.
 struct Check<'a> {
     expiry: &'a Expiry,
+    /// Time since the check was due.
+    waited: Nanos,
     /// Time of the next check.
     next: Nanos,
 }
@@ -73,31 +74,32 @@ impl Expiry {
         let due = self.next_check.load(Ordering::Relaxed);
         let is_due = due != AT_WORK && now.saturating_add(EARLINESS) >= due;
         let claim = || self.next_check.compare_exchange(due, AT_WORK, Ordering::Acquire, Ordering::Relaxed);
-        (is_due && claim().is_ok()).then(|| Check { expiry: self, next: now.saturating_add(CHECK_INTERVAL) })
+        (is_due && claim().is_ok()).then(|| Check {
+            expiry: self,
+            waited: now.saturating_sub(due),
+            next: now.saturating_add(CHECK_INTERVAL),
+        })
     }
 }
 
 impl Check<'_> {
-    /// Returns the number of entries to look at: more, the longer a backlog has waited for calls.
-    fn steps(&self, now: Nanos, steps: usize) -> usize {
-        let since = self.expiry.backlog_since.load(Ordering::Relaxed);
-        match if since == 0 { 0 } else { now.saturating_sub(since) } {
-            ..SMALL_PARTS => steps,
-            SMALL_PARTS..MEDIUM_PARTS => steps.max(STEPS_PER_MISS),
-            MEDIUM_PARTS.. => MOST_STEPS,
+    /// Returns the number of entries to look at: more, if a backlog has to wait for calls.
+    fn steps(&self, steps: usize) -> usize {
+        if !self.expiry.has_backlog.load(Ordering::Relaxed) {
+            return steps;
+        }
+        match self.waited {
+            ..RARE => steps,
+            RARE..VERY_RARE => steps.max(STEPS_PER_MISS),
+            VERY_RARE.. => MOST_STEPS,
         }
     }
 
     /// Records whether there are more entries to remove. Then the next call goes on.
     fn end(&mut self, now: Nanos, has_more: bool) {
-        let since = &self.expiry.backlog_since;
-        if !has_more {
-            since.store(0, Ordering::Relaxed);
-            return;
-        }
-        self.next = now;
-        if since.load(Ordering::Relaxed) == 0 {
-            since.store(now, Ordering::Relaxed);
+        self.expiry.has_backlog.store(has_more, Ordering::Relaxed);
+        if has_more {
+            self.next = now;
         }
     }
 }
@@ -138,7 +140,7 @@ impl L1 {
         let _deferred = DeferredDrops::begin();
         let Some(mut check) = self.expiry.begin(now) else { return };
         self.regions.release_removed();
-        let has_more = self.remove_some_expired(now, check.steps(now, steps));
+        let has_more = self.remove_some_expired(now, check.steps(steps));
         check.end(now, has_more);
         if !has_more {
             self.request_due_purge();

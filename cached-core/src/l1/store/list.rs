@@ -143,6 +143,8 @@ impl<T: ListMember> BoundedList<T> {
         if let Some(item) = &item {
             retire(item.entry());
         }
-        Evicted { item, has_more: policy.is_over_capacity(), proven }
+        // If the policy has found none, it finds none the next time either.
+        let has_more = item.is_some() && policy.is_over_capacity();
+        Evicted { item, has_more, proven }
     }
 }

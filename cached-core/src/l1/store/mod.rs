@@ -5,13 +5,15 @@
 //!
 //! Invariants:
 //!
-//! * The entries in the policy are those in the tier.
-//! * An entry that leaves is retired first, and removed from its region afterwards. A thread that still finds
-//!   it there sees that it is retired and does not serve it.
+//! * The entries in the policy are those in the tier, except during `clear`: it takes all of them out of the policy,
+//!   and retires them afterwards.
+//! * An entry that leaves is retired before it is removed from its region. A thread that still finds it there sees
+//!   that it is retired and does not serve it.
 //! * Changes of one key happen one after the other, under the lock of the key: the lock of its shard in the
 //!   regions. An entry moves to the main region under the same lock, unless it is retired.
-//! * Lock order: a shard of `flight` (held by most callers), the lock of a key, `function_lists`, a list. The
-//!   lock of a key is never taken under the lock of a list.
+//! * An entry gets its tickets under the lock of its key, and a removal reads them under that lock.
+//! * Lock order: a shard of `flight` (held by most callers), the lock of a key, `function_lists` or the proof of a
+//!   function, a list. The lock of a key is never taken under the lock of a list. `clear` takes the list alone.
 //! * The drop of a value and an observer are user code. They run under none of these locks: see
 //!   `deferred_drops` and [`report_evictions`](L1::report_evictions).
 //!
@@ -19,7 +21,7 @@
 //! `thread_cache`. The fence in `flight` decides between fills and invalidations.
 //!
 //! * `removal`: the entries that leave.
-//! * `evictions`: observers of those that the policy selects.
+//! * `evictions`: those that the policy selects, and their observers.
 //! * `expiry`: the removal of entries that are over.
 //! * `list`: a policy under a lock.
 //! * `purge`: the request that threads purge their caches.
@@ -245,7 +247,7 @@ impl L1 {
     /// If it is retired during the move, its removal waits for the lock of the key, and takes it out of the main
     /// region.
     fn move_to_main(&self, entry: &Arc<Entry>) {
-        let mut regions = self.regions.lock(entry.key().hash());
+        let mut regions = self.regions.lock(entry.hash());
         if !entry.is_retired() && !entry.is_removed() {
             regions.move_to_main(entry);
         }

@@ -41,6 +41,11 @@ impl PurgeTrigger {
         }
     }
 
+    /// Returns whether entries have left since threads were last asked to purge, and may be in thread caches.
+    pub(super) fn has_bytes(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > 0
+    }
+
     /// Asks all threads to purge.
     pub(super) fn request(&self) {
         self.bytes.store(0, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Removals: of one key, of all entries, of invalidated entries, and of those that the policy has evicted.
+//! Removals: of one key, of all entries, and of invalidated entries.
 //!
 //! Each entry is retired first, and removed from its region afterwards. The removal of an entry leaves a newer one
 //! of its key.
@@ -50,19 +50,35 @@ impl L1 {
         next
     }
 
+    /// Gives up the proofs that the entries of these functions share, after the end of their epochs.
+    ///
+    /// Returns the number of those entries.
+    pub(crate) fn release_proofs(&self, templates: &[&str]) -> usize {
+        let functions = self.functions.iter().filter(|function| templates.contains(&function.template));
+        functions.map(|function| function.release_proof()).sum()
+    }
+
     /// Retires an entry and removes it from its region. A newer entry of its key, from another thread, stays.
     pub(super) fn remove_entry(&self, entry: &Arc<Entry>) {
         let _deferred = DeferredDrops::begin();
-        self.retire(entry);
+        self.retire_in_place(entry);
         let mut regions = self.regions.lock(entry.hash());
+        // An insertion that was under way has its tickets by now.
+        self.unlist(entry);
         if !entry.mark_removed() {
             regions.remove(entry);
         }
     }
 
-    /// Retires an entry, so that no hit serves it, and removes it from its lists.
+    /// Retires an entry, so that no hit serves it, and removes it from its lists. The caller holds the lock of the
+    /// key.
     pub(super) fn retire(&self, entry: &Arc<Entry>) {
         self.retire_in_place(entry);
+        self.unlist(entry);
+    }
+
+    /// Removes an entry from its lists. The caller holds the lock of the key.
+    pub(super) fn unlist(&self, entry: &Arc<Entry>) {
         let from_list = entry.ticket().and_then(|ticket| self.list.lock().remove(ticket));
         let from_function_list = entry.function_ticket().and_then(|ticket| {
             let function_lists = self.function_lists.read().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +115,7 @@ impl TakenEntries<'_> {
         for entry in entries {
             l1.remove_entry(&entry);
         }
-        if is_purge_due {
+        if is_purge_due || l1.purge.has_bytes() {
             l1.purge.request();
         }
     }
@@ -113,7 +129,7 @@ impl Drop for L1 {
             entry.retire();
             is_purge_due |= entry.may_be_in_thread_cache();
         }
-        if is_purge_due {
+        if is_purge_due || self.purge.has_bytes() {
             self.purge.request();
         }
     }

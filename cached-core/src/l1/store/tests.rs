@@ -169,6 +169,33 @@ fn function_with_entry_cap_keeps_that_many_and_displaces_no_other_entries() {
     assert_eq!(l1.usage().0, 10);
 }
 
+/// Such an entry needs a backoff after a failed load, and that is its own.
+#[test]
+fn entries_share_a_proof_unless_they_are_served_while_they_are_renewed() {
+    let (l1, epochs) = (l1(1 << 20), Epochs::new());
+    let names = || "ns:x:*".to_owned();
+    let holders = |number, freshness: Freshness| {
+        let (epoch, tags) = (epochs.current_of_function("x", names), Box::default());
+        let validity = Validity { epoch, tags, feed: ChangeFeed::local(), checked_at: 0 };
+        l1.insert(&SPEC, &key(number), Arc::new(Value { freshness, value: number }), validity, 0);
+        Arc::strong_count(&epochs.current_of_function("x", names))
+    };
+    let first = holders(0, hour(0));
+    assert_eq!((holders(1, hour(0)), holders(2, hour(0))), (first, first));
+    let stale = hour(0).with_stale(Duration::from_secs(1));
+    assert_eq!((holders(3, stale), holders(4, hour(0).with_refresh_ahead(0.5))), (first + 1, first + 2));
+    get(&l1, &SPEC, 3).unwrap().start_backoff(7);
+    let backoffs = [0, 3].map(|number| get(&l1, &SPEC, number).unwrap().backoff(1));
+    assert_eq!(backoffs, [None, Some(7)]);
+
+    assert_eq!(l1.release_proofs(&["x"]), 0, "the epoch goes on");
+    epochs.end_matching("ns:x:1");
+    assert_eq!((l1.release_proofs(&["y"]), l1.release_proofs(&["x"])), (0, 3));
+    assert!(!get(&l1, &SPEC, 0).unwrap().validity().is_intact());
+    assert_eq!(holders(0, hour(0)), first, "another proof, on another epoch");
+    assert!(get(&l1, &SPEC, 0).unwrap().validity().is_intact());
+}
+
 #[test]
 fn removed_entry_counts_as_retired_while_it_is_held() {
     let l1 = l1(1 << 20);

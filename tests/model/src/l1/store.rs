@@ -115,6 +115,10 @@ impl L1 {
         previous.into_values().for_each(|entry| retire(Some(entry)));
     }
 
+    pub(crate) fn release_proofs(&self, _: &[&str]) -> usize {
+        0
+    }
+
     pub(crate) fn report_evictions(&self) {}
 
     pub(crate) fn usage(&self) -> (u64, u64) {

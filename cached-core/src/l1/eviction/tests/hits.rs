@@ -104,7 +104,7 @@ fn loop_has_a_hit_in_each_round_for_nearly_all_entries() {
     }
 }
 
-/// As in the loop, many entries leave unused in a row, but the share has grown by returns and is not given up.
+/// Many entries leave unused in a row, as in the loop. But the share has grown by returns, and is not given up.
 #[test]
 fn quiet_time_keeps_a_share_that_has_grown() {
     let mut cache = Cache::new(1_000);

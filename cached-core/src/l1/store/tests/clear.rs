@@ -46,7 +46,7 @@ fn tier_can_be_used_while_entries_are_retired() {
 
 /// Each of two threads that clear at the same time may rely on it.
 #[test]
-fn no_entry_from_before_is_served_when_any_of_two_clears_returns() {
+fn no_entry_from_before_is_served_when_either_of_two_clears_returns() {
     const ROUNDS: usize = 100;
     let l1 = l1(1 << 24);
     let start = Barrier::new(2);

@@ -75,7 +75,7 @@ fn rare_hits_remove_what_is_over_within_seconds() {
         assert!(get_at(&l1, &SPEC, 0, tenths * SECOND / 10).is_some());
         tenths += 1;
     }
-    assert!(tenths <= 13 + 22, "they are gone after {tenths} tenths of a second");
+    assert!(tenths <= 13 + 13, "they are gone after {tenths} tenths of a second");
 }
 
 /// Hits with an upper bound of the time, which is ahead by more or less, depending on the coarse clock.

@@ -27,11 +27,20 @@ fn only_entries_that_prove_their_use_reach_the_main_region() {
     let l1 = l1(100_000);
     let fill_others = |first| (first..first + 1_000).for_each(|number| fill(&l1, &SPEC, number, 0));
     fill_others(1_000);
+    let use_often = |number| (0..3).for_each(|_| _ = get(&l1, &SPEC, number));
     for number in 0..20 {
         fill(&l1, &SPEC, number, 0);
-        (0..2).for_each(|_| _ = get(&l1, &SPEC, number));
+        use_often(number);
     }
     fill_others(2_000);
+    assert!((0..20).all(|number| is_in_main(&l1, number) == Some(false)), "they have bought a place only");
+    (0..20).for_each(use_often);
+    // These buy places as well, so that the entries of the main queue have a turn.
+    for number in 3_000..3_150 {
+        fill(&l1, &SPEC, number, 0);
+        use_often(number);
+    }
+    fill_others(4_000);
     assert!((0..20).all(|number| is_in_main(&l1, number) == Some(true)));
     let (window, main) = l1.regions.counts();
     assert_eq!((main, (window + main) as u64), (20, l1.usage().0));

@@ -74,3 +74,15 @@ fn clear_requests_a_purge_only_if_a_thread_cache_holds_an_entry() {
     l1.clear();
     assert_eq!(requests(&l1), 1);
 }
+
+#[test]
+fn entry_that_has_left_before_is_purged_with_a_cleared_tier() {
+    let l1 = l1(1 << 20);
+    fill(&l1, &SPEC, 1, 0);
+    use_here(&l1, &SPEC, 1);
+    l1.remove(&key(1));
+    assert_eq!(requests(&l1), 0, "its bytes are few");
+    l1.clear();
+    l1.clear();
+    assert_eq!(requests(&l1), 1);
+}
