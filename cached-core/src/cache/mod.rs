@@ -156,9 +156,10 @@ impl Cache {
 
     /// Removes the values from the in-process tier of this cache that are past their ttl and their `stale` time.
     ///
-    /// No call is answered by such a value. From 1.3 seconds later on, the calls of this cache free its memory, a
-    /// little each: a hit removes up to eight such values, and a miss up to 64. This method frees all of them now, except those that ended in the last quarter of a
-    /// second. It is for a cache that is about to be unused for some time, and for values that are secrets.
+    /// No call is answered by such a value. From 1.3 seconds later on, the calls of this cache free its memory,
+    /// a little each: a hit removes up to eight such values, and a miss up to 64; each more, if calls are rare.
+    /// This method frees all of them now, except those that ended in the last quarter of a second. It is for a
+    /// cache that is about to be unused for some time, and for values that are secrets.
     ///
     /// Other threads drop the values that they used last in their next calls of any cached function. The memory
     /// of a value that was used often may be freed by later calls as well, as Moka's are.

@@ -1,9 +1,9 @@
 //! The leader of a flight: the caller, or the task, that loads for all followers.
 //!
-//! A leader ends its flight (`land`, `land_if_valid`, `land_unfollowed`, `reject`), or passes the lead on (`pass_lead`, a drop, and
-//! the first `fail`). A value is stored in L1 under the shard lock of the flight, and an invalidation of the key
-//! takes the same lock. So it comes either before the fill, which it prevents, or after it, and then
-//! invalidates the entry.
+//! A leader ends its flight (`land`, `land_if_valid`, `land_unfollowed`, `reject`), or passes the lead on
+//! (`pass_lead`, a drop, and the first `fail`). A value is stored in L1 under the shard lock of the flight,
+//! and an invalidation of the key takes the same lock. So it comes either before the fill, which it prevents,
+//! or after it, and then invalidates the entry.
 
 use std::{
     any::Any,

@@ -1,9 +1,10 @@
 //! The removal of entries that are over, which frees their memory although no call asks for them.
 //!
-//! The calls of the cache do this, a little each. Once in a second, one of them checks whether entries are over,
-//! and removes a bounded number of them: a hit fewer than a call that has to load anyway. While there are more,
-//! each call that comes here goes on, with larger parts if calls are rare. A hit of the thread cache compares one number with the time, and takes the
-//! longer path when a check is due. So there is no thread for it, and no lock on the path of a hit.
+//! The calls of the cache do this, a little each. Once in a second, one of them checks whether entries are
+//! over, and removes a bounded number of them: a hit fewer than a call that has to load anyway. While there are
+//! more, each call that comes here goes on, with larger parts if calls are rare. A hit of the thread cache
+//! compares one number with the time, and takes the longer path when a check is due. So there is no thread for
+//! it, and no lock on the path of a hit.
 
 use std::sync::{
     Arc,
@@ -20,8 +21,8 @@ const CHECK_INTERVAL: Nanos = 1_000_000_000;
 
 /// Time by which a check may be early.
 ///
-/// A hit that finds with an upper bound of the time that a check is due must be able to begin it. Otherwise all hits
-/// would take the longer path until it is due. The bound is ahead by [`MAX_LEAD`], and by as much as the coarse
+/// A hit that finds with an upper bound of the time that a check is due must be able to begin it. Otherwise all
+/// hits would take the longer path until it is due. The bound is ahead by 40 ms, and by as much as the coarse
 /// clock lagged behind when the process started.
 const EARLINESS: Nanos = CHECK_INTERVAL / 4;
 
